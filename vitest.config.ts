@@ -1,0 +1,17 @@
+import { defineConfig } from "vitest/config"
+
+export default defineConfig({
+  test: {
+    include: ["test/**/*.test.ts"],
+    // Tests start and kill processes and look at their own pid: a worker thread has neither to itself.
+    pool: "forks",
+    testTimeout: 30_000,
+    hookTimeout: 30_000,
+    teardownTimeout: 10_000,
+    sequence: { concurrent: false },
+    passWithNoTests: false,
+    // A forgotten `it.only` must not turn a red suite green.
+    allowOnly: !process.env.CI,
+    coverage: { include: ["src/**/*.ts"], exclude: ["src/index.ts", "src/bin.ts"] }
+  }
+})
