@@ -1,0 +1,119 @@
+/**
+ * `npm run torture -- --processes 6 --seconds 30 --seed 1 --kill-every 150`
+ *
+ * Processes compete for one lock while they are killed and stopped at random. Ends with 0 only if nobody was ever inside
+ * together with another, no update was lost, nobody stood still for long, and nothing stayed behind.
+ */
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import * as Console from "effect/Console"
+import * as Effect from "effect/Effect"
+import * as NodeUtil from "node:util"
+import * as EventLog from "../test/torture/EventLog.js"
+import * as Statistics from "../test/torture/Statistics.js"
+import * as Torture from "../test/torture/Torture.js"
+
+const usage = `Usage: npm run torture -- [options]
+
+  --processes N    processes that compete (6)
+  --seconds N      how long (30)
+  --kill-every N   milliseconds between two SIGKILLs, 0 for none (150)
+  --stop-for N     longest SIGSTOP in milliseconds, 0 for none (1000)
+  --seed N         repeat the choices of an earlier run
+  --fibers N       fibers that compete inside each process (1)
+  --readers SHARE  share of shared acquisitions, 0 to 1 (0)
+  --work N         longest work inside, in milliseconds (3)
+  --lease N        the lease in milliseconds (the library's default)
+  --unlocked       do not lock at all: shows that the watchers see what they should
+  --trace          after a violation, print what every process did around it`
+
+const { values } = NodeUtil.parseArgs({
+  options: {
+    processes: { type: "string", default: "6" },
+    seconds: { type: "string", default: "30" },
+    "kill-every": { type: "string", default: "150" },
+    "stop-for": { type: "string", default: "1000" },
+    seed: { type: "string" },
+    fibers: { type: "string", default: "1" },
+    readers: { type: "string", default: "0" },
+    work: { type: "string", default: "3" },
+    lease: { type: "string" },
+    unlocked: { type: "boolean", default: false },
+    trace: { type: "boolean", default: false },
+    help: { type: "boolean", default: false }
+  }
+})
+
+const seed = values.seed === undefined ? Number(process.hrtime.bigint() % 1_000_000n) : Number(values.seed)
+
+const trace = (report: Torture.Report): string => {
+  const origin = report.events[0]?.at ?? 0n
+  const moments = report.overlaps.slice(0, 3).map(({ at }) => ({ from: at - 10_000_000n, until: at + 10_000_000n }))
+  if (report.standstill.millis > 1_000) {
+    moments.push({ from: report.standstill.from - 20_000_000n, until: report.standstill.until + 10_000_000n })
+  }
+  return moments.map(({ from, until }) =>
+    report.events
+      .filter(({ at }) => at >= from && at <= until)
+      .map((event) => EventLog.format(event, origin))
+      .join("\n")
+  ).join("\n…\n")
+}
+
+const describe = (report: Torture.Report): string => {
+  const { counter, standstill } = report
+  const origin = report.events[0]?.at ?? 0n
+  const at = (nanos: bigint): string => `${(Number(nanos - origin) / 1e9).toFixed(3)} s`
+  return [
+    `acquisitions        ${report.acquisitions} (${Math.round(report.acquisitions / report.seconds)} per second)`,
+    `killed              ${report.kills}, ${report.killedOwner} of them owned the lock, ${report.killedInside} were inside`,
+    `stopped             ${report.stops}, ${report.stoppedOwner} of them owned the lock or a claim, ${report.stoppedNext} the next place`,
+    `take-overs          ${report.takeovers.length}, SIGKILL to next inside: median ${
+      Statistics.formatMillis(Statistics.median(report.takeovers))
+    }, 99 % ${Statistics.formatMillis(Statistics.quantile(report.takeovers, 0.99))}, longest ${
+      Statistics.formatMillis(Statistics.max(report.takeovers))
+    }`,
+    `overlaps            ${report.overlaps.length}`,
+    ...report.overlaps.slice(0, 5).map((overlap) =>
+      `                    at ${at(overlap.at)} process ${overlap.incarnation} came in while ${overlap.other} was inside (seen by ${overlap.seenBy})`
+    ),
+    `updates             ${counter.acknowledged} acknowledged, ${counter.unacknowledged} written by a killed one before it could say so`,
+    `updates lost        ${counter.lost}`,
+    `longest standstill  ${Statistics.formatMillis(standstill.millis)}, at ${at(standstill.from)}`,
+    `left at the end     ${report.leftovers.join(", ") || "nothing"}`,
+    `after one more      ${report.leftoversAfter.join(", ") || "nothing"} (${Statistics.formatMillis(report.recovery)})`,
+    ...report.failures.slice(0, 5).map((failure) => `failure             ${failure}`)
+  ].join("\n")
+}
+
+const program = Effect.gen(function*() {
+  if (values.help) return yield* Console.log(usage)
+  yield* Console.log(
+    `${values.processes} processes, ${values.seconds} s, one killed every ${values["kill-every"]} ms, seed ${seed}`
+  )
+  const report = yield* Torture.run({
+    processes: Number(values.processes),
+    duration: Number(values.seconds) * 1_000,
+    killEvery: Number(values["kill-every"]),
+    stopFor: Number(values["stop-for"]),
+    seed,
+    fibers: Number(values.fibers),
+    readers: Number(values.readers),
+    work: Number(values.work),
+    lease: values.lease === undefined ? undefined : Number(values.lease),
+    locked: !values.unlocked,
+    onProgress: ({ elapsed, kills, stops }) =>
+      process.stdout.isTTY
+        ? Effect.sync(() => process.stdout.write(`\r${Math.round(elapsed / 1000)} s, ${kills} killed, ${stops} stopped `))
+        : Effect.void
+  })
+  if (process.stdout.isTTY) yield* Console.log("")
+  yield* Console.log(describe(report))
+  if (report.violations.length === 0) return yield* Console.log(`Verdict: no violation (seed ${seed})`)
+  if (values.trace) yield* Console.log(trace(report))
+  yield* Console.log(`Verdict: VIOLATED (seed ${seed}): ${report.violations.join("; ")}`)
+  yield* Effect.sync(() => {
+    process.exitCode = 1
+  })
+})
+
+NodeRuntime.runMain(program)

@@ -1,0 +1,54 @@
+/**
+ * The directory in which one run takes place, and where in it everything lies.
+ *
+ * The guarded file has a directory to itself, so that whatever else is found there was left by the lock.
+ */
+import * as Fs from "node:fs"
+import * as Path from "node:path"
+
+/** Paths of one run. */
+export interface Arena {
+  /** Holds the guarded file and what the lock puts beside it, nothing else. */
+  readonly locked: string
+  /** The guarded file: a number that every exclusive section raises by one. */
+  readonly counter: string
+  /** Where new contents are prepared; the same file system, so a rename replaces the counter at once. */
+  readonly scratch: string
+  readonly marks: string
+  readonly log: string
+}
+
+/** The paths below a root. */
+export const make = (root: string): Arena => ({
+  locked: Path.join(root, "locked"),
+  counter: Path.join(root, "locked", "counter"),
+  scratch: Path.join(root, "scratch"),
+  marks: Path.join(root, "marks"),
+  log: Path.join(root, "events.log")
+})
+
+/** Creates the directories and a counter of zero. */
+export const prepare = (arena: Arena): void => {
+  for (const directory of [arena.locked, arena.scratch, arena.marks]) Fs.mkdirSync(directory)
+  Fs.writeFileSync(arena.counter, "0")
+  Fs.writeFileSync(arena.log, "")
+}
+
+/** What the lock has beside the guarded file at this moment. */
+export const lockFiles = (arena: Arena): ReadonlyArray<string> =>
+  Fs.readdirSync(arena.locked).filter((name) => name !== Path.basename(arena.counter)).sort()
+
+/** Which process a file beside the guarded one names; `undefined` if it is gone or not (yet) a record. */
+export const ownerOf = (arena: Arena, name: string): number | undefined => {
+  try {
+    const record: unknown = JSON.parse(Fs.readFileSync(Path.join(arena.locked, name), "utf8"))
+    return typeof record === "object" && record !== null && "pid" in record && typeof record.pid === "number"
+      ? record.pid
+      : undefined
+  } catch {
+    return undefined
+  }
+}
+
+/** The lock file itself. */
+export const lockName = (arena: Arena): string => `${Path.basename(arena.counter)}.lock`

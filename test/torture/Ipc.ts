@@ -1,0 +1,31 @@
+/**
+ * The worker's side of the channel to its parent.
+ */
+import * as Effect from "effect/Effect"
+import * as Queue from "effect/Queue"
+import * as Schema from "effect/Schema"
+
+/** What the parent sends, in order. A worker whose parent is gone has nobody to report to and ends itself. */
+export const commands = <A, I>(schema: Schema.Schema<A, I>): Effect.Effect<Queue.Dequeue<A>> =>
+  Effect.gen(function*() {
+    const queue = yield* Queue.unbounded<A>()
+    const decode = Schema.decodeUnknownSync(schema)
+    process.on("message", (message) => {
+      Queue.unsafeOffer(queue, decode(message))
+    })
+    process.on("disconnect", () => process.exit(0))
+    return queue
+  })
+
+/** Sends to the parent; returns once the message has left this process. */
+export const send = <A, I>(schema: Schema.Schema<A, I>): (message: A) => Effect.Effect<void> => {
+  const encode = Schema.encodeSync(schema)
+  return (message) =>
+    Effect.async<void>((resume) => {
+      process.send?.(encode(message), () => resume(Effect.void))
+    })
+}
+
+/** The worker's own settings, from its command line. */
+export const argument = <A, I>(schema: Schema.Schema<A, I>): A =>
+  Schema.decodeSync(Schema.parseJson(schema))(process.argv[2] ?? "")

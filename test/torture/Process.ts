@@ -1,0 +1,40 @@
+/**
+ * Who is alive, asked of the kernel and not of the library: the judge must not share an error with the judged.
+ */
+import * as Fs from "node:fs"
+
+/** What the process table says of one process. */
+export interface Entry {
+  /** Field 3 of `/proc/<pid>/stat`: R, S, D, T, Z, … */
+  readonly state: string
+  /** How many threads it still has, its first one included. */
+  readonly threads: number
+  /** Field 22: in clock ticks since boot; tells apart two processes that had the same pid. */
+  readonly startTime: string
+}
+
+/** The entry of a process, `undefined` where there is none. */
+export const entry = (pid: number): Entry | undefined => {
+  let stat: string
+  try {
+    stat = Fs.readFileSync(`/proc/${pid}/stat`, "utf8")
+  } catch {
+    return undefined
+  }
+  // The command's name may contain spaces and parentheses, so count from the last one.
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ")
+  return { state: fields[0] ?? "", threads: Number(fields[17]), startTime: fields[19] ?? "" }
+}
+
+/**
+ * Whether that very process can still do something. A zombie whose other threads are still there can: one of them may be
+ * inside a write that a signal cannot interrupt.
+ */
+export const isAlive = (pid: number, startTime: string): boolean => {
+  const found = entry(pid)
+  if (found === undefined || found.startTime !== startTime) return false
+  return (found.state !== "Z" && found.state !== "X") || found.threads > 1
+}
+
+/** Whether this machine has the process table that the checks need. */
+export const isSupported = (): boolean => entry(process.pid) !== undefined

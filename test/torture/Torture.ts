@@ -1,0 +1,266 @@
+/**
+ * Many processes on one lock, killed and stopped at random, and judged by their log alone.
+ */
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Random from "effect/Random"
+import type * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import * as Fs from "node:fs"
+import { fileURLToPath } from "node:url"
+import * as Analysis from "./Analysis.js"
+import * as Arena from "./Arena.js"
+import * as Bundle from "./Bundle.js"
+import * as ChildProcess from "./ChildProcess.js"
+import * as EventLog from "./EventLog.js"
+import * as Process from "./Process.js"
+import * as Standstill from "./Standstill.js"
+import * as TemporaryDirectory from "./TemporaryDirectory.js"
+import * as Messages from "./tortureMessages.js"
+
+/** What to do; durations are milliseconds. */
+export interface Options {
+  readonly processes: number
+  readonly duration: number
+  /** 0 never kills. */
+  readonly killEvery: number
+  /** The longest time for which a process is stopped; 0 never stops one. */
+  readonly stopFor: number
+  readonly seed: number
+  readonly fibers: number
+  readonly readers: number
+  readonly work: number
+  readonly lease: number | undefined
+  readonly locked: boolean
+  /** Called about once a second. */
+  readonly onProgress: (progress: Progress) => Effect.Effect<void>
+}
+
+/** How far it is. */
+export interface Progress {
+  readonly elapsed: number
+  readonly kills: number
+  readonly stops: number
+}
+
+/** What was seen. */
+export interface Report {
+  readonly events: ReadonlyArray<EventLog.Event>
+  readonly seconds: number
+  readonly acquisitions: number
+  readonly kills: number
+  readonly killedInside: number
+  readonly killedOwner: number
+  readonly stops: number
+  readonly stoppedOwner: number
+  readonly stoppedNext: number
+  readonly overlaps: ReadonlyArray<Analysis.Overlap>
+  readonly counter: Analysis.Reconciliation
+  readonly standstill: Standstill.Standstill
+  readonly takeovers: ReadonlyArray<number>
+  /** Beside the guarded file after every process had been killed. */
+  readonly leftovers: ReadonlyArray<string>
+  /** The same after one more process had taken the lock once, which took it `recovery` milliseconds. */
+  readonly leftoversAfter: ReadonlyArray<string>
+  readonly recovery: number
+  readonly failures: ReadonlyArray<string>
+  /** Everything that must not be, in sentences. */
+  readonly violations: ReadonlyArray<string>
+}
+
+type Settings = Schema.Schema.Type<typeof Messages.Settings>
+
+type Worker = ChildProcess.Child<"stop", { readonly failure: string }> & { readonly incarnation: number }
+
+/** No standstill may be longer: the publish grace of two seconds, and time to notice. */
+const longestStandstill = 3_000
+
+const workerSource = fileURLToPath(new URL("./tortureWorker.ts", import.meta.url))
+
+/** Runs the torture; everything it started has ended when it returns. */
+export const run = (options: Options): Effect.Effect<Report> =>
+  Effect.scoped(Effect.gen(function*() {
+    if (!Process.isSupported()) return yield* Effect.dieMessage("the torture needs /proc")
+    const root = yield* TemporaryDirectory.make("torture")
+    const script = yield* Bundle.make(workerSource, root)
+    const arena = Arena.make(root)
+    Arena.prepare(arena)
+    const log = EventLog.open(arena.log, 0)
+    const random = Random.make(options.seed)
+    const workers = new Map<number, Worker>()
+    const stopped = new Set<number>()
+    const failures: Array<string> = []
+    const counts = { incarnations: 0, kills: 0, killedOwner: 0, stops: 0 }
+    let running = true
+
+    const spawn = (overrides: Partial<Settings>): Effect.Effect<Worker, never, Scope.Scope> =>
+      Effect.gen(function*() {
+        const incarnation = ++counts.incarnations
+        const settings: Settings = {
+          root,
+          incarnation,
+          seed: options.seed,
+          fibers: options.fibers,
+          readers: options.readers,
+          work: options.work,
+          sections: null,
+          lease: options.lease ?? null,
+          locked: options.locked,
+          ...overrides
+        }
+        const child = yield* ChildProcess.spawn({
+          script,
+          argument: JSON.stringify(settings),
+          commands: Messages.Command,
+          messages: Messages.Message
+        })
+        const worker: Worker = { ...child, incarnation }
+        workers.set(incarnation, worker)
+        yield* Effect.forkScoped(Effect.forever(Effect.tap(child.messages.take, ({ failure }) => {
+          failures.push(`process ${incarnation}: ${failure}`)
+        })))
+        yield* Effect.forkScoped(Effect.tap(child.exit, ({ code, signal }) => {
+          log.writeFor(incarnation, "exit")
+          workers.delete(incarnation)
+          stopped.delete(incarnation)
+          if (signal === null && code !== 0) failures.push(`process ${incarnation} ended: ${child.output()}`)
+        }))
+        return worker
+      })
+
+    /** Keeps one place filled: whoever dies is replaced at once. */
+    const place = Effect.gen(function*() {
+      while (running) {
+        const worker = yield* spawn({})
+        yield* worker.exit
+      }
+    })
+
+    const ownerNow = (): Worker | undefined => {
+      const pid = Arena.ownerOf(arena, Arena.lockName(arena))
+      return [...workers.values()].find((worker) => worker.pid === pid)
+    }
+
+    const pick = (candidates: ReadonlyArray<Worker>) =>
+      Effect.map(random.nextIntBetween(0, Math.max(candidates.length, 1)), (index) => candidates[index])
+
+    const kill = (worker: Worker): void => {
+      if (worker === ownerNow()) counts.killedOwner++
+      counts.kills++
+      log.writeFor(worker.incarnation, "kill")
+      worker.signal("SIGKILL")
+    }
+
+    // Half of the signals go to whoever owns the lock: the moments around a release or a take-over are where it hurts.
+    const chooseVictim = (candidates: ReadonlyArray<Worker>) =>
+      Effect.gen(function*() {
+        const atRandom = yield* pick(candidates)
+        const owner = ownerNow()
+        return (yield* random.nextBoolean) && owner !== undefined && candidates.includes(owner) ? owner : atRandom
+      })
+
+    const killer = Effect.gen(function*() {
+      yield* Effect.sleep(options.killEvery)
+      const worker = yield* chooseVictim([...workers.values()])
+      if (worker !== undefined) kill(worker)
+    })
+
+    const stopper = Effect.gen(function*() {
+      yield* Effect.sleep(yield* random.nextRange(0, 400))
+      const candidates = [...workers.values()].filter((worker) => !stopped.has(worker.incarnation))
+      // Somebody must be left to move on.
+      if (candidates.length < 3) return
+      const worker = yield* chooseVictim(candidates)
+      if (worker === undefined) return
+      counts.stops++
+      stopped.add(worker.incarnation)
+      log.writeFor(worker.incarnation, "stop")
+      worker.signal("SIGSTOP")
+      yield* Effect.fork(Effect.gen(function*() {
+        // Its threads stop one after the other; afterwards what it owns cannot change.
+        yield* Effect.sleep(5)
+        const owned = Arena.lockFiles(arena).filter((name) => Arena.ownerOf(arena, name) === worker.pid)
+        if (worker.isRunning()) {
+          if (owned.some((name) => !name.endsWith(".next"))) log.writeFor(worker.incarnation, "stoppedOwner")
+          else if (owned.length > 0) log.writeFor(worker.incarnation, "stoppedNext")
+        }
+        yield* Effect.sleep(yield* random.nextRange(0, options.stopFor))
+        if (!worker.isRunning()) return
+        log.writeFor(worker.incarnation, "resume")
+        worker.signal("SIGCONT")
+        stopped.delete(worker.incarnation)
+      }))
+    })
+
+    const begin = yield* Clock.currentTimeMillis
+    const places = yield* Effect.fork(Effect.replicateEffect(place, options.processes, {
+      concurrency: "unbounded",
+      discard: true
+    }).pipe(Effect.scoped))
+    const disturbances = yield* Effect.fork(Effect.all([
+      options.killEvery > 0 ? Effect.forever(killer) : Effect.void,
+      options.stopFor > 0 ? Effect.forever(stopper) : Effect.void,
+      Effect.gen(function*() {
+        yield* Effect.sleep(1_000)
+        const elapsed = (yield* Clock.currentTimeMillis) - begin
+        yield* options.onProgress({ elapsed, kills: counts.kills, stops: counts.stops })
+      }).pipe(Effect.forever)
+    ], { concurrency: "unbounded" }))
+
+    yield* Effect.sleep(options.duration)
+    running = false
+    yield* Fiber.interrupt(disturbances)
+    const finish = EventLog.read(arena.log).at(-1)?.at ?? 0n
+    const last = [...workers.values()]
+    for (const worker of last) kill(worker)
+    yield* Effect.forEach(last, (worker) => worker.exit, { discard: true })
+    yield* Fiber.interrupt(places)
+    const leftovers = Arena.lockFiles(arena)
+
+    const asked = yield* Clock.currentTimeMillis
+    const fresh = yield* spawn({ sections: 1, fibers: 1, readers: 0 })
+    const finished = yield* Effect.timeoutOption(fresh.exit, "20 seconds")
+    const recovery = (yield* Clock.currentTimeMillis) - asked
+    const leftoversAfter = Arena.lockFiles(arena)
+
+    const events = EventLog.read(arena.log)
+    const begun = events[0]?.at ?? 0n
+    const found = Analysis.overlaps(events)
+    const counter = Analysis.reconcile(events, Number(Fs.readFileSync(arena.counter, "utf8")))
+    // The end, at which all are killed at once, is judged by the last process alone.
+    const standstill = Standstill.longest(events.filter((event) => event.at <= finish))
+    const all = Analysis.sections(events)
+
+    const violations: Array<string> = []
+    if (found.length > 0) violations.push(`${found.length} times two were inside at once`)
+    if (counter.lost > 0) violations.push(`${counter.lost} acknowledged updates are lost`)
+    if (counter.unexplained > 0) violations.push(`${counter.unexplained} values of the counter were written by nobody`)
+    if (standstill.millis > longestStandstill) {
+      violations.push(`nobody came in for ${Math.round(standstill.millis)} ms although somebody waited`)
+    }
+    if (failures.length > 0) violations.push(`the lock failed ${failures.length} times`)
+    if (finished._tag === "None") violations.push("a fresh process could not take the lock within 20 s at the end")
+    if (leftoversAfter.length > 0) violations.push(`left beside the file for good: ${leftoversAfter.join(", ")}`)
+
+    return {
+      events,
+      seconds: Number(finish - begun) / 1e9,
+      acquisitions: all.length,
+      kills: counts.kills,
+      killedInside: all.filter((section) => section.killed).length,
+      killedOwner: counts.killedOwner,
+      stops: counts.stops,
+      stoppedOwner: events.filter((event) => event.kind === "stoppedOwner").length,
+      stoppedNext: events.filter((event) => event.kind === "stoppedNext").length,
+      overlaps: found,
+      counter,
+      standstill,
+      takeovers: Analysis.takeovers(events),
+      leftovers,
+      leftoversAfter,
+      recovery,
+      failures,
+      violations
+    }
+  }))

@@ -1,0 +1,25 @@
+/**
+ * What the take-over rounds and their workers tell each other.
+ */
+import * as Schema from "effect/Schema"
+
+/** A worker's settings. */
+export const Settings = Schema.Struct({
+  root: Schema.String,
+  incarnation: Schema.Number
+})
+
+/** To a worker: take the lock and stay inside for good; or take it once and let it go. */
+export const Command = Schema.Literal("hold", "compete")
+
+/** From a worker; what it says last is `served`. */
+export const Message = Schema.Union(
+  Schema.TaggedStruct("ready", {}),
+  Schema.TaggedStruct("holding", {}),
+  Schema.TaggedStruct("waiting", {}),
+  Schema.TaggedStruct("served", {}),
+  Schema.TaggedStruct("failed", { failure: Schema.String })
+)
+
+/** Any message. */
+export type Message = typeof Message.Type

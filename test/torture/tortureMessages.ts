@@ -1,0 +1,29 @@
+/**
+ * What the torture and its workers tell each other.
+ */
+import * as Schema from "effect/Schema"
+
+/** A worker's settings. */
+export const Settings = Schema.Struct({
+  root: Schema.String,
+  incarnation: Schema.Number,
+  seed: Schema.Number,
+  /** Fibers that compete inside the process. */
+  fibers: Schema.Number,
+  /** The share of sections that only read. */
+  readers: Schema.Number,
+  /** The longest work in a section, in milliseconds. */
+  work: Schema.Number,
+  /** How many sections before it ends by itself. */
+  sections: Schema.NullOr(Schema.Number),
+  /** In milliseconds; the library's default unless given. */
+  lease: Schema.NullOr(Schema.Number),
+  /** Whether to take the lock at all: without it the watchers must find violations. */
+  locked: Schema.Boolean
+})
+
+/** The end of the run: finish the section and leave. */
+export const Command = Schema.Literal("stop")
+
+/** A failure of the lock, in words. */
+export const Message = Schema.Struct({ failure: Schema.String })
