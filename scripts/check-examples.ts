@@ -56,7 +56,8 @@ const compilerOptions = (): ts.CompilerOptions => {
   const file = Path.join(root, "tsconfig.base.json")
   const { config, error } = ts.readConfigFile(file, ts.sys.readFile)
   const parsed = ts.parseJsonConfigFileContent(config, ts.sys, root, undefined, file)
-  const problem = error ?? parsed.errors.find((diagnostic) => diagnostic.code !== 18003 /* no inputs: they come below */)
+  const problem = error ??
+    parsed.errors.find((diagnostic) => diagnostic.code !== 18003 /* no inputs: they come below */)
   if (problem !== undefined) {
     throw new Error(ts.flattenDiagnosticMessageText(problem.messageText, "\n"))
   }

@@ -1,0 +1,178 @@
+/**
+ * Installs what `npm pack` would publish into an empty project and looks at it as its users do: `import`, `require`, and the
+ * types under each way TypeScript resolves them. Runs on what `npm run build` left in dist.
+ */
+import * as ChildProcess from "node:child_process"
+import * as Fs from "node:fs"
+import * as Os from "node:os"
+import * as Path from "node:path"
+import * as Url from "node:url"
+
+const root = Path.dirname(Path.dirname(Url.fileURLToPath(import.meta.url)))
+const project = Fs.mkdtempSync(Path.join(Os.tmpdir(), "effect-filelock-package-"))
+
+interface Manifest {
+  readonly name: string
+  readonly version: string
+  readonly bin?: Readonly<Record<string, string>>
+  readonly peerDependencies: Readonly<Record<string, string>>
+  readonly peerDependenciesMeta?: Readonly<Record<string, { readonly optional?: boolean }>>
+}
+const manifestOf = (directory: string): Manifest =>
+  JSON.parse(Fs.readFileSync(Path.join(directory, "package.json"), "utf8"))
+
+const step = (title: string): void => console.log(`  ${title}`)
+
+const fail = (message: string): never => {
+  throw new Error(message)
+}
+
+const run = (command: string, args: ReadonlyArray<string>, cwd: string): string => {
+  const result = ChildProcess.spawnSync(command, args, { cwd, encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] })
+  return result.status === 0
+    ? result.stdout
+    : fail(`${command} ${args.join(" ")}\n${result.stdout}${result.stderr}${result.error?.message ?? ""}`)
+}
+
+const install = (...packages: ReadonlyArray<string>): void => {
+  const quiet = ["--prefer-offline", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+  run("npm", ["install", ...quiet, ...packages], project)
+}
+
+/** As it is installed here, so that what is checked is the pair the tests ran on. */
+const installed = (name: string): string => `${name}@${manifestOf(Path.join(root, "node_modules", name)).version}`
+
+const write = (name: string, text: string): void => Fs.writeFileSync(Path.join(project, name), text)
+
+const manifest = manifestOf(root)
+const sources = Fs.readdirSync(Path.join(root, "src"), { recursive: true, encoding: "utf8" })
+  .filter((name) => name.endsWith(".ts"))
+  .map((name) => name.slice(0, -".ts".length).replaceAll(Path.sep, "/"))
+  .sort()
+const modules = sources.filter((name) => !name.includes("/") && name !== "index" && name !== "bin")
+const hidden = [...sources.filter((name) => name.startsWith("internal/")), "bin", "index"]
+const optional = (name: string): boolean => manifest.peerDependenciesMeta?.[name]?.optional === true
+const peers = Object.keys(manifest.peerDependencies)
+
+const pack = (): string => {
+  const [packed] = JSON.parse(run("npm", ["pack", "--json", "--pack-destination", project], root)) as ReadonlyArray<{
+    readonly filename: string
+    readonly files: ReadonlyArray<{ readonly path: string }>
+  }>
+  if (packed === undefined) {
+    return fail("npm pack says nothing about what it packed")
+  }
+  const files = new Set(packed.files.map((file) => file.path))
+  const built = ["js", "js.map", "d.ts", "d.ts.map"]
+  const expected = [
+    ...["package.json", "README.md", "LICENSE", "CHANGELOG.md", "dist/cjs/package.json"],
+    ...sources.flatMap((name) => [
+      `src/${name}.ts`,
+      ...built.map((extension) => `dist/esm/${name}.${extension}`),
+      ...(name === "bin" ? [] : built.map((extension) => `dist/cjs/${name}.${extension}`))
+    ])
+  ]
+  const missing = expected.filter((file) => !files.has(file))
+  const unexpected = [...files].filter((file) => !expected.includes(file))
+  if (missing.length > 0 || unexpected.length > 0) {
+    fail(`the package lacks [${missing.join(", ")}] and should not have [${unexpected.join(", ")}]`)
+  }
+  return Path.join(project, packed.filename)
+}
+
+/** One program for both module systems: `load` is `import` in one and `require` in the other. */
+const runtimeCheck = (load: string, names: ReadonlyArray<string>): string => `
+const report = {}
+for (const name of ${JSON.stringify(names)}) {
+  report[name] = Object.keys(${load}(name)).filter((key) => key !== "__esModule" && key !== "default").sort()
+}
+for (const name of ${JSON.stringify(hidden.map((name) => `${manifest.name}/${name}`))}) {
+  let code
+  try {
+    ${load}(name)
+  } catch (error) {
+    code = error.code
+  }
+  if (code !== "ERR_PACKAGE_PATH_NOT_EXPORTED") {
+    throw new Error(name + " can be loaded, or fails for another reason: " + code)
+  }
+}
+console.log(JSON.stringify(report))
+`
+
+const checkRuntime = (names: ReadonlyArray<string>): void => {
+  write("esm.mjs", runtimeCheck("await import", names))
+  write("cjs.cjs", runtimeCheck("require", names))
+  const esm = run("node", ["esm.mjs"], project)
+  const cjs = run("node", ["cjs.cjs"], project)
+  if (esm !== cjs) {
+    fail(`import and require see different exports:\n${esm}\n${cjs}`)
+  }
+}
+
+const consumer = [
+  `import { LockAcquisitionError, LockDirectoryError, LockLostError } from "${manifest.name}"`,
+  ...modules.map((name) => `import * as ${name} from "${manifest.name}/${name}"`),
+  ...hidden.map((name) => `// @ts-expect-error\nimport type {} from "${manifest.name}/${name}"`),
+  `export const errors = [LockAcquisitionError, LockDirectoryError, LockLostError]`,
+  `export const modules = [${modules.join(", ")}]`,
+  `export const locked: FileLock.LockOptions = { timeout: "1 second", mode: "shared" }`,
+  ""
+].join("\n")
+
+const checkTypes = (title: string, file: string, module: string, moduleResolution: string): void => {
+  step(`types: ${title}`)
+  write(file, consumer)
+  // Declarations are checked too: a broken one of ours must not hide behind skipLibCheck.
+  write(
+    "tsconfig.json",
+    JSON.stringify({
+      compilerOptions: {
+        target: "ES2022",
+        lib: ["ES2022", "DOM"],
+        types: ["node"],
+        strict: true,
+        exactOptionalPropertyTypes: true,
+        noEmit: true,
+        module,
+        moduleResolution
+      },
+      files: [file]
+    })
+  )
+  run("npx", ["--no", "tsc"], project)
+}
+
+const main = (): void => {
+  step("pack")
+  const tarball = pack()
+  step("publint")
+  run("npx", ["--no", "publint", "run", tarball, "--strict"], root)
+  step("are the types wrong")
+  const entrypoints = [".", ...modules]
+  run("npx", ["--no", "attw", tarball, "--profile", "node16", "--entrypoints", ...entrypoints], root)
+
+  step(`install beside ${peers.filter((name) => !optional(name)).join(" and ")}`)
+  write("package.json", JSON.stringify({ name: "consumer", private: true, type: "module" }))
+  install(tarball, ...peers.filter((name) => !optional(name)).map(installed))
+  step("the barrel by import and require")
+  checkRuntime([manifest.name])
+
+  step("install what the optional modules and the compiler need")
+  install(...[...peers.filter(optional), "typescript", "@types/node"].map(installed))
+  step(`${modules.length} modules by import and require`)
+  checkRuntime([manifest.name, ...modules.map((name) => `${manifest.name}/${name}`)])
+  for (const command of Object.keys(manifest.bin ?? {})) {
+    step(`the command ${command}`)
+    run("npx", ["--no", command, "--", "--help"], project)
+  }
+  checkTypes("node16, an ES module", "consumer.mts", "Node16", "Node16")
+  checkTypes("node16, a CommonJS module", "consumer.cts", "Node16", "Node16")
+  checkTypes("bundler", "consumer.ts", "ESNext", "Bundler")
+}
+
+try {
+  main()
+} finally {
+  Fs.rmSync(project, { recursive: true, force: true })
+}
