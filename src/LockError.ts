@@ -1,0 +1,170 @@
+/**
+ * The three ways a lock can fail its user.
+ *
+ * @since 0.1.0
+ */
+import * as Schema from "effect/Schema"
+import { describeCause } from "./internal/errno.js"
+import * as LockHolder from "./LockHolder.js"
+
+/** JSON has no infinity, and an endless timeout must survive being sent. */
+const Millis = Schema.Union(
+  Schema.transformLiteral("Infinity", Infinity),
+  Schema.JsonNumber
+)
+
+/**
+ * The directory that must hold the lock file cannot be created, entered or written.
+ *
+ * `path` is the guarded file as the caller spelled it, `cause` what the file system answered. Trying again does not help
+ * until somebody mends the directory, so it is raised at once, not at the timeout.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class LockDirectoryError extends Schema.TaggedError<LockDirectoryError>("effect-filelock/LockDirectoryError")(
+  "LockDirectoryError",
+  {
+    path: Schema.String,
+    lockPath: Schema.String,
+    directory: Schema.String,
+    cause: Schema.optional(Schema.Defect)
+  }
+) {
+  /** @since 0.1.0 */
+  override get message(): string {
+    return `Cannot keep the lock file ${this.lockPath}: the directory ${this.directory} cannot be created, entered or ` +
+      `written${describeCause(this.cause)}. Check that every part of it is a directory and that this user may write there`
+  }
+}
+
+/**
+ * Why a lock was not acquired.
+ *
+ * - `Timeout`: someone else kept it
+ * - `Foreign`: something at the lock path is not one of our locks, and is left alone
+ * - `InvalidPath`: empty, with a NUL, too long, or a loop of symbolic links
+ * - `PermissionDenied`: the lock file may not be read or replaced
+ * - `StorageFull`: no space for the lock file
+ * - `Deadlock`: the same fiber would wait for itself
+ * - `BackendUnavailable`: the engine's server cannot be reached
+ * - `SystemError`: the rest, see `cause`
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const Reason = Schema.Literal(
+  "Timeout",
+  "Foreign",
+  "InvalidPath",
+  "PermissionDenied",
+  "StorageFull",
+  "Deadlock",
+  "BackendUnavailable",
+  "SystemError"
+)
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type Reason = typeof Reason.Type
+
+/**
+ * The lock was not acquired; nothing of ours is left behind and nothing of others' was touched.
+ *
+ * `waited` and `timeout` are milliseconds (`timeout` may be `Infinity`), `holder` is who had it at the last look, `at` is when
+ * we gave up.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class LockAcquisitionError
+  extends Schema.TaggedError<LockAcquisitionError>("effect-filelock/LockAcquisitionError")(
+    "LockAcquisitionError",
+    {
+      path: Schema.String,
+      lockPath: Schema.String,
+      reason: Reason,
+      waited: Millis,
+      timeout: Millis,
+      holder: Schema.optional(LockHolder.LockHolder),
+      cause: Schema.optional(Schema.Defect),
+      at: Schema.optional(Schema.DateTimeUtc)
+    }
+  )
+{
+  /** @since 0.1.0 */
+  override get message(): string {
+    const holder = this.holder === undefined ? "" : `: ${LockHolder.format(this.holder, this.at)}`
+    const cause = describeCause(this.cause)
+    switch (this.reason) {
+      case "Timeout":
+        return `Timed out after ${LockHolder.formatDuration(this.waited)} waiting for ${this.lockPath}${holder}${cause}`
+      case "Foreign":
+        return `Cannot lock ${JSON.stringify(this.path)}: what is at ${this.lockPath} is not a lock of effect-filelock${cause}. ` +
+          `It was left alone; move it away if nothing needs it`
+      case "InvalidPath":
+        return `Cannot lock ${JSON.stringify(this.path)}: this is not a usable path${cause}`
+      case "PermissionDenied":
+        return `Cannot lock ${JSON.stringify(this.path)}: no permission for ${this.lockPath}${cause}. ` +
+          `It may belong to another user; ask them, or change its permissions`
+      case "StorageFull":
+        return `Cannot lock ${JSON.stringify(this.path)}: no space left for ${this.lockPath}${cause}`
+      case "Deadlock":
+        return `Cannot lock ${JSON.stringify(this.path)}: this fiber already holds it and would wait for itself. ` +
+          `Nest with withLock, which is re-entrant, or release it first`
+      case "BackendUnavailable":
+        return `Cannot lock ${JSON.stringify(this.path)}: the lock engine cannot be reached${cause}`
+      case "SystemError":
+        return `Cannot lock ${JSON.stringify(this.path)} with ${this.lockPath}${holder}${cause}`
+    }
+  }
+}
+
+/**
+ * How a lock that was held was lost.
+ *
+ * - `Removed`: somebody removed it
+ * - `Replaced`: somebody else holds it
+ * - `LeaseExpired`: we could not tell others in time that we live, so they may have taken it
+ * - `BackendUnavailable`: the engine cannot be asked
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const LostReason = Schema.Literal("Removed", "Replaced", "LeaseExpired", "BackendUnavailable")
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type LostReason = typeof LostReason.Type
+
+/**
+ * A lock that was held is no longer ours. What was done since the last successful `verify` may have happened beside somebody
+ * else: check the guarded file before relying on it. `holder` is who has the lock now, where that is known.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class LockLostError extends Schema.TaggedError<LockLostError>("effect-filelock/LockLostError")("LockLostError", {
+  path: Schema.String,
+  lockPath: Schema.String,
+  reason: LostReason,
+  holder: Schema.optional(LockHolder.LockHolder),
+  at: Schema.optional(Schema.DateTimeUtc)
+}) {
+  /** @since 0.1.0 */
+  override get message(): string {
+    const why = {
+      Removed: "somebody removed it",
+      Replaced: this.holder === undefined
+        ? "something else is in its place"
+        : `it is ${LockHolder.format(this.holder, this.at)}`,
+      LeaseExpired: "it could not be renewed in time, and others may have taken it",
+      BackendUnavailable: "it could not be checked"
+    }[this.reason]
+    return `Lost the lock ${this.lockPath}: ${why}. Check ${JSON.stringify(this.path)} before relying on what was written`
+  }
+}

@@ -1,0 +1,74 @@
+/**
+ * Who holds a lock: the record others see, its schema, and its sentence.
+ *
+ * @since 0.1.0
+ */
+import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
+import * as Schema from "effect/Schema"
+
+/**
+ * The longest label, in UTF-16 code units, that is kept; a longer one is cut.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const maxLabelLength = 200
+
+const Text = Schema.String.pipe(Schema.maxLength(256))
+
+/**
+ * One holder of a lock, as everyone who waits or inspects sees it.
+ *
+ * `token` is unique to one acquisition. `pid`, `startTime`, `bootId`, `pidNamespace`, `timeNamespace` and `instance`
+ * are what another process needs to tell whether the holder still lives (see `ProcessIdentity`); an empty string means
+ * that the holder's system could not say. `acquiredAt` is the holder's wall clock and decides nothing.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const LockHolder = Schema.Struct({
+  token: Schema.String.pipe(Schema.pattern(/^[\w-]{8,96}$/)),
+  pid: Schema.Int.pipe(Schema.between(1, 2 ** 31 - 1)),
+  startTime: Text,
+  bootId: Text,
+  pidNamespace: Text,
+  timeNamespace: Schema.optionalWith(Text, { default: () => "" }),
+  hostname: Text,
+  instance: Text,
+  acquiredAt: Schema.DateTimeUtc,
+  label: Schema.optionalWith(Schema.String.pipe(Schema.maxLength(maxLabelLength)), { exact: true })
+}).annotations({ identifier: "LockHolder" })
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface LockHolder extends Schema.Schema.Type<typeof LockHolder> {}
+
+/**
+ * Says who holds a lock and for how long, e.g. `held for 31s by pid 4242 on build-7 ("nightly compaction")`.
+ * Without `now` it says since when. Control characters of a label or host name are escaped.
+ *
+ * @since 0.1.0
+ * @category formatting
+ */
+export const format = (holder: LockHolder, now?: DateTime.Utc): string => {
+  const label = holder.label === undefined ? "" : ` (${JSON.stringify(holder.label)})`
+  const who = `by pid ${holder.pid} on ${JSON.stringify(holder.hostname).slice(1, -1)}${label}`
+  if (now === undefined) {
+    return `held since ${DateTime.formatIso(holder.acquiredAt)} ${who}`
+  }
+  return `held for ${formatDuration(Math.max(0, DateTime.distance(holder.acquiredAt, now)))} ${who}`
+}
+
+/**
+ * A duration in milliseconds as a person would say it: rounded to seconds above one second.
+ *
+ * @since 0.1.0
+ * @category formatting
+ */
+export const formatDuration = (millis: number): string =>
+  Number.isFinite(millis)
+    ? Duration.format(Duration.millis(millis < 1000 ? Math.round(millis) : Math.round(millis / 1000) * 1000))
+    : "for ever"

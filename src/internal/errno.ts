@@ -1,0 +1,34 @@
+import type { PlatformError } from "@effect/platform/Error"
+import * as Predicate from "effect/Predicate"
+
+/** The errno behind a platform error (`"ENOENT"`), or its reason where the file system gives none. */
+export const codeOf = (error: PlatformError): string => {
+  if (error._tag === "BadArgument") {
+    return "EINVAL"
+  }
+  if (Predicate.hasProperty(error.cause, "code") && typeof error.cause.code === "string") {
+    return error.cause.code
+  }
+  switch (error.reason) {
+    case "NotFound":
+      return "ENOENT"
+    case "AlreadyExists":
+      return "EEXIST"
+    case "PermissionDenied":
+      return "EACCES"
+    case "Busy":
+      return "EBUSY"
+    case "BadResource":
+      return "ENOTDIR"
+    default:
+      return error.reason
+  }
+}
+
+/** Whether the failing system call came after the file had been opened, so that an exclusive create has created it. */
+export const failedAfterOpen = (error: PlatformError): boolean =>
+  error._tag === "SystemError" && error.syscall !== undefined && error.syscall !== "open"
+
+/** ` (…)` with the message of a cause, or nothing. */
+export const describeCause = (cause: unknown): string =>
+  Predicate.hasProperty(cause, "message") && typeof cause.message === "string" ? ` (${cause.message})` : ""

@@ -1,0 +1,285 @@
+import { isPlatformError } from "@effect/platform/Error"
+import * as Array from "effect/Array"
+import * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Equal from "effect/Equal"
+import * as ExecutionStrategy from "effect/ExecutionStrategy"
+import * as Exit from "effect/Exit"
+import { pipe } from "effect/Function"
+import * as Option from "effect/Option"
+import * as Order from "effect/Order"
+import * as Schedule from "effect/Schedule"
+import * as Scope from "effect/Scope"
+import type * as FileLock from "../FileLock.js"
+import type { LockBackend, LockName, Refused } from "../LockBackend.js"
+import { LockAcquisitionError, type LockDirectoryError, type LockLostError } from "../LockError.js"
+import * as Acquisition from "./acquisition.js"
+import { codeOf } from "./errno.js"
+import * as Hold from "./hold.js"
+import { Lines } from "./line.js"
+import * as Sections from "./sections.js"
+
+type Failure = LockAcquisitionError | LockDirectoryError
+
+/** One lock that is wished for, by its canonical name. */
+interface Target {
+  readonly wish: Acquisition.Wish
+  readonly name: LockName
+}
+
+const byLockPath: Order.Order<Target> = Order.mapInput(Order.string, ({ name }: Target) => name.lockPath)
+
+/** Every contender takes several locks in one order, so that no two can wait for each other. */
+const inOrder = (targets: Iterable<Target>): ReadonlyArray<Target> =>
+  pipe(
+    Array.sort(targets, byLockPath),
+    Array.dedupeAdjacentWith((left, right) => left.name.lockPath === right.name.lockPath)
+  )
+
+/** Capped exponential with full jitter. */
+const defaultSchedule = (cap: Duration.Duration): Schedule.Schedule<unknown> =>
+  Schedule.exponential(Duration.millis(2)).pipe(
+    Schedule.union(Schedule.spaced(cap)),
+    Schedule.jitteredWith({ min: 0, max: 1 })
+  )
+
+/** How a span says what became of an acquisition. */
+const outcomeOf = (exit: Exit.Exit<unknown, Failure>): string =>
+  Exit.match(exit, {
+    onSuccess: () => "acquired",
+    onFailure: (cause) =>
+      cause._tag === "Fail" ? cause.error._tag === "LockDirectoryError" ? "Directory" : cause.error.reason : "interrupted"
+  })
+
+/** A critical section that was entered, and how to leave it. */
+interface Entered {
+  readonly section: Sections.Section
+  readonly leave: Effect.Effect<void>
+}
+
+export const make = (
+  backend: LockBackend,
+  settings: FileLock.Settings,
+  typeId: FileLock.TypeId
+): FileLock.FileLock => {
+  const lines = new Lines()
+  const schedule = defaultSchedule(Duration.decode(settings.pollInterval ?? "100 millis"))
+
+  const makeWish = (path: string, options: FileLock.LockOptions): Effect.Effect<Acquisition.Wish> =>
+    Effect.map(Clock.currentTimeNanos, (since) => ({
+      path,
+      mode: options.mode ?? "exclusive",
+      label: options.label,
+      schedule: options.schedule ?? schedule,
+      timeout: options.timeout === "infinity" ? Duration.infinity : Duration.decode(options.timeout ?? "60 seconds"),
+      since
+    }))
+
+  const openSection = (hold: Hold.Hold) =>
+    Effect.map(Effect.fiberId, (openedBy) =>
+      Sections.open({ backend, lockPath: hold.name.lockPath, mode: hold.mode, openedBy, hold }))
+
+  const toTargets = (paths: Iterable<string>, options: FileLock.LockOptions) =>
+    Effect.forEach(paths, (path) =>
+      Effect.flatMap(makeWish(path, options), (wish) =>
+        Effect.map(
+          Effect.uninterruptibleMask((restore) =>
+            Acquisition.run(wish, (wait) => Acquisition.resolve(wait, backend, restore))
+          ),
+          (name): Target => ({ name, wish })
+        ))).pipe(Effect.map(inOrder))
+
+  /** Runs one acquisition up to what `use` makes of its canonical name. */
+  const acquisition = <A>(
+    wish: Acquisition.Wish,
+    known: LockName | undefined,
+    restore: Acquisition.Restore,
+    use: (wait: Acquisition.Wait, name: LockName) => Effect.Effect<A, Failure | Refused>
+  ): Effect.Effect<A, Failure> =>
+    Acquisition.run(wish, (wait) =>
+      Effect.flatMap(
+        known === undefined ? Acquisition.resolve(wait, backend, restore) : wait.name(known),
+        (name) => use(wait, name)
+      )).pipe(
+        Effect.onExit((exit) => Effect.annotateCurrentSpan("outcome", outcomeOf(exit))),
+        Effect.withSpan("FileLock.acquire", { attributes: { path: wish.path } })
+      )
+
+  // ---------------------------------------------------------------------------------------------
+  // critical sections
+  // ---------------------------------------------------------------------------------------------
+
+  /** Enters a critical section, by re-entry where the fiber is in one already. */
+  const enter = (restore: Acquisition.Restore) =>
+  (wait: Acquisition.Wait, name: LockName): Effect.Effect<Entered, Failure | Refused> =>
+    Effect.gen(function*() {
+      const outer = Sections.find(yield* Sections.get, backend, name.lockPath)
+      if (outer === undefined) {
+        const hold = yield* Acquisition.obtain(wait, backend, lines, name, restore)
+        return { section: yield* openSection(hold), leave: Hold.leave(hold) }
+      }
+      const reentered = yield* Acquisition.reenter(wait, outer, restore)
+      return Option.isNone(reentered)
+        ? yield* enter(restore)(wait, name)
+        : { section: yield* openSection(outer.hold), leave: reentered.value }
+    })
+
+  /** Runs a body inside a critical section, for as long as the lock is held. */
+  const inside = <A, E, R>(
+    { leave, section }: Entered,
+    self: Effect.Effect<A, E, R>,
+    restore: Acquisition.Restore
+  ): Effect.Effect<A, E | LockLostError, R> =>
+    self.pipe(
+      Effect.withSpan("FileLock.hold", { attributes: { path: section.hold.name.path } }),
+      Sections.within(section),
+      Effect.raceFirst(Deferred.await(section.hold.grant.lost)),
+      restore,
+      Effect.ensuring(Effect.suspend(() => {
+        section.open = false
+        return leave
+      }))
+    )
+
+  const withTarget = <A, E, R>(self: Effect.Effect<A, E, R>, wish: Acquisition.Wish, known: LockName | undefined) =>
+    Effect.uninterruptibleMask((restore) =>
+      Effect.flatMap(
+        acquisition(wish, known, restore, enter(restore)),
+        (entered) => inside(entered, self, restore)
+      )
+    )
+
+  const withLock = <A, E, R>(
+    self: Effect.Effect<A, E, R>,
+    path: string,
+    options: FileLock.LockOptions = {}
+  ): Effect.Effect<A, E | Failure | LockLostError, R> =>
+    Effect.flatMap(makeWish(path, options), (wish) => withTarget(self, wish, undefined))
+
+  const withLocks = <A, E, R>(
+    self: Effect.Effect<A, E, R>,
+    paths: Iterable<string>,
+    options: FileLock.LockOptions = {}
+  ): Effect.Effect<A, E | Failure | LockLostError, R> =>
+    Effect.flatMap(toTargets(paths, options), (targets) => {
+      const body: Effect.Effect<A, E | Failure | LockLostError, R> = self
+      return Array.reduceRight(targets, body, (body, { name, wish }) => withTarget(body, wish, name))
+    })
+
+  const withLockIfAvailable = <A, E, R>(
+    self: Effect.Effect<A, E, R>,
+    path: string,
+    options: Omit<FileLock.LockOptions, "timeout" | "schedule"> = {}
+  ): Effect.Effect<Option.Option<A>, E | Failure | LockLostError, R> =>
+    Effect.uninterruptibleMask((restore) =>
+      Effect.gen(function*() {
+        const wish = yield* makeWish(path, { ...options, timeout: 0 })
+        const entered = yield* ifAvailable(acquisition(wish, undefined, restore, enter(restore)))
+        return Option.isNone(entered)
+          ? Option.none()
+          : Option.some(yield* inside(entered.value, self, restore))
+      })
+    )
+
+  // ---------------------------------------------------------------------------------------------
+  // handles
+  // ---------------------------------------------------------------------------------------------
+
+  const toHandle = (section: Sections.Section): FileLock.LockHandle => {
+    const { grant, name } = section.hold
+    return {
+      path: name.path,
+      lockPath: name.lockPath,
+      mode: section.mode,
+      holder: grant.holder,
+      fence: grant.fence,
+      isHeld: Effect.map(Deferred.isDone(grant.lost), (lost) => section.open && !lost),
+      verify: grant.verify,
+      lost: Deferred.await(grant.lost)
+    }
+  }
+
+  /** A handle is a claim of its own and never re-enters: the fiber that holds the lock would wait for itself. */
+  const obtain = (restore: Acquisition.Restore) => (wait: Acquisition.Wait, name: LockName) =>
+    Effect.gen(function*() {
+      const outer = Sections.find(yield* Sections.get, backend, name.lockPath)
+      if (outer !== undefined && !wait.expired && Equal.equals(outer.openedBy, yield* Effect.fiberId)) {
+        return yield* wait.fail("Deadlock")
+      }
+      return yield* Acquisition.obtain(wait, backend, lines, name, restore)
+    })
+
+  const acquireTarget = (wish: Acquisition.Wish, known: LockName | undefined) =>
+    Effect.uninterruptibleMask((restore) =>
+      Effect.gen(function*() {
+        const hold = yield* acquisition(wish, known, restore, obtain(restore))
+        const section = yield* openSection(hold)
+        yield* Effect.addFinalizer(() => {
+          section.open = false
+          return Hold.leave(hold)
+        })
+        yield* Effect.makeSpanScoped("FileLock.hold", { attributes: { path: hold.name.path } })
+        yield* Sections.enter(section)
+        return toHandle(section)
+      })
+    )
+
+  const acquire = (path: string, options: FileLock.LockOptions = {}) =>
+    Effect.flatMap(makeWish(path, options), (wish) => acquireTarget(wish, undefined))
+
+  const acquireAll = (paths: Iterable<string>, options: FileLock.LockOptions = {}) =>
+    Effect.uninterruptibleMask((restore) =>
+      Effect.gen(function*() {
+        const scope = yield* Scope.fork(yield* Effect.scope, ExecutionStrategy.sequential)
+        return yield* toTargets(paths, options).pipe(
+          Effect.flatMap(Effect.forEach(({ name, wish }) => acquireTarget(wish, name))),
+          Scope.extend(scope),
+          restore,
+          Effect.onError((cause) => Scope.close(scope, Exit.failCause(cause)))
+        )
+      })
+    )
+
+  // ---------------------------------------------------------------------------------------------
+  // inspection
+  // ---------------------------------------------------------------------------------------------
+
+  const ask = <A>(path: string, question: (name: LockName) => Effect.Effect<A, Refused>) =>
+    Effect.flatMap(makeWish(path, {}), (wish) =>
+      Effect.uninterruptibleMask((restore) =>
+        Acquisition.run(wish, (wait) =>
+          Effect.flatMap(Acquisition.resolve(wait, backend, restore), (name) => restore(question(name))))
+      )).pipe(
+        Effect.catchTag("LockDirectoryError", ({ cause, lockPath, path }) =>
+          new LockAcquisitionError({
+            path,
+            lockPath,
+            reason: isPlatformError(cause) && codeOf(cause) === "EACCES" ? "PermissionDenied" : "SystemError",
+            waited: 0,
+            timeout: 0,
+            cause
+          }))
+      )
+
+  return {
+    [typeId]: typeId,
+    acquire,
+    acquireIfAvailable: (path, options = {}) => ifAvailable(acquire(path, { ...options, timeout: 0 })),
+    acquireAll,
+    withLock,
+    withLocks,
+    withLockIfAvailable,
+    inspect: (path) => ask(path, backend.inspect),
+    breakLock: (path, holder) => ask(path, (name) => backend.breakLock(name, holder))
+  }
+}
+
+const ifAvailable = <A, R>(acquisition: Effect.Effect<A, Failure, R>): Effect.Effect<Option.Option<A>, Failure, R> =>
+  Effect.asSome(acquisition).pipe(
+    Effect.catchIf(
+      (error) => error._tag === "LockAcquisitionError" && error.reason === "Timeout",
+      () => Effect.succeedNone
+    )
+  )

@@ -1,0 +1,96 @@
+import { constVoid } from "effect/Function"
+import type { LockHolder } from "../LockHolder.js"
+
+/** A place in a line. */
+export interface Ticket {
+  /** From now on the owner of the ticket is inside, whether it has noticed or not. */
+  served: boolean
+  readonly wake: () => void
+  previous: Ticket | undefined
+  next: Ticket | undefined
+}
+
+/**
+ * First come, first served: one is inside, the others wait in a line.
+ *
+ * Every step is synchronous, so that no interruption can come between a change here and the record of who caused it. A ticket
+ * that was drawn must be given back, whether it was served or not.
+ */
+export class Line {
+  /** Who holds the lock that the line is for, where that is known. */
+  holder: LockHolder | undefined
+  private occupied = false
+  private first: Ticket | undefined
+  private last: Ticket | undefined
+
+  constructor(private readonly onEmpty: () => void = constVoid) {}
+
+  /** Draws a ticket. It is served at once when nobody is inside. */
+  draw(wake: () => void): Ticket {
+    const ticket: Ticket = { served: !this.occupied, wake, previous: undefined, next: undefined }
+    if (ticket.served) {
+      this.occupied = true
+      return ticket
+    }
+    ticket.previous = this.last
+    if (this.last === undefined) {
+      this.first = ticket
+    } else {
+      this.last.next = ticket
+    }
+    this.last = ticket
+    return ticket
+  }
+
+  /** Whoever is inside goes, and the next one is in. */
+  private leave(): void {
+    this.holder = undefined
+    const next = this.first
+    if (next === undefined) {
+      this.occupied = false
+      this.onEmpty()
+      return
+    }
+    this.unlink(next)
+    next.served = true
+    next.wake()
+  }
+
+  /** Gives a ticket back, served or not. */
+  giveBack(ticket: Ticket): void {
+    if (ticket.served) {
+      this.leave()
+    } else {
+      this.unlink(ticket)
+    }
+  }
+
+  private unlink(ticket: Ticket): void {
+    if (ticket.previous === undefined) {
+      this.first = ticket.next
+    } else {
+      ticket.previous.next = ticket.next
+    }
+    if (ticket.next === undefined) {
+      this.last = ticket.previous
+    } else {
+      ticket.next.previous = ticket.previous
+    }
+    ticket.previous = ticket.next = undefined
+  }
+}
+
+/** The lines of all locks that somebody wants or holds now. */
+export class Lines {
+  private readonly lines = new Map<string, Line>()
+
+  /** The line of a lock; draw from it before anything else can run, or it may be gone. */
+  at(key: string): Line {
+    let line = this.lines.get(key)
+    if (line === undefined) {
+      line = new Line(() => void this.lines.delete(key))
+      this.lines.set(key, line)
+    }
+    return line
+  }
+}

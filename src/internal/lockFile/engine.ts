@@ -1,0 +1,244 @@
+import type { PlatformError } from "@effect/platform/Error"
+import type * as FileSystem from "@effect/platform/FileSystem"
+import type * as Path from "@effect/platform/Path"
+import * as DateTime from "effect/DateTime"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
+import * as LockBackend from "../../LockBackend.js"
+import { type LockDirectoryError, LockLostError } from "../../LockError.js"
+import type { LockHolder } from "../../LockHolder.js"
+import type { ProcessIdentity } from "../../ProcessIdentity.js"
+import { codeOf } from "../errno.js"
+import { type Gone, heartbeat, whyGone } from "./heartbeat.js"
+import * as Judge from "./judge.js"
+import * as Look from "./look.js"
+import * as Names from "./names.js"
+import * as Place from "./place.js"
+
+/** How often the life of an owner is asked for while somebody waits; a signal and a small read, some microseconds. */
+const probeInterval = Duration.millis(5)
+
+/** An attempt waits for nobody, so it looks only so often at a path that changes under its eyes. */
+const maxRounds = 16
+
+const blocked = (
+  reason: LockBackend.Blocked["reason"],
+  details?: {
+    readonly holder?: LockHolder | undefined
+    readonly lookAgain?: Duration.Duration | undefined
+    readonly cause?: unknown
+  }
+): LockBackend.Blocked => ({
+  _tag: "Blocked",
+  reason,
+  cause: details?.cause,
+  holder: Option.fromNullable(details?.holder),
+  lookAgain: Option.fromNullable(details?.lookAgain)
+})
+
+const holderOf = (look: Look.Look): LockHolder | undefined => look._tag === "Recorded" ? look.holder : undefined
+
+const reasonOf = (error: PlatformError): "PermissionDenied" | "SystemError" =>
+  codeOf(error) === "EACCES" || codeOf(error) === "EPERM" ? "PermissionDenied" : "SystemError"
+
+/** A system call that failed for a reason that may pass. */
+const blockedBy = (cause: PlatformError): LockBackend.Blocked => blocked(reasonOf(cause), { cause })
+
+const refused = (cause: PlatformError) => new LockBackend.Refused({ reason: reasonOf(cause), cause })
+
+export const make = (options: {
+  readonly fs: FileSystem.FileSystem
+  readonly paths: Path.Path
+  readonly identity: ProcessIdentity
+  readonly lease: Duration.Duration
+  readonly scope: Scope.Scope
+}): LockBackend.LockBackend => {
+  const { fs, identity, lease } = options
+  const judge = Judge.make(identity, lease)
+  const names = Names.make(fs, options.paths)
+  const places = Place.make({ fs, identity, judge, lease })
+  /** Lock paths whose claims were looked after by this process. */
+  const swept = new Set<string>()
+
+  /** A process that was killed while it took a lock over may have left its claim, and nobody else looks for it. */
+  const sweep = (lockPath: string): Effect.Effect<void> =>
+    places.sweep(lockPath).pipe(
+      Effect.flatMap(Option.match({
+        onNone: () => Effect.void,
+        onSome: (lookAgain) =>
+          Effect.sleep(lookAgain).pipe(
+            Effect.zipRight(Effect.uninterruptible(Effect.suspend(() => sweep(lockPath)))),
+            Effect.interruptible,
+            Effect.forkIn(options.scope)
+          )
+      })),
+      Effect.catchAll((cause) => Effect.logDebug(`Could not look after the claims of ${lockPath}`, cause))
+    )
+
+  const sweepOnce = (lockPath: string, contended: boolean): Effect.Effect<void> =>
+    Effect.suspend(() => {
+      if (!contended && swept.has(lockPath)) {
+        return Effect.void
+      }
+      swept.add(lockPath)
+      return sweep(lockPath)
+    })
+
+  const lostError = (name: LockBackend.LockName, gone: Gone) =>
+    Effect.map(DateTime.now, (at) => new LockLostError({ ...name, reason: gone.reason, holder: gone.holder, at }))
+
+  const toGrant = (name: LockBackend.LockName, ours: Place.Ours, recovered: boolean): Effect.Effect<LockBackend.Grant> =>
+    Effect.gen(function*() {
+      const lost = yield* Deferred.make<never, LockLostError>()
+      const tellLost = (gone: Gone) =>
+        Effect.flatMap(lostError(name, gone), (error) => Effect.as(Deferred.fail(lost, error), error))
+      const beating = yield* heartbeat({ fs, places, path: name.lockPath, ours, lease }).pipe(
+        Effect.catchAll(tellLost),
+        Effect.interruptible,
+        Effect.forkDaemon
+      )
+      return {
+        _tag: "Grant",
+        holder: ours.holder,
+        fence: Option.none(),
+        recovered,
+        lost,
+        verify: Effect.flatMap(Look.look(fs, name.lockPath), (seen) => {
+          const gone = whyGone(seen, ours.holder.token)
+          if (gone !== undefined) {
+            return Effect.flatMap(tellLost(gone), Effect.fail)
+          }
+          return seen._tag === "Unreadable"
+            ? new LockLostError({ ...name, reason: "BackendUnavailable" })
+            : Effect.void
+        }),
+        release: Fiber.interrupt(beating).pipe(
+          Effect.zipRight(places.remove(name.lockPath, ours)),
+          Effect.flatMap((removed) =>
+            removed ? Effect.void : Effect.logWarning(`The lock ${name.lockPath} was no longer ours when it was released`)
+          )
+        )
+      }
+    })
+
+  const attempt = (
+    { label, name }: LockBackend.Request,
+    memory: { contended: boolean; owner: LockHolder | undefined }
+  ): Effect.Effect<LockBackend.Grant | LockBackend.Blocked, LockBackend.Refused | LockDirectoryError> =>
+    Effect.gen(function*() {
+      const { lockPath } = name
+      let directoryMade = false
+      for (let round = 0; round < maxRounds; round++) {
+        const placed = yield* Effect.either(places.place(lockPath, label))
+        if (placed._tag === "Left") {
+          if (codeOf(placed.left) === "ENOENT" && !directoryMade) {
+            yield* names.makeDirectoryFor(name)
+            directoryMade = true
+            continue
+          }
+          const explained = names.explain(name, placed.left)
+          return explained === undefined ? blockedBy(placed.left) : yield* explained
+        }
+        if (placed.right._tag === "Placed") {
+          yield* sweepOnce(lockPath, memory.contended)
+          return yield* toGrant(name, placed.right.ours, false)
+        }
+        memory.contended = true
+        const { look } = placed.right
+        memory.owner = holderOf(look)
+        switch (look._tag) {
+          case "Absent":
+            continue
+          case "Foreign":
+            return blocked("Foreign", { cause: new Error(`it is ${look.what}`) })
+          case "Unreadable":
+            return blockedBy(look.cause)
+        }
+        const verdict = yield* judge.judge(lockPath, look)
+        if (verdict._tag !== "Stale") {
+          const lookAgain = verdict._tag === "Silent" ? verdict.lookAgain : undefined
+          return blocked("Timeout", { holder: memory.owner, lookAgain })
+        }
+        const taken = yield* Effect.either(places.takeOver(lockPath, look, label))
+        if (taken._tag === "Left") {
+          return blockedBy(taken.left)
+        }
+        if (taken.right._tag === "Placed") {
+          yield* Effect.logDebug(`Took over ${lockPath}`)
+          return yield* toGrant(name, taken.right.ours, true)
+        }
+        if (taken.right._tag === "Busy") {
+          memory.owner = holderOf(taken.right.look)
+          return blocked("Timeout", { holder: memory.owner, lookAgain: taken.right.lookAgain ?? probeInterval })
+        }
+      }
+      return blocked("Timeout", { holder: memory.owner, lookAgain: Duration.zero })
+    })
+
+  /** A beat of a living owner, or somebody who is taking over, can come between; both pass. */
+  const breakClaim = (lockPath: string, token: string): Effect.Effect<boolean, PlatformError> =>
+    Effect.gen(function*() {
+      const look = yield* Look.look(fs, lockPath)
+      if (look._tag === "Unreadable") {
+        return yield* look.cause
+      }
+      if (look._tag !== "Recorded" || look.holder.token !== token) {
+        return false
+      }
+      const broken = yield* places.takeOver(lockPath, look).pipe(
+        Effect.flatMap((taken) => taken._tag === "Placed" ? places.remove(lockPath, taken.ours) : Effect.succeed(false)),
+        Effect.uninterruptible
+      )
+      if (broken) {
+        return true
+      }
+      yield* Effect.sleep(probeInterval)
+      return yield* breakClaim(lockPath, token)
+    })
+
+  return LockBackend.make({
+    capabilities: { liveness: "kernel", fencing: false, shared: false, wakes: true },
+    resolve: names.resolve,
+    contend: (request) => {
+      const memory: { contended: boolean; owner: LockHolder | undefined } = { contended: false, owner: undefined }
+      return {
+        attempt: attempt(request, memory),
+        changes: Effect.succeed(
+          Effect.sleep(probeInterval).pipe(
+            Effect.zipRight(Effect.suspend(() =>
+              memory.owner === undefined ? Effect.succeed("unknown") : identity.isAlive(memory.owner)
+            )),
+            Effect.repeat({ until: (liveness) => liveness === "dead" }),
+            Effect.asVoid
+          )
+        )
+      }
+    },
+    inspect: (name) =>
+      Effect.gen(function*() {
+        const status = (state: LockBackend.State, holders: ReadonlyArray<LockHolder> = []) =>
+          Option.some<LockBackend.LockStatus>({ state, mode: "exclusive", holders })
+        const look = yield* Look.look(fs, name.lockPath)
+        switch (look._tag) {
+          case "Absent":
+            return Option.none()
+          case "Foreign":
+            return status("foreign")
+          case "Unreadable":
+            return yield* refused(look.cause)
+          case "Broken":
+            return status("unverifiable")
+          case "Recorded": {
+            const liveness = yield* identity.isAlive(look.holder)
+            const state = liveness === "alive" ? "held" : liveness === "dead" ? "abandoned" : "unverifiable"
+            return status(state, [look.holder])
+          }
+        }
+      }),
+    breakLock: (name, holder) => Effect.mapError(breakClaim(name.lockPath, holder.token), refused)
+  })
+}

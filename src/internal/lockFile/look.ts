@@ -1,0 +1,93 @@
+import type { PlatformError } from "@effect/platform/Error"
+import type * as FileSystem from "@effect/platform/FileSystem"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import type { LockHolder } from "../../LockHolder.js"
+import { codeOf } from "../errno.js"
+import * as Record from "./record.js"
+
+export interface Absent {
+  readonly _tag: "Absent"
+}
+
+/** A complete record of ours. `text` includes the beat, so that a holder that was heard of again is told from a silent one. */
+export interface Recorded {
+  readonly _tag: "Recorded"
+  readonly text: string
+  readonly holder: LockHolder
+}
+
+/** Created and not, or not wholly, written. */
+export interface Broken {
+  readonly _tag: "Broken"
+  readonly identity: string
+}
+
+/** None of ours: it is never opened for writing, moved or removed. */
+export interface Foreign {
+  readonly _tag: "Foreign"
+  readonly what: string
+}
+
+export interface Unreadable {
+  readonly _tag: "Unreadable"
+  readonly cause: PlatformError
+}
+
+export type Look = Absent | Recorded | Broken | Foreign | Unreadable
+
+const absent: Absent = { _tag: "Absent" }
+
+const foreign = (what: string): Foreign => ({ _tag: "Foreign", what })
+
+/** Whether what is there now is what was judged. */
+export const isSame = (judged: Recorded | Broken, now: Look): boolean =>
+  judged._tag === "Recorded"
+    ? now._tag === "Recorded" && now.text === judged.text
+    : now._tag === "Broken" && now.identity === judged.identity
+
+/** Whether what is there now is the record with this token. */
+export const hasToken = (look: Look, token: string): boolean =>
+  look._tag === "Recorded" && look.holder.token === token
+
+/**
+ * What is at `path`. Nothing but a small regular file is opened: a FIFO would block a thread for ever. `stat` follows
+ * links, so a link is asked for first.
+ */
+export const look = (fs: FileSystem.FileSystem, path: string): Effect.Effect<Look> =>
+  Effect.gen(function*() {
+    const isLink = yield* fs.readLink(path).pipe(
+      Effect.as(true),
+      // EINVAL says that it is no link; whatever else is wrong shows again below.
+      Effect.catchAll((error) => codeOf(error) === "ENOENT" ? Effect.fail(error) : Effect.succeed(false))
+    )
+    if (isLink) {
+      return foreign("a symbolic link")
+    }
+    const info = yield* fs.stat(path)
+    if (info.type !== "File") {
+      return foreign(`a ${info.type.toLowerCase()}`)
+    }
+    if (info.size > Record.maxRecordBytes) {
+      return foreign(`a file of ${info.size} bytes`)
+    }
+    const bytes = yield* fs.readFile(path)
+    if (bytes.length > Record.maxRecordBytes) {
+      return foreign(`a file of ${bytes.length} bytes`)
+    }
+    const text = new TextDecoder().decode(bytes)
+    const holder = Record.decode(text)
+    if (Option.isSome(holder)) {
+      return { _tag: "Recorded", text, holder: holder.value } as const
+    }
+    if (!Record.isTorn(text)) {
+      return foreign("a file with other content")
+    }
+    const inode = Option.getOrElse(info.ino, () => -1)
+    const modified = Option.match(info.mtime, { onNone: () => -1, onSome: (date) => date.getTime() })
+    return { _tag: "Broken", identity: `${inode}:${modified}:${text}` } as const
+  }).pipe(
+    Effect.catchAll((cause) =>
+      Effect.succeed<Look>(codeOf(cause) === "ENOENT" ? absent : { _tag: "Unreadable", cause })
+    )
+  )

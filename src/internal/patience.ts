@@ -1,0 +1,33 @@
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+
+/**
+ * How long a caller that has to go (interrupted, out of time, or leaving its scope) waits for a step of the engine that is under
+ * way. A step may hang, as on a file server that is away, and must not be cut off; it then ends by itself in the background.
+ */
+export const patience = Duration.seconds(1)
+
+/** Waits for a fiber as long as patience lasts; `false` if it is still running then. */
+export const wait = (fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<boolean> =>
+  Effect.raceFirst(
+    Effect.as(Effect.interruptible(Fiber.await(fiber)), true),
+    Effect.as(Effect.interruptible(Effect.sleep(patience)), false)
+  )
+
+/** Runs a step that must not be cut off, and lets it go on in the background when patience is over. */
+export const runWith = <A, E, R>(step: Effect.Effect<A, E, R>): Effect.Effect<boolean, never, R> =>
+  Effect.uninterruptible(Effect.flatMap(Effect.forkDaemon(step), wait))
+
+/**
+ * When nobody waits for a step any more: once it ends, what it obtained is given back. Waits for that as long as patience lasts.
+ */
+export const undo = <A, E>(
+  fiber: Fiber.Fiber<A, E>,
+  giveBack: (value: A) => Effect.Effect<void>
+): Effect.Effect<boolean> =>
+  Fiber.await(fiber).pipe(
+    Effect.flatMap((exit: Exit.Exit<A, E>) => exit._tag === "Success" ? giveBack(exit.value) : Effect.void),
+    runWith
+  )

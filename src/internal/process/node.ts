@@ -1,0 +1,127 @@
+import * as NodeCrypto from "node:crypto"
+import * as NodeFS from "node:fs"
+import * as NodeOS from "node:os"
+import type { Liveness, ProcessIdentity, ProcessInfo } from "../../ProcessIdentity.js"
+import * as Tokens from "./tokens.js"
+
+const quietly = <A, B>(read: () => A, otherwise: B): A | B => {
+  try {
+    return read()
+  } catch {
+    // The caller says what it means that the system does not answer.
+    return otherwise
+  }
+}
+
+const readText = (path: string): string => quietly(() => NodeFS.readFileSync(path, "latin1").trim(), "")
+
+const readLink = (path: string): string => quietly(() => NodeFS.readlinkSync(path), "")
+
+/** A mounted `/proc` may show the processes of another pid namespace than ours; then it cannot be used. */
+const procIsOurs = (): boolean => readLink("/proc/self") === String(process.pid)
+
+interface Stat {
+  readonly state: string
+  readonly startTime: string
+}
+
+/** The command name (field 2) is in parentheses and may itself contain spaces and parentheses. */
+const parseStat = (text: string): Stat | undefined => {
+  const fields = text.slice(text.lastIndexOf(")") + 2).split(" ")
+  const state = fields[0]
+  const startTime = fields[19]
+  return state === undefined || startTime === undefined || !text.includes(")") ? undefined : { state, startTime }
+}
+
+const readStat = (pid: number | "self"): Stat | undefined => parseStat(readText(`/proc/${pid}/stat`))
+
+/** A leader that has exited stays a zombie while its other threads go on. */
+const hasLivingThread = (pid: number): boolean => {
+  const threads = quietly(() => NodeFS.readdirSync(`/proc/${pid}/task`), undefined)
+  return threads === undefined || threads.some((thread) => {
+    const stat = parseStat(readText(`/proc/${pid}/task/${thread}/stat`))
+    return stat !== undefined && stat.state !== "Z" && stat.state !== "X"
+  })
+}
+
+/** Signal 0: `false` only when there certainly is no such process. */
+const exists = (pid: number): boolean => {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    return !(error instanceof Error && "code" in error && error.code === "ESRCH")
+  }
+}
+
+const inProcessTable = (procUsable: boolean) => (other: ProcessInfo): Liveness => {
+  if (!exists(other.pid)) {
+    return "dead"
+  }
+  const stat = procUsable ? readStat(other.pid) : undefined
+  if (stat === undefined || other.startTime === "") {
+    // Hidden by `hidepid`, or gone since the signal: only the latter is proof.
+    return exists(other.pid) ? "alive" : "dead"
+  }
+  if (stat.startTime !== other.startTime) {
+    return "dead"
+  }
+  return (stat.state === "Z" || stat.state === "X") && !hasLivingThread(other.pid) ? "dead" : "alive"
+}
+
+/** Stands in for the boot id where the system has none; it does not change with a reboot. */
+const fingerprint = (): string => {
+  const hardware = Object.values(NodeOS.networkInterfaces())
+    .flatMap((addresses) => addresses ?? [])
+    .filter((address) => !address.internal)
+    .map((address) => address.mac)
+    .sort()
+  const parts = [NodeOS.hostname(), NodeOS.platform(), NodeOS.arch(), NodeOS.totalmem(), NodeOS.cpus().length, ...hardware]
+  return `host-${NodeCrypto.createHash("sha256").update(JSON.stringify(parts)).digest("hex").slice(0, 32)}`
+}
+
+const describe = (procUsable: boolean): Omit<ProcessInfo, "instance"> => ({
+  pid: process.pid,
+  startTime: procUsable ? readStat("self")?.startTime ?? "" : "",
+  bootId: readText("/proc/sys/kernel/random/boot_id") || fingerprint(),
+  pidNamespace: NodeOS.platform() === "linux" ? readLink("/proc/self/ns/pid") : NodeOS.platform(),
+  timeNamespace: readLink("/proc/self/ns/time"),
+  hostname: NodeOS.hostname()
+})
+
+interface Realm {
+  readonly tokens: Tokens.Tokens
+  readonly info: Omit<ProcessInfo, "instance">
+  readonly procUsable: boolean
+}
+
+const makeRealm = (): Realm => {
+  const procUsable = procIsOurs()
+  return {
+    tokens: Tokens.make(NodeCrypto.randomUUID().replaceAll("-", "")),
+    info: describe(procUsable),
+    procUsable
+  }
+}
+
+const RealmKey: unique symbol = Symbol.for("effect-filelock/Realm@1")
+
+/** Every copy of this package in a realm shares one registry, or they would take each other's claims for dead. */
+const realm = (): Realm => {
+  const holder: typeof globalThis & { [RealmKey]?: Realm } = globalThis
+  return holder[RealmKey] ??= makeRealm()
+}
+
+/** The process this code runs in. */
+export const make = (options: { readonly machineId?: string | undefined }): ProcessIdentity => {
+  const { info, procUsable, tokens } = realm()
+  return Tokens.toIdentity(
+    {
+      ...info,
+      bootId: options.machineId === undefined ? info.bootId : `${info.bootId}@${options.machineId}`,
+      instance: tokens.instance
+    },
+    tokens,
+    inProcessTable(procUsable)
+  )
+}
