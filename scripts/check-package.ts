@@ -120,9 +120,11 @@ const consumer = [
   ""
 ].join("\n")
 
-const checkTypes = (title: string, file: string, module: string, moduleResolution: string): void => {
+const checkTypes = (title: string, files: ReadonlyArray<string>, module: string, moduleResolution: string): void => {
   step(`types: ${title}`)
-  write(file, consumer)
+  for (const file of files) {
+    write(file, consumer)
+  }
   // Declarations are checked too: a broken one of ours must not hide behind skipLibCheck.
   write(
     "tsconfig.json",
@@ -137,7 +139,7 @@ const checkTypes = (title: string, file: string, module: string, moduleResolutio
         module,
         moduleResolution
       },
-      files: [file]
+      files
     })
   )
   run("npx", ["--no", "tsc"], project)
@@ -166,9 +168,13 @@ const main = (): void => {
     step(`the command ${command}`)
     run("npx", ["--no", command, "--", "--help"], project)
   }
-  checkTypes("node16, an ES module", "consumer.mts", "Node16", "Node16")
-  checkTypes("node16, a CommonJS module", "consumer.cts", "Node16", "Node16")
-  checkTypes("bundler", "consumer.ts", "ESNext", "Bundler")
+  checkTypes(
+    "node16, from an ES module and from a CommonJS module",
+    ["consumer.mts", "consumer.cts"],
+    "Node16",
+    "Node16"
+  )
+  checkTypes("bundler", ["consumer.ts"], "ESNext", "Bundler")
 }
 
 try {
