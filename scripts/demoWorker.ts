@@ -1,0 +1,68 @@
+/**
+ * A worker of the demonstration: adds tasks to a JSON file by reading it, changing it and writing it back.
+ */
+import * as FileSystem from "@effect/platform/FileSystem"
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Schema from "effect/Schema"
+import * as FileLock from "../src/FileLock.js"
+import * as Ipc from "../test/torture/Ipc.js"
+import * as Monotonic from "../test/torture/Monotonic.js"
+import * as Platform from "../test/torture/Platform.js"
+import * as Messages from "./demoMessages.js"
+
+const { name } = Ipc.argument(Messages.Settings)
+const send = Ipc.send(Messages.Message)
+
+let lingers = false
+
+/** Not safe by itself: between reading and writing somebody else may write. */
+const addTask = (file: string, number: number) =>
+  Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    yield* send({ _tag: "inside", at: Monotonic.millis(), lingers })
+    const tasks = yield* Schema.decode(Messages.Tasks)(yield* fs.readFileString(file))
+    yield* lingers ? Effect.never : Effect.sleep("10 millis")
+    const content = yield* Schema.encode(Messages.Tasks)([...tasks, { worker: name, number }])
+    // Written beside it and renamed, so that nobody ever reads half a file: what gets lost here is lost to a race alone.
+    yield* fs.writeFileString(`${file}.${name}`, content)
+    yield* fs.rename(`${file}.${name}`, file)
+  })
+
+const program = Effect.gen(function*() {
+  const commands = yield* Ipc.commands(Messages.Command)
+
+  const work = (file: string, tasks: number, locked: boolean) =>
+    Effect.gen(function*() {
+      for (let number = 1; number <= tasks; number++) {
+        yield* send({ _tag: "waiting" })
+        yield* locked
+          ? FileLock.withLock(addTask(file, number), file, { label: name })
+          : addTask(file, number)
+        // Only now: a task is promised once it is in the file, not before.
+        yield* send({ _tag: "added", number })
+      }
+      yield* send({ _tag: "finished" })
+    }).pipe(
+      Effect.catchAllCause((cause) => send({ _tag: "failed", failure: Cause.pretty(cause, { renderErrorCause: true }) }))
+    )
+
+  yield* send({ _tag: "ready" })
+  yield* commands.take.pipe(
+    Effect.flatMap((command) =>
+      command._tag === "work"
+        ? Effect.asVoid(Effect.fork(work(command.file, command.tasks, command.locked)))
+        : Effect.sync(() => {
+          lingers = true
+        })
+    ),
+    Effect.forever
+  )
+})
+
+program.pipe(
+  Effect.provide(Layer.provideMerge(FileLock.layer, Platform.layer)),
+  NodeRuntime.runMain
+)
