@@ -111,7 +111,11 @@ export class Wait {
     if (!Duration.isFinite(timeout)) {
       return this.help(told)
     }
-    const rest = Effect.flatMap(this.waited, (waited) => Effect.sleep(Duration.subtract(timeout, Duration.millis(waited))))
+    // Timers may fire a little early, and nobody is told of 10 seconds after 9.999.
+    const rest: Effect.Effect<void> = Effect.flatMap(this.waited, (waited) => {
+      const left = Duration.toMillis(timeout) - waited
+      return left > 0 ? Effect.zipRight(Effect.sleep(Math.ceil(left)), rest) : Effect.void
+    })
     return this.help(
       (Duration.greaterThan(timeout, tellAfter) ? Effect.zipRight(told, rest) : rest).pipe(
         Effect.zipRight(expire),
