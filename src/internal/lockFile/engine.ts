@@ -25,6 +25,9 @@ const probeInterval = Duration.millis(5)
 /** An attempt waits for nobody, so it looks only so often at a path that changes under its eyes. */
 const maxRounds = 16
 
+/** A process that locks more paths than this looks after the claims of some of them again. */
+const maxSwept = 4096
+
 const blocked = (
   reason: LockBackend.Blocked["reason"],
   details?: {
@@ -83,6 +86,9 @@ export const make = (options: {
     Effect.suspend(() => {
       if (!contended && swept.has(lockPath)) {
         return Effect.void
+      }
+      if (swept.size >= maxSwept) {
+        swept.clear()
       }
       swept.add(lockPath)
       return sweep(lockPath)

@@ -76,8 +76,9 @@ export interface Places {
   /** Runs `use` while nobody can take over what is at `path`; nothing if somebody is doing so. */
   readonly whileClaimed: <A>(path: string, use: Effect.Effect<A>) => Effect.Effect<A | undefined, PlatformError>
   /**
-   * Removes our record from `path` and retires its token; `false` if it was no longer there. Where the file system refuses, it
-   * says so in the log and goes on trying in the background for half a minute.
+   * Removes our record from `path` and then retires its token; `false` if it was no longer there. Where the file system refuses,
+   * it says so in the log and goes on trying in the background for half a minute; the token lives as long, or somebody else of this
+   * process could take the record over under our hands.
    */
   readonly remove: (path: string, ours: Ours) => Effect.Effect<boolean>
   /**
@@ -139,15 +140,17 @@ export const make = (options: {
       const doubtful = elapsed > doubtNanos || wallElapsed > doubtMillis
 
       // Told that it failed, or that something is there, although our own record is: the answer was lost on its way.
-      if (seen !== undefined && !Look.hasToken(seen, ours.holder.token)) {
-        yield* retire(ours)
-        if (error !== undefined && codeOf(error) !== "EEXIST") {
-          if (seen._tag === "Broken") {
-            yield* removeUnwritten(path, error, doubtful)
-          }
-          return yield* error
+      if (error !== undefined && seen !== undefined && !Look.hasToken(seen, ours.holder.token)) {
+        if (codeOf(error) === "EEXIST") {
+          yield* retire(ours)
+          return { _tag: "Occupied", look: seen } as const
         }
-        return { _tag: "Occupied", look: seen } as const
+        // What cannot be seen now may be ours all the same.
+        yield* seen._tag === "Unreadable" ? remove(path, ours) : retire(ours)
+        if (seen._tag === "Broken") {
+          yield* removeUnwritten(path, error, doubtful)
+        }
+        return yield* error
       }
       if (!doubtful) {
         return { _tag: "Placed", ours } as const
@@ -211,10 +214,11 @@ export const make = (options: {
         Effect.catchAll((error) =>
           Effect.gen(function*() {
             // The answer may have been lost on its way.
-            if (Look.hasToken(yield* Look.look(fs, path), ours.holder.token)) {
+            const seen = yield* Look.look(fs, path)
+            if (Look.hasToken(seen, ours.holder.token)) {
               return claimed
             }
-            yield* giveUp
+            yield* seen._tag === "Unreadable" ? Effect.zipRight(remove(path, ours), giveUp) : giveUp
             return yield* error
           })
         )
@@ -232,16 +236,23 @@ export const make = (options: {
           : Effect.zipLeft(use, remove(claimOf(path), claimed.ours))
     )
 
-  /** A record that may no longer be read, but has the size of ours and is where ours is, is ours. */
+  /** Whether our record is at `path`. One that may no longer be read is known by its size and time. */
   const isOurs = (path: string, ours: Ours) =>
     Effect.flatMap(Look.look(fs, path), (seen) => {
       if (seen._tag !== "Unreadable") {
         return Effect.succeed(Look.hasToken(seen, ours.holder.token))
       }
-      return codeOf(seen.cause) !== "EACCES" ? Effect.fail(seen.cause) : Effect.map(
-        fs.stat(path),
-        (info) => info.type === "File" && Number(info.size) === new TextEncoder().encode(ours.text).length
-      )
+      return codeOf(seen.cause) === "EACCES" ? isLikeOurs(path, ours) : Effect.fail(seen.cause)
+    })
+
+  const isLikeOurs = (path: string, ours: Ours) =>
+    Effect.gen(function*() {
+      const info = yield* fs.stat(path)
+      const silence = Duration.toMillis(Duration.nanos((yield* Clock.currentTimeNanos) - ours.heardAt))
+      const heardAt = (yield* Clock.currentTimeMillis) - silence
+      return info.type === "File" &&
+        Number(info.size) === new TextEncoder().encode(ours.text).length &&
+        Option.exists(info.mtime, (mtime) => Math.abs(mtime.getTime() - heardAt) <= doubtMillis)
     })
 
   const removeOnce = (path: string, ours: Ours): Effect.Effect<boolean, PlatformError | StillClaimed> =>
@@ -265,22 +276,25 @@ export const make = (options: {
     })
 
   const remove: Places["remove"] = (path, ours) =>
-    Effect.catchAll(Effect.retry(removeOnce(path, ours), promptly), (cause) =>
-      Effect.logWarning(`Could not remove ${path} yet, going on in the background`, cause).pipe(
-        Effect.zipRight(
-          Effect.retry(removeOnce(path, ours), patiently).pipe(
-            Effect.tapError((cause) =>
-              Effect.logError(
-                `Could not remove ${path}: others will wait for it until this process ends or it is removed by hand`,
-                cause
-              )
-            ),
-            Effect.ignore,
-            Effect.forkDaemon
-          )
-        ),
-        Effect.as(true)
-      )).pipe(Effect.ensuring(retire(ours)))
+    Effect.matchEffect(Effect.retry(removeOnce(path, ours), promptly), {
+      onSuccess: (removed) => Effect.as(retire(ours), removed),
+      onFailure: (cause) =>
+        Effect.logWarning(`Could not remove ${path} yet, going on in the background`, cause).pipe(
+          Effect.zipRight(Effect.forkDaemon(removePatiently(path, ours))),
+          Effect.as(true)
+        )
+    })
+
+  const removePatiently = (path: string, ours: Ours) =>
+    Effect.retry(removeOnce(path, ours), patiently).pipe(
+      Effect.catchAll((cause) =>
+        Effect.logError(
+          `Could not remove ${path}: others will wait for it until this process ends or it is removed by hand`,
+          cause
+        )
+      ),
+      Effect.ensuring(retire(ours))
+    )
 
   const sweepLevels = (path: string, levels: number): Effect.Effect<Option.Option<Duration.Duration>, PlatformError> =>
     Effect.gen(function*() {
