@@ -89,11 +89,21 @@ inline again() {
   pc = CREATE
 }
 
+#ifdef PROGRESS         /* a process sweeps once per hold; for exclusion, whenever it likes */
+#define SWEPT(v) swept = v
+#else
+#define swept false
+#define SWEPT(v) skip
+#endif
+
 proctype Proc(byte p) {
   byte pc = CREATE;
   byte l = 0;           /* the level at work: the file named l is the one to obtain */
 #ifdef OLD_CLAIMS
   bool other = false;
+#endif
+#ifdef PROGRESS
+  bool swept = false;
 #endif
   do
   /* A1, C1 */
@@ -176,9 +186,12 @@ proctype Proc(byte p) {
        obtained()
        fi }
 #endif
-  :: d_step { pc == DROP -> OURS(X(l) & SAME); erase(l); again() }
+  :: d_step { pc == DROP -> OURS(X(l) & SAME); erase(l); if :: l > 0 -> l-- :: else fi; again() }
+#ifndef NO_SWEEP
   /* Sweep: nothing at P is to be replaced, so the comparison cannot succeed and a claim obtained is dropped. */
-  :: d_step { pc == CREATE && l == 0 && file[1] != 0 -> X(0) = 0; l = 1; X(1) = SAME | (written[1] -> 0 : BROKEN); pc = JUDGE }
+  :: d_step { pc == CREATE && l == 0 && file[1] != 0 && !swept ->
+       SWEPT(true); X(0) = 0; l = 1; X(1) = SAME | (written[1] -> 0 : BROKEN); pc = JUDGE }
+#endif
   /* Release */
   :: d_step { pc == CS -> holders--; pc = RELEASE }
   :: d_step { pc == RELEASE -> OURS(X(0) & SAME);
@@ -189,7 +202,7 @@ proctype Proc(byte p) {
        :: X(0) & SAME -> pc = REMOVE
        :: else -> again()
        fi }
-  :: d_step { pc == REMOVE -> OURS(X(0) & SAME); erase(0); again() }
+  :: d_step { pc == REMOVE -> OURS(X(0) & SAME); erase(0); SWEPT(false); again() }
   /* Killed; another process takes this one's place in the model. */
   :: d_step { LIMIT(crashes, CRASHES) ->
        COUNT(crashes, CRASHES);
@@ -214,5 +227,5 @@ init { atomic {
 } }
 
 #ifdef PROGRESS
-ltl progress { []<> (holders > 0) }
+ltl progress { ([]<> (holders > 0)) && ([]<> (holders == 0)) }
 #endif
