@@ -117,6 +117,10 @@ export const nodeSystemError = (code: string, errno: Code, summary: string, deta
     origin
   )
 
+class InvalidArgument extends TypeError {
+  readonly code = "ERR_INVALID_ARG_VALUE"
+}
+
 const reasons: Record<string, Error_.SystemErrorReason> = {
   ENOENT: "NotFound",
   EACCES: "PermissionDenied",
@@ -131,31 +135,30 @@ const reasons: Record<string, Error_.SystemErrorReason> = {
 export const systemError = (
   method: string,
   pathOrDescriptor: string | number,
-  cause: NodeError
+  cause: NodeError | InvalidArgument
 ): Error_.SystemError =>
   new Error_.SystemError({
     reason: reasons[cause.code] ?? "Unknown",
     module: "FileSystem",
     method,
     pathOrDescriptor,
-    syscall: cause.syscall,
+    syscall: cause instanceof NodeError ? cause.syscall : undefined,
     description: cause.message,
     cause
   })
-
-class InvalidArgument extends TypeError {
-  readonly code = "ERR_INVALID_ARG_VALUE"
-}
 
 class OutOfRange extends RangeError {
   readonly code = "ERR_OUT_OF_RANGE"
 }
 
 /** @internal */
-export const invalidPath = (path: string): TypeError =>
-  new InvalidArgument(
-    `The argument 'path' must be a string, Uint8Array, or URL without null bytes. Received ${JSON.stringify(path)}`
+export const invalidPath = (path: string): InvalidArgument => {
+  const shown = `'${path.replaceAll("\0", "\\x00")}'`
+  const received = shown.length > 128 ? `${shown.slice(0, 128)}...` : shown
+  return new InvalidArgument(
+    `The argument 'path' must be a string, Uint8Array, or URL without null bytes. Received ${received}`
   )
+}
 
 /** @internal */
 export const outOfRange = (name: string, expected: string, received: number | bigint): RangeError =>

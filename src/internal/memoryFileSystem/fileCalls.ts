@@ -45,7 +45,7 @@ export const open = (process: Process, path: string, flag: OpenFlag | "copy", mo
   if (!("node" in found)) {
     process.requireWritableDisk()
     Lookup.requirePlace(process, found)
-    const bits = mode & Inode.S_IALLUGO & ~process.options.umask
+    const bits = creationMode(process, found.parent, mode)
     const entry = process.volume.createFile(found.parent, found.name, bits, process.options)
     return process.openHandle(entry, options)
   }
@@ -61,9 +61,17 @@ export const open = (process: Process, path: string, flag: OpenFlag | "copy", mo
   return process.openHandle(entry, options)
 }
 
+/** A setgid directory hands on its group, but to nobody outside of that group a program that runs as it. */
+const creationMode = (process: Process, parent: Inode.Directory, mode: number): number => {
+  const bits = mode & Inode.S_IALLUGO & ~process.options.umask
+  const runsAsGroup = Inode.S_ISGID | Inode.S_IXGRP
+  const foreign = (parent.mode & Inode.S_ISGID) !== 0 && !process.mayShareGroup(parent.gid)
+  return foreign && (bits & runsAsGroup) === runsAsGroup ? bits & ~Inode.S_ISGID : bits
+}
+
 const resize = (process: Process, { entry, node }: { node: Inode.File; entry: Inode.Entry }, size: number): void => {
   process.volume.truncate(node, size)
-  if (!process.superuser) dropPrivileges(node)
+  if (!process.superuser) dropPrivileges(process, node)
   modified(process, node, entry)
 }
 
@@ -102,7 +110,7 @@ export const write = (process: Process, fd: number, bytes: Uint8Array, position:
   const at = handle.append ? node.size : position ?? handle.offset
   const length = process.volume.write(node, at, bytes)
   if (position === undefined) handle.offset = at + length
-  if (!process.superuser) dropPrivileges(node)
+  if (!process.superuser) dropPrivileges(process, node)
   modified(process, node, handle.entry)
   return length
 }

@@ -3,7 +3,7 @@ import * as FileSystem from "@effect/platform/FileSystem"
 import * as Effect from "effect/Effect"
 import { call, operation } from "./call.js"
 import { copy } from "./copy.js"
-import { badArgument, invalidPath, NodeError, outOfRange, systemError } from "./errno.js"
+import { badArgument, invalidPath, outOfRange, systemError } from "./errno.js"
 import { checkLength, FileHandle, makeInfo } from "./file.js"
 import * as FileCalls from "./fileCalls.js"
 import * as Path from "./path.js"
@@ -148,9 +148,7 @@ export const make = (process: Process): FileSystem.FileSystem => {
           )
         }
         // Alone among them this one goes through a promise, which turns what is thrown into one more system error.
-        const { message } = invalidPath(path)
-        const cause = new NodeError("ERR_INVALID_ARG_VALUE", 0, message, { syscall: "scandir" })
-        return Effect.fail(systemError("readDirectory", path, cause))
+        return Effect.fail(systemError("readDirectory", path, invalidPath(path)))
       }),
     readFile: (path) => operation("readFile", [path], (at) => Recipes.readFile(process, at)),
     readLink: (path) => single("readLink", "readlink", path, (at) => PathCalls.readlink(process, at)),

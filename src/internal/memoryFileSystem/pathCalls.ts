@@ -7,7 +7,7 @@ import * as Inode from "./inode.js"
 import * as Lookup from "./lookup.js"
 import { byteLength, compareBytes } from "./path.js"
 import type { Process } from "./process.js"
-import { R, W, X } from "./process.js"
+import { R, W } from "./process.js"
 
 /** @internal */
 export const stat = (process: Process, path: string): Inode.Inode => Lookup.find(process, path, true).node
@@ -64,8 +64,6 @@ export const mknod = (process: Process, path: string, type: Inode.Special["type"
 
 /** @internal */
 export const link = (process: Process, existingPath: string, path: string): void => {
-  Lookup.checkPath(existingPath)
-  Lookup.checkPath(path)
   const { node } = Lookup.find(process, existingPath, false)
   const last = Lookup.findPlace(process, path, false)
   if (!linkable(process, node)) throw new Errno("EPERM")
@@ -117,8 +115,6 @@ const within = (node: Inode.Inode, directory: Inode.Directory): boolean => {
 
 /** @internal */
 export const rename = (process: Process, oldPath: string, newPath: string): void => {
-  Lookup.checkPath(oldPath)
-  Lookup.checkPath(newPath)
   const from = Lookup.findLast(process, oldPath)
   const to = Lookup.findLast(process, newPath)
   if (from.kind !== "name" || to.kind !== "name") throw new Errno("EBUSY")
@@ -143,8 +139,7 @@ export const rename = (process: Process, oldPath: string, newPath: string): void
 export const changeMode = (process: Process, { entry, node }: Lookup.Found, mode: number): void => {
   process.requireWritableDisk()
   process.requireOwner(node)
-  const keepsGroup = process.superuser || process.inGroup(node.gid)
-  node.mode = mode & Inode.S_IALLUGO & (keepsGroup ? ~0 : ~Inode.S_ISGID)
+  node.mode = mode & Inode.S_IALLUGO & (process.mayShareGroup(node.gid) ? ~0 : ~Inode.S_ISGID)
   changed(process, node, entry)
 }
 
@@ -160,9 +155,9 @@ export const chown = (process: Process, path: string, uid: number, gid: number):
   const isOwner = process.options.uid === node.uid
   if (uid !== -1 && !superuser && !(isOwner && uid === node.uid)) throw new Errno("EPERM")
   if (gid !== -1 && !superuser && !(isOwner && (gid === node.gid || process.inGroup(gid)))) throw new Errno("EPERM")
+  if (node.type !== "Directory") dropPrivileges(process, node)
   if (uid !== -1) node.uid = uid
   if (gid !== -1) node.gid = gid
-  if (node.type !== "Directory") dropPrivileges(node)
   changed(process, node, entry)
 }
 
@@ -171,9 +166,9 @@ export const chown = (process: Process, path: string, uid: number, gid: number):
  *
  * @internal
  */
-export const dropPrivileges = (node: Inode.Inode): void => {
+export const dropPrivileges = (process: Process, node: Inode.Inode): void => {
   node.mode &= ~Inode.S_ISUID
-  if ((node.mode & Inode.S_IXGRP) !== 0) node.mode &= ~Inode.S_ISGID
+  if ((node.mode & Inode.S_IXGRP) !== 0 || !process.mayShareGroup(node.gid)) node.mode &= ~Inode.S_ISGID
 }
 
 /** @internal */
@@ -210,6 +205,3 @@ export const watchable = (process: Process, path: string): Inode.Inode => {
   process.require(node, R)
   return node
 }
-
-/** @internal */
-export const enterable = (process: Process, node: Inode.Inode): boolean => process.may(node, X)

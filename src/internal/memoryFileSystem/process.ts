@@ -64,6 +64,11 @@ export class Process {
     return this.options.gid === gid || this.options.groups.includes(gid)
   }
 
+  /** Whether a file of that group may be setgid in this process's hands. */
+  mayShareGroup(gid: number): boolean {
+    return this.superuser || this.inGroup(gid)
+  }
+
   owns(node: Inode.Inode): boolean {
     return this.superuser || this.options.uid === node.uid
   }

@@ -44,7 +44,9 @@ export const remove = (
     Effect.gen(function*() {
       const site = { method, syscall: "scandir", path: at }
       const names = yield* call(process, site, () => PathCalls.scandir(process, at))
-      const results = yield* Effect.forEach(names, (name) => Effect.either(rimraf(`${at}/${name}`)))
+      const results = yield* Effect.forEach(names, (name) => Effect.either(rimraf(`${at}/${name}`)), {
+        concurrency: "unbounded"
+      })
       for (const result of results) yield* result
       yield* rmdir(at)
     })
