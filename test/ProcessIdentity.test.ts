@@ -1,0 +1,175 @@
+import { describe, expect, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import { type ChildProcess, spawn } from "node:child_process"
+import { once } from "node:events"
+import { existsSync } from "node:fs"
+import { fileURLToPath } from "node:url"
+import * as ProcessIdentity from "../src/ProcessIdentity.js"
+
+type Claim = ProcessIdentity.ProcessInfo & { readonly token: string }
+
+interface Child {
+  readonly process: ChildProcess
+  readonly claim: Claim
+  readonly workers?: Claim
+}
+
+/** Starts a process that says who it is; it is killed when the scope closes. */
+const child = (
+  args: ReadonlyArray<string> = [],
+  wrap: ReadonlyArray<string> = []
+): Effect.Effect<Child, never, Scope.Scope> =>
+  Effect.acquireRelease(
+    Effect.promise(async () => {
+      const command = [
+        ...wrap,
+        process.execPath,
+        "--import",
+        "tsx",
+        fileURLToPath(new URL("fixtures/identityChild.ts", import.meta.url)),
+        ...args
+      ]
+      const started = spawn(command[0] ?? "", command.slice(1), { stdio: ["pipe", "pipe", "inherit"] })
+      const [line]: Array<Buffer> = await once(started.stdout, "data")
+      return { process: started, ...JSON.parse(String(line)) }
+    }),
+    ({ process }) =>
+      Effect.promise(async () => {
+        if (process.exitCode === null && process.signalCode === null) {
+          process.kill("SIGKILL")
+          await once(process, "exit")
+        }
+      })
+  )
+
+const exited = (process: ChildProcess, signal: NodeJS.Signals) =>
+  Effect.promise(async () => {
+    process.kill(signal)
+    await once(process, "exit")
+  })
+
+describe("ProcessIdentity of this process", () => {
+  it.effect("knows its own tokens, in every copy of the service", () =>
+    Effect.gen(function*() {
+      const identity = yield* ProcessIdentity.ProcessIdentity
+      const token = yield* identity.issueToken
+      expect(yield* identity.isAlive({ ...identity.info, token })).toBe("alive")
+      expect(yield* identity.isAlive({ ...identity.info, token: "never-issued" })).toBe("dead")
+      yield* identity.retireToken(token)
+      expect(yield* identity.isAlive({ ...identity.info, token })).toBe("dead")
+      expect(yield* identity.issueToken).not.toBe(token)
+    }))
+
+  it.effect("does not mistake another process that had its pid before for itself", () =>
+    Effect.gen(function*() {
+      const identity = yield* ProcessIdentity.ProcessIdentity
+      const before = { ...identity.info, startTime: "1", instance: "another", token: "token-of-another" }
+      expect(yield* identity.isAlive(before)).toBe("dead")
+    }))
+
+  it.effect("cannot check another boot, namespace or machine, whatever the host is called", () =>
+    Effect.gen(function*() {
+      const identity = yield* ProcessIdentity.ProcessIdentity
+      const claim = { ...identity.info, pid: 2 ** 30, token: "some-token" }
+      expect(yield* identity.isAlive(claim)).toBe("dead")
+      expect(yield* identity.isAlive({ ...claim, bootId: "another" })).toBe("unknown")
+      expect(yield* identity.isAlive({ ...claim, pidNamespace: "pid:[1]" })).toBe("unknown")
+      expect(yield* identity.isAlive({ ...claim, hostname: "another" })).toBe("dead")
+      const elsewhere = yield* ProcessIdentity.ProcessIdentity.pipe(
+        Effect.provide(ProcessIdentity.layerMachine("clone-2"))
+      )
+      expect(yield* elsewhere.isAlive(claim)).toBe("unknown")
+    }))
+
+  it.effect("does not check start times across time namespaces", () =>
+    Effect.gen(function*() {
+      const identity = yield* ProcessIdentity.ProcessIdentity
+      const claim = { ...identity.info, pid: 2 ** 30, timeNamespace: "time:[1]", token: "some-token" }
+      expect(yield* identity.isAlive(claim)).toBe("unknown")
+    }))
+
+  it.scopedLive("sees a real process live, stop, go on and die", () =>
+    Effect.gen(function*() {
+      const identity = yield* ProcessIdentity.ProcessIdentity
+      const { claim, process } = yield* child()
+      expect(claim.bootId).toBe(identity.info.bootId)
+      expect(yield* identity.isAlive(claim)).toBe("alive")
+      process.kill("SIGSTOP")
+      expect(yield* identity.isAlive(claim)).toBe("alive")
+      process.kill("SIGCONT")
+      yield* exited(process, "SIGKILL")
+      expect(yield* identity.isAlive(claim)).toBe("dead")
+    }))
+
+  it.scopedLive("knows that a process id is used by somebody else now", () =>
+    Effect.gen(function*() {
+      const identity = yield* ProcessIdentity.ProcessIdentity
+      const { claim } = yield* child()
+      expect(yield* identity.isAlive({ ...claim, startTime: String(Number(claim.startTime) - 1) })).toBe("dead")
+    }))
+
+  it.scopedLive("takes a zombie for dead", () =>
+    Effect.gen(function*() {
+      const identity = yield* ProcessIdentity.ProcessIdentity
+      // The shell never waits for its child, so the child stays a zombie once it is killed.
+      const { claim, process: parent } = yield* child([], ["sh", "-c", `"$@" & echo started >&2; exec sleep 60`, "sh"])
+      expect(yield* identity.isAlive(claim)).toBe("alive")
+      process.kill(claim.pid, "SIGKILL")
+      for (let look = 0; look < 200 && (yield* identity.isAlive(claim)) !== "dead"; look++) {
+        yield* Effect.sleep("10 millis")
+      }
+      expect(existsSync(`/proc/${claim.pid}`)).toBe(true)
+      expect(yield* identity.isAlive(claim)).toBe("dead")
+      parent.kill("SIGKILL")
+    }))
+
+  it.scopedLive("cannot check another worker thread of a process, but sees when the whole process dies", () =>
+    Effect.gen(function*() {
+      const identity = yield* ProcessIdentity.ProcessIdentity
+      const { claim, process, workers } = yield* child(["--worker"])
+      expect(workers).toMatchObject({ pid: claim.pid, startTime: claim.startTime })
+      expect(workers?.instance).not.toBe(claim.instance)
+      const asMainThread = { ...claim, ...workers, token: workers?.token ?? "" }
+      expect(yield* identity.isAlive(asMainThread)).toBe("alive")
+      yield* exited(process, "SIGKILL")
+      expect(yield* identity.isAlive(asMainThread)).toBe("dead")
+    }))
+})
+
+describe("ProcessIdentity of a played machine", () => {
+  it.effect("lets processes live and die, and reuse process ids", () =>
+    Effect.gen(function*() {
+      const machine = yield* ProcessIdentity.makeMachine({ hostname: "build-7" })
+      const observer = yield* machine.spawn()
+      const first = yield* machine.spawn({ pid: 42 })
+      const token = yield* first.issueToken
+      const claim = { ...first.info, token }
+      expect(first.info.hostname).toBe("build-7")
+      expect(yield* observer.isAlive(claim)).toBe("alive")
+      yield* machine.kill(first)
+      expect(yield* observer.isAlive(claim)).toBe("dead")
+      yield* machine.spawn({ pid: 42 })
+      expect(yield* observer.isAlive(claim)).toBe("dead")
+    }))
+
+  it.effect("cannot check containers, threads, and who lived before a reboot or elsewhere", () =>
+    Effect.gen(function*() {
+      const machine = yield* ProcessIdentity.makeMachine()
+      const observer = yield* machine.spawn()
+      const container = yield* machine.spawn({ pidNamespace: "pid:[2]" })
+      const main = yield* machine.spawn()
+      const thread = yield* machine.spawn({ threadOf: main })
+      const elsewhere = yield* Effect.flatMap(ProcessIdentity.makeMachine(), (other) => other.spawn())
+      const claimOf = (identity: ProcessIdentity.ProcessIdentity) =>
+        Effect.map(identity.issueToken, (token) => ({ ...identity.info, token }))
+      expect(yield* observer.isAlive(yield* claimOf(container))).toBe("unknown")
+      expect(yield* observer.isAlive(yield* claimOf(elsewhere))).toBe("unknown")
+      expect(yield* main.isAlive(yield* claimOf(thread))).toBe("unknown")
+      expect(yield* observer.isAlive(yield* claimOf(thread))).toBe("alive")
+      const claim = yield* claimOf(main)
+      yield* machine.reboot
+      const after = yield* machine.spawn()
+      expect(yield* after.isAlive(claim)).toBe("unknown")
+    }))
+})
