@@ -26,12 +26,16 @@ import * as LockFileBackend from "./LockFileBackend.js"
 import type { LockHolder } from "./LockHolder.js"
 
 /**
+ * Marks the values of this module.
+ *
  * @since 0.1.0
  * @category type ids
  */
 export const TypeId: unique symbol = Symbol.for("effect-filelock/FileLock")
 
 /**
+ * The type of `TypeId`.
+ *
  * @since 0.1.0
  * @category type ids
  */
@@ -103,6 +107,9 @@ export interface Settings {
 }
 
 /**
+ * What is at a lock's place: a living holder (`held`), one that is dead by proof (`abandoned`), one whose life cannot be
+ * checked from here (`unverifiable`), or something that is none of ours (`foreign`).
+ *
  * @since 0.1.0
  * @category models
  */
@@ -148,6 +155,8 @@ export interface FileLock {
 }
 
 /**
+ * The service tag of locks.
+ *
  * @since 0.1.0
  * @category tags
  */
@@ -341,16 +350,14 @@ export const layerWith = (
  *
  * @example
  * ```ts
- * import { NodeContext, NodeRuntime } from "@effect/platform-node"
+ * import { NodeContext } from "@effect/platform-node"
  * import { Effect, Layer } from "effect"
  * import { FileLock } from "effect-filelock"
  *
  * const program = FileLock.withLock(Effect.log("alone with tasks.json"), "tasks.json")
  *
- * program.pipe(
- *   Effect.provide(Layer.provide(FileLock.layer, NodeContext.layer)),
- *   NodeRuntime.runMain
- * )
+ * // to be run with NodeRuntime.runMain
+ * const main = program.pipe(Effect.provide(Layer.provide(FileLock.layer, NodeContext.layer)))
  * ```
  *
  * @since 0.1.0

@@ -58,7 +58,10 @@ export const lost = Metric.counter("effect_filelock_lost", {
  * @since 0.1.0
  * @category metrics
  */
-export const held = Metric.gauge("effect_filelock_held", { description: "Locks held now by this process", bigint: false })
+export const held = Metric.gauge("effect_filelock_held", {
+  description: "Locks held now by this process",
+  bigint: false
+})
 
 /**
  * Milliseconds from the wish for a lock to its acquisition.

@@ -27,18 +27,24 @@ import type { LockDirectoryError, LockLostError, Reason } from "./LockError.js"
 import type { LockHolder } from "./LockHolder.js"
 
 /**
+ * Marks the values of this module.
+ *
  * @since 0.1.0
  * @category type ids
  */
 export const TypeId: unique symbol = Symbol.for("effect-filelock/LockBackend")
 
 /**
+ * The type of `TypeId`.
+ *
  * @since 0.1.0
  * @category type ids
  */
 export type TypeId = typeof TypeId
 
 /**
+ * `exclusive`: one holder. `shared`: many holders, none of them exclusive.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -75,6 +81,8 @@ export interface LockName {
 }
 
 /**
+ * Which lock is wanted, and how.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -157,6 +165,8 @@ export interface Contender {
 }
 
 /**
+ * What is at a lock's place, see `LockStatus`.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -195,6 +205,8 @@ export interface LockBackend {
 }
 
 /**
+ * The service tag of an engine.
+ *
  * @since 0.1.0
  * @category tags
  */

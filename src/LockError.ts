@@ -34,7 +34,9 @@ export class LockDirectoryError extends Schema.TaggedError<LockDirectoryError>("
   /** @since 0.1.0 */
   override get message(): string {
     return `Cannot keep the lock file ${this.lockPath}: the directory ${this.directory} cannot be created, entered or ` +
-      `written${describeCause(this.cause)}. Check that every part of it is a directory and that this user may write there`
+      `written${
+        describeCause(this.cause)
+      }. Check that every part of it is a directory and that this user may write there`
   }
 }
 
@@ -65,6 +67,8 @@ export const Reason = Schema.Literal(
 )
 
 /**
+ * The type of a `Reason`.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -102,7 +106,9 @@ export class LockAcquisitionError
       case "Timeout":
         return `Timed out after ${LockHolder.formatDuration(this.waited)} waiting for ${this.lockPath}${holder}${cause}`
       case "Foreign":
-        return `Cannot lock ${JSON.stringify(this.path)}: what is at ${this.lockPath} is not a lock of effect-filelock${cause}. ` +
+        return `Cannot lock ${
+          JSON.stringify(this.path)
+        }: what is at ${this.lockPath} is not a lock of effect-filelock${cause}. ` +
           `It was left alone; move it away if nothing needs it`
       case "InvalidPath":
         return `Cannot lock ${JSON.stringify(this.path)}: this is not a usable path${cause}`
@@ -136,6 +142,8 @@ export class LockAcquisitionError
 export const LostReason = Schema.Literal("Removed", "Replaced", "LeaseExpired", "BackendUnavailable")
 
 /**
+ * The type of a `LostReason`.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -165,6 +173,8 @@ export class LockLostError extends Schema.TaggedError<LockLostError>("effect-fil
       LeaseExpired: "it could not be renewed in time, and others may have taken it",
       BackendUnavailable: "it could not be checked"
     }[this.reason]
-    return `Lost the lock ${this.lockPath}: ${why}. Check ${JSON.stringify(this.path)} before relying on what was written`
+    return `Lost the lock ${this.lockPath}: ${why}. Check ${
+      JSON.stringify(this.path)
+    } before relying on what was written`
   }
 }

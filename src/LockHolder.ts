@@ -41,6 +41,8 @@ export const LockHolder = Schema.Struct({
 }).annotations({ identifier: "LockHolder" })
 
 /**
+ * The type of a `LockHolder`.
+ *
  * @since 0.1.0
  * @category models
  */

@@ -115,7 +115,11 @@ export interface Disk {
   readonly makeNode: (
     path: string,
     type: NodeType,
-    options?: { readonly mode?: number | undefined; readonly uid?: number | undefined; readonly gid?: number | undefined }
+    options?: {
+      readonly mode?: number | undefined
+      readonly uid?: number | undefined
+      readonly gid?: number | undefined
+    }
   ) => Effect.Effect<void, PlatformError>
   /** Changes what the disk can take, from now on. */
   readonly configure: (settings: DiskSettings) => Effect.Effect<void>

@@ -11,12 +11,16 @@ import * as node from "./internal/process/node.js"
 import * as tokens from "./internal/process/tokens.js"
 
 /**
+ * Marks the values of this module.
+ *
  * @since 0.1.0
  * @category type ids
  */
 export const TypeId: unique symbol = tokens.TypeId
 
 /**
+ * The type of `TypeId`.
+ *
  * @since 0.1.0
  * @category type ids
  */
@@ -151,4 +155,5 @@ export interface Machine {
  * @since 0.1.0
  * @category testing
  */
-export const makeMachine: (options?: { readonly hostname?: string | undefined }) => Effect.Effect<Machine> = machine.make
+export const makeMachine: (options?: { readonly hostname?: string | undefined }) => Effect.Effect<Machine> =
+  machine.make

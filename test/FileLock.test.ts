@@ -344,7 +344,11 @@ for (const [where, platform] of fileSystems) {
         const { leftovers, path } = yield* arena
         const scope = yield* Scope.make()
         yield* Scope.extend(FileLock.acquire(path), scope)
-        const gaveUp = yield* FileLock.acquire(path).pipe(Effect.timeoutOption("30 millis"), Effect.fork, Effect.flatMap(Fiber.join))
+        const gaveUp = yield* FileLock.acquire(path).pipe(
+          Effect.timeoutOption("30 millis"),
+          Effect.fork,
+          Effect.flatMap(Fiber.join)
+        )
         expect(Option.isNone(gaveUp)).toBe(true)
         yield* Scope.close(scope, Exit.void)
         yield* settle
@@ -453,7 +457,11 @@ for (const [where, platform] of fileSystems) {
             beat: "0000000000"
           }) + "\n"
         )
-        const tooEarly = yield* FileLock.acquire(path, { timeout: "200 millis" }).pipe(Effect.scoped, as(here), Effect.flip)
+        const tooEarly = yield* FileLock.acquire(path, { timeout: "200 millis" }).pipe(
+          Effect.scoped,
+          as(here),
+          Effect.flip
+        )
         expect(tooEarly).toMatchObject({ reason: "Timeout" })
         yield* FileLock.withLock(Effect.void, path, { timeout: "10 seconds" }).pipe(as(here))
       }).pipe(Effect.provide(locks)))
@@ -479,7 +487,10 @@ for (const [where, platform] of fileSystems) {
       Effect.gen(function*() {
         const { path } = yield* arena
         const lines: Array<string> = []
-        const logger = Logger.replace(Logger.defaultLogger, Logger.make(({ message }) => void lines.push(String(message))))
+        const logger = Logger.replace(
+          Logger.defaultLogger,
+          Logger.make(({ message }) => void lines.push(String(message)))
+        )
         const scope = yield* Scope.make()
         yield* Scope.extend(FileLock.acquire(path, { label: "slow one" }), scope)
         yield* FileLock.acquire(path, { timeout: "1300 millis" }).pipe(
@@ -508,12 +519,18 @@ for (const [where, platform] of fileSystems) {
 
 describe("FileLock types", () => {
   it("keeps the body's own types in both call styles", () => {
-    const dataFirst: Effect.Effect<number, "mine" | LockAcquisitionError | LockDirectoryError | LockLostError, FileLock.FileLock> = FileLock.withLock(
+    const dataFirst: Effect.Effect<
+      number,
+      "mine" | LockAcquisitionError | LockDirectoryError | LockLostError,
+      FileLock.FileLock
+    > = FileLock.withLock(
       Effect.fail("mine").pipe(Effect.as(1)) as Effect.Effect<number, "mine">,
       "a",
       { timeout: undefined, label: undefined }
     )
-    const dataLast: typeof dataFirst = (Effect.fail("mine") as Effect.Effect<number, "mine">).pipe(FileLock.withLock("a"))
+    const dataLast: typeof dataFirst = (Effect.fail("mine") as Effect.Effect<number, "mine">).pipe(
+      FileLock.withLock("a")
+    )
     expect(Effect.isEffect(dataFirst) && Effect.isEffect(dataLast)).toBe(true)
   })
 })

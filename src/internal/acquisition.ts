@@ -96,7 +96,7 @@ export class Wait {
       Effect.flatMap(DateTime.now, (now) =>
         Effect.logInfo(
           `Waiting for ${this.lockPath}: ` +
-              (this.holder === undefined ? "in use" : LockHolder.format(this.holder, now))
+            (this.holder === undefined ? "in use" : LockHolder.format(this.holder, now))
         ))
     )
     const told = Effect.delay(tell, tellAfter)
@@ -185,7 +185,12 @@ const explain = (wait: Wait) => (error: Failure | Refused): Effect.Effect<never,
 }
 
 /** Waits until a ticket is served; it is given back unless this succeeds. */
-const untilServed = (wait: Wait, line: Line, ticket: Ticket, restore: Restore): Effect.Effect<void, LockAcquisitionError> =>
+const untilServed = (
+  wait: Wait,
+  line: Line,
+  ticket: Ticket,
+  restore: Restore
+): Effect.Effect<void, LockAcquisitionError> =>
   Effect.gen(function*() {
     wait.line = line
     while (!ticket.served) {
@@ -278,7 +283,11 @@ export const run = <A, R>(
   })
 
 /** The canonical name of what is wished for. */
-export const resolve = (wait: Wait, backend: LockBackend, restore: Restore): Effect.Effect<LockName, Failure | Refused> =>
+export const resolve = (
+  wait: Wait,
+  backend: LockBackend,
+  restore: Restore
+): Effect.Effect<LockName, Failure | Refused> =>
   Effect.flatMap(
     wait.step(backend.resolve(wait.wish.path), restore, () => Effect.void),
     (name) => wait.name(name)

@@ -50,7 +50,9 @@ const outcomeOf = (exit: Exit.Exit<unknown, Failure>): string =>
   Exit.match(exit, {
     onSuccess: () => "acquired",
     onFailure: (cause) =>
-      cause._tag === "Fail" ? cause.error._tag === "LockDirectoryError" ? "Directory" : cause.error.reason : "interrupted"
+      cause._tag === "Fail"
+        ? cause.error._tag === "LockDirectoryError" ? "Directory" : cause.error.reason
+        : "interrupted"
   })
 
 /** A critical section that was entered, and how to leave it. */
@@ -78,8 +80,10 @@ export const make = (
     }))
 
   const openSection = (hold: Hold.Hold) =>
-    Effect.map(Effect.fiberId, (openedBy) =>
-      Sections.open({ backend, lockPath: hold.name.lockPath, mode: hold.mode, openedBy, hold }))
+    Effect.map(
+      Effect.fiberId,
+      (openedBy) => Sections.open({ backend, lockPath: hold.name.lockPath, mode: hold.mode, openedBy, hold })
+    )
 
   const toTargets = (paths: Iterable<string>, options: FileLock.LockOptions) =>
     Effect.forEach(paths, (path) =>
@@ -112,19 +116,20 @@ export const make = (
   // ---------------------------------------------------------------------------------------------
 
   /** Enters a critical section, by re-entry where the fiber is in one already. */
-  const enter = (restore: Acquisition.Restore) =>
-  (wait: Acquisition.Wait, name: LockName): Effect.Effect<Entered, Failure | Refused> =>
-    Effect.gen(function*() {
-      const outer = Sections.find(yield* Sections.get, backend, name.lockPath)
-      if (outer === undefined) {
-        const hold = yield* Acquisition.obtain(wait, backend, lines, name, restore)
-        return { section: yield* openSection(hold), leave: Hold.leave(hold) }
-      }
-      const reentered = yield* Acquisition.reenter(wait, outer, restore)
-      return Option.isNone(reentered)
-        ? yield* enter(restore)(wait, name)
-        : { section: yield* openSection(outer.hold), leave: reentered.value }
-    })
+  const enter =
+    (restore: Acquisition.Restore) =>
+    (wait: Acquisition.Wait, name: LockName): Effect.Effect<Entered, Failure | Refused> =>
+      Effect.gen(function*() {
+        const outer = Sections.find(yield* Sections.get, backend, name.lockPath)
+        if (outer === undefined) {
+          const hold = yield* Acquisition.obtain(wait, backend, lines, name, restore)
+          return { section: yield* openSection(hold), leave: Hold.leave(hold) }
+        }
+        const reentered = yield* Acquisition.reenter(wait, outer, restore)
+        return Option.isNone(reentered)
+          ? yield* enter(restore)(wait, name)
+          : { section: yield* openSection(outer.hold), leave: reentered.value }
+      })
 
   /** Runs a body inside a critical section, for as long as the lock is held. */
   const inside = <A, E, R>(
@@ -247,21 +252,24 @@ export const make = (
   // ---------------------------------------------------------------------------------------------
 
   const ask = <A>(path: string, question: (name: LockName) => Effect.Effect<A, Refused>) =>
-    Effect.flatMap(makeWish(path, {}), (wish) =>
-      Effect.uninterruptibleMask((restore) =>
-        Acquisition.run(wish, (wait) =>
-          Effect.flatMap(Acquisition.resolve(wait, backend, restore), (name) => restore(question(name))))
-      )).pipe(
-        Effect.catchTag("LockDirectoryError", ({ cause, lockPath, path }) =>
-          new LockAcquisitionError({
-            path,
-            lockPath,
-            reason: isPlatformError(cause) && codeOf(cause) === "EACCES" ? "PermissionDenied" : "SystemError",
-            waited: 0,
-            timeout: 0,
-            cause
-          }))
-      )
+    Effect.flatMap(
+      makeWish(path, {}),
+      (wish) =>
+        Effect.uninterruptibleMask((restore) =>
+          Acquisition.run(wish, (wait) =>
+            Effect.flatMap(Acquisition.resolve(wait, backend, restore), (name) => restore(question(name))))
+        )
+    ).pipe(
+      Effect.catchTag("LockDirectoryError", ({ cause, lockPath, path }) =>
+        new LockAcquisitionError({
+          path,
+          lockPath,
+          reason: isPlatformError(cause) && codeOf(cause) === "EACCES" ? "PermissionDenied" : "SystemError",
+          waited: 0,
+          timeout: 0,
+          cause
+        }))
+    )
 
   return {
     [typeId]: typeId,

@@ -97,7 +97,11 @@ export const make = (options: {
   const lostError = (name: LockBackend.LockName, gone: Gone) =>
     Effect.map(DateTime.now, (at) => new LockLostError({ ...name, reason: gone.reason, holder: gone.holder, at }))
 
-  const toGrant = (name: LockBackend.LockName, ours: Place.Ours, recovered: boolean): Effect.Effect<LockBackend.Grant> =>
+  const toGrant = (
+    name: LockBackend.LockName,
+    ours: Place.Ours,
+    recovered: boolean
+  ): Effect.Effect<LockBackend.Grant> =>
     Effect.gen(function*() {
       const lost = yield* Deferred.make<never, LockLostError>()
       const tellLost = (gone: Gone) =>
@@ -125,7 +129,9 @@ export const make = (options: {
         release: Fiber.interrupt(beating).pipe(
           Effect.zipRight(places.remove(name.lockPath, ours)),
           Effect.flatMap((removed) =>
-            removed ? Effect.void : Effect.logWarning(`The lock ${name.lockPath} was no longer ours when it was released`)
+            removed
+              ? Effect.void
+              : Effect.logWarning(`The lock ${name.lockPath} was no longer ours when it was released`)
           )
         )
       }
@@ -156,13 +162,14 @@ export const make = (options: {
         memory.contended = true
         const { look } = placed.right
         memory.owner = holderOf(look)
-        switch (look._tag) {
-          case "Absent":
-            continue
-          case "Foreign":
-            return blocked("Foreign", { cause: new Error(`it is ${look.what}`) })
-          case "Unreadable":
-            return blockedBy(look.cause)
+        if (look._tag === "Absent") {
+          continue
+        }
+        if (look._tag === "Foreign") {
+          return blocked("Foreign", { cause: new Error(`it is ${look.what}`) })
+        }
+        if (look._tag === "Unreadable") {
+          return blockedBy(look.cause)
         }
         const verdict = yield* judge.judge(lockPath, look)
         if (verdict._tag !== "Stale") {
@@ -196,7 +203,9 @@ export const make = (options: {
         return false
       }
       const broken = yield* places.takeOver(lockPath, look).pipe(
-        Effect.flatMap((taken) => taken._tag === "Placed" ? places.remove(lockPath, taken.ours) : Effect.succeed(false)),
+        Effect.flatMap((taken) =>
+          taken._tag === "Placed" ? places.remove(lockPath, taken.ours) : Effect.succeed(false)
+        ),
         Effect.uninterruptible
       )
       if (broken) {
@@ -215,9 +224,11 @@ export const make = (options: {
         attempt: attempt(request, memory),
         changes: Effect.succeed(
           Effect.sleep(probeInterval).pipe(
-            Effect.zipRight(Effect.suspend(() =>
-              memory.owner === undefined ? Effect.succeed("unknown") : identity.isAlive(memory.owner)
-            )),
+            Effect.zipRight(
+              Effect.suspend(() =>
+                memory.owner === undefined ? Effect.succeed("unknown") : identity.isAlive(memory.owner)
+              )
+            ),
             Effect.repeat({ until: (liveness) => liveness === "dead" }),
             Effect.asVoid
           )

@@ -6,8 +6,8 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
-import type { LockHolder } from "../../LockHolder.js"
 import type { LostReason } from "../../LockError.js"
+import type { LockHolder } from "../../LockHolder.js"
 import { codeOf } from "../errno.js"
 import * as Look from "./look.js"
 import type { Ours, Places } from "./place.js"
@@ -111,9 +111,11 @@ export const heartbeat = (options: {
         duration: limit,
         onTimeout: () => new Gone({ reason: "LeaseExpired", holder: undefined })
       })
-    }).pipe(Effect.catchAll((error) =>
-      error._tag === "Gone" ? Effect.fail(error) : new Gone({ reason: "LeaseExpired", holder: undefined })
-    ))
+    }).pipe(
+      Effect.catchAll((error) =>
+        error._tag === "Gone" ? Effect.fail(error) : new Gone({ reason: "LeaseExpired", holder: undefined })
+      )
+    )
 
   return Effect.sleep(interval).pipe(
     Effect.zipRight(inTime(open)),

@@ -47,8 +47,7 @@ export const isSame = (judged: Recorded | Broken, now: Look): boolean =>
     : now._tag === "Broken" && now.identity === judged.identity
 
 /** Whether what is there now is the record with this token. */
-export const hasToken = (look: Look, token: string): boolean =>
-  look._tag === "Recorded" && look.holder.token === token
+export const hasToken = (look: Look, token: string): boolean => look._tag === "Recorded" && look.holder.token === token
 
 /**
  * What is at `path`. Nothing but a small regular file is opened: a FIFO would block a thread for ever. `stat` follows

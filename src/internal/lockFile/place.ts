@@ -186,8 +186,7 @@ export const make = (options: {
       return taken._tag === "Changed" ? { _tag: "Busy", look, lookAgain: Duration.zero } as const : taken
     })
 
-  const isOverdue = (ours: Ours) =>
-    Effect.map(Clock.currentTimeNanos, (now) => now - ours.heardAt > inTime)
+  const isOverdue = (ours: Ours) => Effect.map(Clock.currentTimeNanos, (now) => now - ours.heardAt > inTime)
 
   const takeOverAt = (
     path: string,

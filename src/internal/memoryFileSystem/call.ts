@@ -1,6 +1,7 @@
 import type { PlatformError } from "@effect/platform/Error"
 import * as Effect from "effect/Effect"
-import { badArgument, Blocked, Errno, invalidPath, NodeError, nodeError, systemError } from "./errno.js"
+import type { NodeError } from "./errno.js"
+import { badArgument, Blocked, Errno, invalidPath, nodeError, systemError } from "./errno.js"
 import { wellFormed } from "./path.js"
 import type { Process } from "./process.js"
 
@@ -74,8 +75,7 @@ export const wrap = <A>(
   self: Effect.Effect<A, NodeError>,
   method: string,
   pathOrDescriptor: string | number
-): Effect.Effect<A, PlatformError> =>
-  Effect.mapError(self, (error) => systemError(method, pathOrDescriptor, error))
+): Effect.Effect<A, PlatformError> => Effect.mapError(self, (error) => systemError(method, pathOrDescriptor, error))
 
 /**
  * An operation of the service: checks its paths as Node does before anything happens, and wraps what fails inside.

@@ -22,7 +22,12 @@ const into = (from: string, to: string) =>
  *
  * @internal
  */
-export const copy = (process: Process, source: string, target: string, options: CopyOptions | undefined): Call<void> => {
+export const copy = (
+  process: Process,
+  source: string,
+  target: string,
+  options: CopyOptions | undefined
+): Call<void> => {
   const { cwd } = process.options
   const method = "copy"
   const on = <A>(syscall: string, path: string, run: (path: string) => A): Call<A> =>
@@ -46,18 +51,40 @@ export const copy = (process: Process, source: string, target: string, options: 
   const check = (from: string, to: string): Call<{ readonly node: Inode; readonly existing: Inode | undefined }> =>
     Effect.gen(function*() {
       const node = yield* lstat(from)
-      const existing = yield* Effect.catchIf(lstat(to), (error) => error.code === "ENOENT", () => Effect.succeed(undefined))
+      const existing = yield* Effect.catchIf(
+        lstat(to),
+        (error) => error.code === "ENOENT",
+        () => Effect.succeed(undefined)
+      )
       if (existing !== undefined) {
         if (existing === node) {
-          return yield* refuse("ERR_FS_CP_EINVAL", "EINVAL", "Invalid src or dest", "src and dest cannot be the same", to)
+          return yield* refuse(
+            "ERR_FS_CP_EINVAL",
+            "EINVAL",
+            "Invalid src or dest",
+            "src and dest cannot be the same",
+            to
+          )
         }
         if (node.type === "Directory" && existing.type !== "Directory") {
           const detail = `cannot overwrite non-directory ${to} with directory ${from}`
-          return yield* refuse("ERR_FS_CP_DIR_TO_NON_DIR", "EISDIR", "Cannot overwrite non-directory with directory", detail, to)
+          return yield* refuse(
+            "ERR_FS_CP_DIR_TO_NON_DIR",
+            "EISDIR",
+            "Cannot overwrite non-directory with directory",
+            detail,
+            to
+          )
         }
         if (node.type !== "Directory" && existing.type === "Directory") {
           const detail = `cannot overwrite directory ${to} with non-directory ${from}`
-          return yield* refuse("ERR_FS_CP_NON_DIR_TO_DIR", "ENOTDIR", "Cannot overwrite directory with non-directory", detail, to)
+          return yield* refuse(
+            "ERR_FS_CP_NON_DIR_TO_DIR",
+            "ENOTDIR",
+            "Cannot overwrite directory with non-directory",
+            detail,
+            to
+          )
         }
       }
       if (node.type === "Directory" && contains(from, to)) return yield* into(from, to)
@@ -71,9 +98,15 @@ export const copy = (process: Process, source: string, target: string, options: 
       for (let below = target;;) {
         const at = Path.resolve(cwd, Path.dirname(below))
         if (at === stop || at === "/") return
-        const parent = yield* Effect.catchIf(stat(at), (error) => error.code === "ENOENT", () => Effect.succeed(undefined))
-        if (parent === undefined) return
-        if (parent === node) return yield* into(source, below)
+        const parent = yield* Effect.catchIf(stat(at), (error) =>
+          error.code === "ENOENT", () =>
+          Effect.succeed(undefined))
+        if (parent === undefined) {
+          return
+        }
+        if (parent === node) {
+          return yield* into(source, below)
+        }
         below = at
       }
     })
@@ -86,9 +119,21 @@ export const copy = (process: Process, source: string, target: string, options: 
         case "SymbolicLink":
           return copyLink(existing, from, path)
         case "Socket":
-          return refuse("ERR_FS_CP_SOCKET", "EINVAL", "Cannot copy a socket file", `cannot copy a socket file: ${path}`, path)
+          return refuse(
+            "ERR_FS_CP_SOCKET",
+            "EINVAL",
+            "Cannot copy a socket file",
+            `cannot copy a socket file: ${path}`,
+            path
+          )
         case "FIFO":
-          return refuse("ERR_FS_CP_FIFO_PIPE", "EINVAL", "Cannot copy a FIFO pipe", `cannot copy a FIFO pipe: ${path}`, path)
+          return refuse(
+            "ERR_FS_CP_FIFO_PIPE",
+            "EINVAL",
+            "Cannot copy a FIFO pipe",
+            `cannot copy a FIFO pipe: ${path}`,
+            path
+          )
         default:
           return copyContent(node, existing, from, path)
       }
@@ -129,8 +174,12 @@ export const copy = (process: Process, source: string, target: string, options: 
       const link = yield* readlink(from)
       const resolved = Path.isAbsolute(link) ? link : Path.resolve(cwd, Path.dirname(from), link)
       if (existing === undefined) return yield* symlink(resolved, path)
-      const other = yield* Effect.catchIf(readlink(path), (error) => error.code === "EINVAL", () => Effect.succeed(undefined))
-      if (other === undefined) return yield* symlink(resolved, path)
+      const other = yield* Effect.catchIf(readlink(path), (error) =>
+        error.code === "EINVAL", () =>
+        Effect.succeed(undefined))
+      if (other === undefined) {
+        return yield* symlink(resolved, path)
+      }
       const resolvedOther = Path.isAbsolute(other) ? other : Path.resolve(cwd, Path.dirname(path), other)
       if (contains(resolved, resolvedOther)) {
         const detail = `cannot copy ${resolved} to a subdirectory of self ${resolvedOther}`

@@ -109,7 +109,13 @@ export const nodeError = (code: string, origin: Origin): NodeError => {
  *
  * @internal
  */
-export const nodeSystemError = (code: string, errno: Code, summary: string, detail: string, origin: Origin): NodeError =>
+export const nodeSystemError = (
+  code: string,
+  errno: Code,
+  summary: string,
+  detail: string,
+  origin: Origin
+): NodeError =>
   new NodeError(
     code,
     numbers[errno][0],

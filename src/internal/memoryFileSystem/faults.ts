@@ -197,9 +197,7 @@ class Faults {
         yield* Scope.close(scope, exit)
         return yield* exit
       }
-      yield* Effect.addFinalizer((end) =>
-        Effect.orDie(this.operation(release(exit.value), Scope.close(scope, end)))
-      )
+      yield* Effect.addFinalizer((end) => Effect.orDie(this.operation(release(exit.value), Scope.close(scope, end))))
       return exit.value
     }))
   }

@@ -36,7 +36,9 @@ export const makeInfo = (node: Inode.Inode): FileSystem.File.Info => {
 /** Node rounds to whole milliseconds. */
 const date = (millis: number): Date => new Date(Math.round(millis))
 
-/** A position beyond what a number counts exactly does not come up before EFBIG does. */
+const maximumPosition = 2n ** 63n
+
+/** Before the beginning means wherever the kernel's offset is. What a number cannot count exactly is EFBIG in any case. */
 const toPosition = (position: bigint): number | undefined => position < 0n ? undefined : Number(position)
 
 /**
@@ -98,8 +100,9 @@ export class FileHandle implements FileSystem.File {
   private readInto(method: string, buffer: Uint8Array): Effect.Effect<number, PlatformError> {
     return Effect.suspend(() => {
       if (buffer.length === 0) return Effect.succeed(0)
-      if (this.position < -1n) {
-        return Effect.fail(badArgument(method, outOfRange("position", ">= -1", this.position)))
+      if (this.position >= maximumPosition || this.position < -maximumPosition) {
+        const expected = `>= ${-maximumPosition} && <= ${maximumPosition - 1n}`
+        return Effect.fail(badArgument(method, outOfRange("position", expected, this.position)))
       }
       const position = toPosition(this.position)
       return Effect.tap(

@@ -154,8 +154,12 @@ export const make = (process: Process): FileSystem.FileSystem => {
     readLink: (path) => single("readLink", "readlink", path, (at) => PathCalls.readlink(process, at)),
     realPath: (path) => operation("realPath", [path], (at) => realPath(process, at)),
     remove: (path, options) =>
-      operation("remove", [path], (at) =>
-        remove(process, "remove", at, { recursive: options?.recursive ?? false, force: options?.force ?? false })),
+      operation(
+        "remove",
+        [path],
+        (at) =>
+          remove(process, "remove", at, { recursive: options?.recursive ?? false, force: options?.force ?? false })
+      ),
     rename: (from, to) => double("rename", "rename", from, to, PathCalls.rename),
     stat,
     symlink: (target, path) => double("symlink", "symlink", target, path, PathCalls.symlink),
@@ -180,4 +184,3 @@ export const make = (process: Process): FileSystem.FileSystem => {
       )
   })
 }
-

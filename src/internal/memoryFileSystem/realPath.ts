@@ -35,7 +35,8 @@ export const realPath = (process: Process, input: string): Call<string> =>
       let target = targets.get(node.ino)
       if (target === undefined) {
         yield* call(process, { method, syscall: "stat", path: base }, () => PathCalls.stat(process, base))
-        target = yield* call(process, { method, syscall: "readlink", path: base }, () => PathCalls.readlink(process, base))
+        target = yield* call(process, { method, syscall: "readlink", path: base }, () =>
+          PathCalls.readlink(process, base))
         targets.set(node.ino, target)
       }
       path = Path.resolve(process.options.cwd, previous, target, path.slice(position))

@@ -120,7 +120,8 @@ export const copyFile = (process: Process, method: string, from: string, to: str
             : Effect.map(Effect.either(copyTo(source, target)), (result) =>
               result._tag === "Right" ? Effect.void : Effect.zipRight(removeTarget, Effect.fail(result.left))))
       ),
-      (opened) => opened._tag === "Right" ? opened.right : Effect.fail(opened.left)
+      (opened) =>
+        opened._tag === "Right" ? opened.right : Effect.fail(opened.left)
     )).pipe(Effect.mapError((error) => nodeError(error.code, { syscall: "copyfile", path: from, dest: to })))
 }
 
@@ -200,7 +201,11 @@ export const readDirectory = (process: Process, path: string, recursive: boolean
       for (const name of next[1]) {
         const at = Path.join(next[0], name)
         result.push(Path.relative(process.options.cwd, path, at))
-        const isDirectory = yield* call(process, { ...site, syscall: "stat", path: at }, () => isDirectoryAt(process, at))
+        const isDirectory = yield* call(
+          process,
+          { ...site, syscall: "stat", path: at },
+          () => isDirectoryAt(process, at)
+        )
         if (isDirectory) {
           queue.push([at, yield* call(process, { ...site, path: at }, () => PathCalls.scandir(process, at))])
         }

@@ -17,9 +17,12 @@ export const remove = (
   path: string,
   options: { readonly recursive: boolean; readonly force: boolean }
 ): Call<void> => {
-  const lstat = (at: string) => call(process, { method, syscall: "lstat", path: at }, () => PathCalls.lstat(process, at))
-  const unlink = (at: string) => call(process, { method, syscall: "unlink", path: at }, () => PathCalls.unlink(process, at))
-  const rmdir = (at: string) => call(process, { method, syscall: "rmdir", path: at }, () => PathCalls.rmdir(process, at))
+  const lstat = (at: string) =>
+    call(process, { method, syscall: "lstat", path: at }, () => PathCalls.lstat(process, at))
+  const unlink = (at: string) =>
+    call(process, { method, syscall: "unlink", path: at }, () => PathCalls.unlink(process, at))
+  const rmdir = (at: string) =>
+    call(process, { method, syscall: "rmdir", path: at }, () => PathCalls.rmdir(process, at))
 
   const rimraf = (at: string): Call<void> =>
     Effect.flatMap(Effect.either(lstat(at)), (found) => {

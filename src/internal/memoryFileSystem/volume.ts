@@ -14,7 +14,16 @@ export interface Settings {
  *
  * @internal
  */
-export type Notice = "attrib" | "modify" | "create" | "delete" | "deleteSelf" | "ignored" | "moveSelf" | "movedFrom" | "movedTo"
+export type Notice =
+  | "attrib"
+  | "modify"
+  | "create"
+  | "delete"
+  | "deleteSelf"
+  | "ignored"
+  | "moveSelf"
+  | "movedFrom"
+  | "movedTo"
 
 /** @internal */
 export type Listener = (notice: Notice, name: string | undefined) => void
@@ -69,14 +78,24 @@ export class Volume {
     return { type: "Directory", entries: new Map(), parent, ...this.common(mode, owner), nlink: 2 }
   }
 
-  createDirectory(parent: Inode.Directory, name: string, mode: number, owner: { readonly uid: number; readonly gid: number }) {
+  createDirectory(
+    parent: Inode.Directory,
+    name: string,
+    mode: number,
+    owner: { readonly uid: number; readonly gid: number }
+  ) {
     const inherited = parent.mode & Inode.S_ISGID
     const node = this.directory(parent, mode | inherited, this.owned(parent, owner))
     parent.nlink++
     return this.enter(parent, name, node)
   }
 
-  createFile(parent: Inode.Directory, name: string, mode: number, owner: { readonly uid: number; readonly gid: number }) {
+  createFile(
+    parent: Inode.Directory,
+    name: string,
+    mode: number,
+    owner: { readonly uid: number; readonly gid: number }
+  ) {
     const node: Inode.File = {
       type: "File",
       data: new Uint8Array(0),

@@ -1,7 +1,7 @@
 import type { PlatformError } from "@effect/platform/Error"
 import * as FileSystem from "@effect/platform/FileSystem"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
+import type * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -24,8 +24,10 @@ const method = "watch"
 
 /** One inotify watch, on an inode: it does not notice when another file takes over the name. */
 const listen = (process: Process, path: string, tell: (raw: Raw) => void): () => void =>
-  process.volume.listen(PathCalls.watchable(process, path), (notice, name) =>
-    tell({ change: isChange(notice), name: name ?? Path.basename(path) }))
+  process.volume.listen(
+    PathCalls.watchable(process, path),
+    (notice, name) => tell({ change: isChange(notice), name: name ?? Path.basename(path) })
+  )
 
 /**
  * Node's watcher below a whole directory: a watch for each file and directory, in JavaScript, and new ones on the fly.
@@ -130,6 +132,9 @@ export const watch = (
     yield* stat(path)
     const raw = yield* Effect.acquireRelease(Queue.unbounded<Raw>(), Queue.shutdown)
     yield* subscribe(raw)
-    return Stream.fromQueue(raw, { maxChunkSize: 1 }).pipe(Stream.mapEffect(interpret), Stream.filterMap((event) => event))
+    return Stream.fromQueue(raw, { maxChunkSize: 1 }).pipe(
+      Stream.mapEffect(interpret),
+      Stream.filterMap((event) => event)
+    )
   }))
 }

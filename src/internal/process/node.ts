@@ -76,7 +76,14 @@ const fingerprint = (): string => {
     .filter((address) => !address.internal)
     .map((address) => address.mac)
     .sort()
-  const parts = [NodeOS.hostname(), NodeOS.platform(), NodeOS.arch(), NodeOS.totalmem(), NodeOS.cpus().length, ...hardware]
+  const parts = [
+    NodeOS.hostname(),
+    NodeOS.platform(),
+    NodeOS.arch(),
+    NodeOS.totalmem(),
+    NodeOS.cpus().length,
+    ...hardware
+  ]
   return `host-${NodeCrypto.createHash("sha256").update(JSON.stringify(parts)).digest("hex").slice(0, 32)}`
 }
 
