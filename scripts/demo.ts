@@ -4,9 +4,9 @@
  * Four processes add tasks to one file: first without a lock, then with it, where one of them is killed while it holds it.
  * Ends with 0 only if nothing was lost under the lock.
  */
-import * as FileSystem from "@effect/platform/FileSystem"
 import * as NodeContext from "@effect/platform-node/NodeContext"
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import * as FileSystem from "@effect/platform/FileSystem"
 import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
@@ -22,8 +22,8 @@ import * as ChildProcess from "../test/torture/ChildProcess.js"
 import * as Monotonic from "../test/torture/Monotonic.js"
 import * as Statistics from "../test/torture/Statistics.js"
 import * as TemporaryDirectory from "../test/torture/TemporaryDirectory.js"
-import * as DemoModel from "./demoModel.js"
 import * as Messages from "./demoMessages.js"
+import * as DemoModel from "./demoModel.js"
 import { view } from "./demoView.js"
 
 const names = ["worker-1", "worker-2", "worker-3", "worker-4"]
@@ -76,8 +76,7 @@ const killHolder = (
     yield* Effect.sleep("300 millis")
     const killedAt = Monotonic.millis()
     victim.signal("SIGKILL")
-    const after = ({ at, name }: { readonly at: number; readonly name: string }) =>
-      name !== victimName && at > killedAt
+    const after = ({ at, name }: { readonly at: number; readonly name: string }) => name !== victimName && at > killedAt
     const changed = yield* when((current) => current.entered.some(after))
     const next = Option.flatMapNullable(changed, ({ entered }) => entered.find(after))
     yield* SubscriptionRef.update(model, DemoModel.bury(victimName))
@@ -117,8 +116,14 @@ const part = (directory: string, workers: ReadonlyArray<Worker>, locked: boolean
     yield* fs.writeFileString(file, "[]")
     const model = yield* SubscriptionRef.make(DemoModel.begin(workers, tasksEach))
     for (const worker of workers) {
-      yield* Effect.forkScoped(Effect.forever(Effect.flatMap(worker.messages.take, (message) =>
-        SubscriptionRef.update(model, DemoModel.hear(worker.name, message)))))
+      yield* Effect.forkScoped(
+        Effect.forever(
+          Effect.flatMap(
+            worker.messages.take,
+            (message) => SubscriptionRef.update(model, DemoModel.hear(worker.name, message))
+          )
+        )
+      )
     }
     const takeover = yield* Effect.scoped(Effect.gen(function*() {
       yield* view.follow(model, locked ? describeLock(file, model) : Effect.succeed("nobody locks anything"))
@@ -139,7 +144,9 @@ const program = Effect.scoped(Effect.gen(function*() {
   const begun = yield* Clock.currentTimeMillis
   const directory = yield* TemporaryDirectory.make("demo")
   const workers = yield* start(directory)
-  yield* view.say(`${names.length} processes, ${tasksEach} tasks each, one JSON file: read it, add a task, write it back.`)
+  yield* view.say(
+    `${names.length} processes, ${tasksEach} tasks each, one JSON file: read it, add a task, write it back.`
+  )
   yield* view.say("\nWithout the lock")
   const without = yield* part(directory, workers, false)
   yield* view.say(`\nWith the lock, and ${victimName} will be killed while it holds it`)

@@ -11,10 +11,10 @@ export interface View {
   /** Says something that stays. */
   readonly say: (line: string) => Effect.Effect<void>
   /** Shows the present state of things, `note` below it, until the scope ends. */
-  readonly follow: (
+  readonly follow: <R>(
     model: Effect.Effect<Model>,
-    note: Effect.Effect<string>
-  ) => Effect.Effect<void, never, Scope.Scope>
+    note: Effect.Effect<string, never, R>
+  ) => Effect.Effect<void, never, R | Scope.Scope>
 }
 
 const width = 25
@@ -57,9 +57,12 @@ const terminal: View = (() => {
     follow: (model, note) => {
       const frame = Effect.flatMap(Effect.zip(model, note), ([current, text]) => draw(current, text))
       // The last state stays on the screen, above what comes next.
-      const settle = Effect.zipRight(frame, Effect.sync(() => {
-        drawn = 0
-      }))
+      const settle = Effect.zipRight(
+        frame,
+        Effect.sync(() => {
+          drawn = 0
+        })
+      )
       return Effect.zipRight(
         Effect.addFinalizer(() => settle),
         Effect.asVoid(Effect.forkScoped(Effect.forever(Effect.zipRight(frame, Effect.sleep("60 millis")))))

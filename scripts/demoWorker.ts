@@ -1,8 +1,8 @@
 /**
  * A worker of the demonstration: adds tasks to a JSON file by reading it, changing it and writing it back.
  */
-import * as FileSystem from "@effect/platform/FileSystem"
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import * as FileSystem from "@effect/platform/FileSystem"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -46,7 +46,9 @@ const program = Effect.gen(function*() {
       }
       yield* send({ _tag: "finished" })
     }).pipe(
-      Effect.catchAllCause((cause) => send({ _tag: "failed", failure: Cause.pretty(cause, { renderErrorCause: true }) }))
+      Effect.catchAllCause((cause) =>
+        send({ _tag: "failed", failure: Cause.pretty(cause, { renderErrorCause: true }) })
+      )
     )
 
   yield* send({ _tag: "ready" })

@@ -66,7 +66,7 @@ const describe = (report: Torture.Report): string => {
   return [
     `acquisitions        ${report.acquisitions} (${Math.round(report.acquisitions / report.seconds)} per second)`,
     `killed              ${report.kills}, ${report.killedOwner} of them owned the lock, ${report.killedInside} were inside`,
-    `stopped             ${report.stops}, ${report.stoppedOwner} of them owned the lock or a claim, ${report.stoppedNext} the next place`,
+    `stopped             ${report.stops}, ${report.stoppedOwner} of them owned the lock or a claim`,
     `take-overs          ${report.takeovers.length}, SIGKILL to next inside: median ${
       Statistics.formatMillis(Statistics.median(report.takeovers))
     }, 99 % ${Statistics.formatMillis(Statistics.quantile(report.takeovers, 0.99))}, longest ${
@@ -74,13 +74,17 @@ const describe = (report: Torture.Report): string => {
     }`,
     `overlaps            ${report.overlaps.length}`,
     ...report.overlaps.slice(0, 5).map((overlap) =>
-      `                    at ${at(overlap.at)} process ${overlap.incarnation} came in while ${overlap.other} was inside (seen by ${overlap.seenBy})`
+      `                    at ${
+        at(overlap.at)
+      } process ${overlap.incarnation} came in while ${overlap.other} was inside (seen by ${overlap.seenBy})`
     ),
     `updates             ${counter.acknowledged} acknowledged, ${counter.unacknowledged} written by a killed one before it could say so`,
     `updates lost        ${counter.lost}`,
     `longest standstill  ${Statistics.formatMillis(standstill.millis)}, at ${at(standstill.from)}`,
     `left at the end     ${report.leftovers.join(", ") || "nothing"}`,
-    `after one more      ${report.leftoversAfter.join(", ") || "nothing"} (${Statistics.formatMillis(report.recovery)})`,
+    `after one more      ${report.leftoversAfter.join(", ") || "nothing"} (${
+      Statistics.formatMillis(report.recovery)
+    })`,
     ...report.failures.slice(0, 5).map((failure) => `failure             ${failure}`)
   ].join("\n")
 }
@@ -103,7 +107,9 @@ const program = Effect.gen(function*() {
     locked: !values.unlocked,
     onProgress: ({ elapsed, kills, stops }) =>
       process.stdout.isTTY
-        ? Effect.sync(() => process.stdout.write(`\r${Math.round(elapsed / 1000)} s, ${kills} killed, ${stops} stopped `))
+        ? Effect.sync(() =>
+          process.stdout.write(`\r${Math.round(elapsed / 1000)} s, ${kills} killed, ${stops} stopped `)
+        )
         : Effect.void
   })
   if (process.stdout.isTTY) yield* Console.log("")

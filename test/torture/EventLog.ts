@@ -34,8 +34,6 @@ const codes = {
   stop: "S",
   /** The stopped process owns the lock or a claim on it, which nobody may take from it. */
   stoppedOwner: "H",
-  /** The stopped process owns the place at the head of the line. */
-  stoppedNext: "N",
   /** The parent is about to send SIGCONT. */
   resume: "C",
   /** The parent saw the process end. */

@@ -52,9 +52,10 @@ type Worker = ChildProcess.Child<"hold" | "compete", Messages.Message> & { reado
 
 const workerSource = fileURLToPath(new URL("./takeoverWorker.ts", import.meta.url))
 
-const is = <Tag extends Messages.Message["_tag"]>(...tags: ReadonlyArray<Tag>) =>
-(message: Messages.Message): message is Extract<Messages.Message, { readonly _tag: Tag }> =>
-  tags.some((tag) => tag === message._tag)
+const is =
+  <Tag extends Messages.Message["_tag"]>(...tags: ReadonlyArray<Tag>) =>
+  (message: Messages.Message): message is Extract<Messages.Message, { readonly _tag: Tag }> =>
+    tags.some((tag) => tag === message._tag)
 
 /** Plays the rounds; everything it started has ended when it returns. */
 export const run = (options: Options): Effect.Effect<Report, ChildProcess.UnexpectedExit> =>

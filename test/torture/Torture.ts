@@ -4,6 +4,7 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Queue from "effect/Queue"
 import * as Random from "effect/Random"
 import type * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
@@ -54,7 +55,6 @@ export interface Report {
   readonly killedOwner: number
   readonly stops: number
   readonly stoppedOwner: number
-  readonly stoppedNext: number
   readonly overlaps: ReadonlyArray<Analysis.Overlap>
   readonly counter: Analysis.Reconciliation
   readonly standstill: Standstill.Standstill
@@ -71,7 +71,10 @@ export interface Report {
 
 type Settings = Schema.Schema.Type<typeof Messages.Settings>
 
-type Worker = ChildProcess.Child<"stop", { readonly failure: string }> & { readonly incarnation: number }
+type Worker = ChildProcess.Child<"begin", Messages.Message> & { readonly incarnation: number }
+
+/** So many processes wait, already loaded, to replace those that are killed. */
+const spares = 2
 
 /** No standstill may be longer: the publish grace of two seconds, and time to notice. */
 const longestStandstill = 3_000
@@ -79,7 +82,7 @@ const longestStandstill = 3_000
 const workerSource = fileURLToPath(new URL("./tortureWorker.ts", import.meta.url))
 
 /** Runs the torture; everything it started has ended when it returns. */
-export const run = (options: Options): Effect.Effect<Report> =>
+export const run = (options: Options): Effect.Effect<Report, ChildProcess.UnexpectedExit> =>
   Effect.scoped(Effect.gen(function*() {
     if (!Process.isSupported()) return yield* Effect.dieMessage("the torture needs /proc")
     const root = yield* TemporaryDirectory.make("torture")
@@ -92,9 +95,8 @@ export const run = (options: Options): Effect.Effect<Report> =>
     const stopped = new Set<number>()
     const failures: Array<string> = []
     const counts = { incarnations: 0, kills: 0, killedOwner: 0, stops: 0 }
-    let running = true
 
-    const spawn = (overrides: Partial<Settings>): Effect.Effect<Worker, never, Scope.Scope> =>
+    const spawn = (overrides: Partial<Settings>): Effect.Effect<Worker, ChildProcess.UnexpectedExit, Scope.Scope> =>
       Effect.gen(function*() {
         const incarnation = ++counts.incarnations
         const settings: Settings = {
@@ -115,27 +117,38 @@ export const run = (options: Options): Effect.Effect<Report> =>
           commands: Messages.Command,
           messages: Messages.Message
         })
+        yield* ChildProcess.receive(child, (message): message is Messages.Message => message._tag === "ready")
         const worker: Worker = { ...child, incarnation }
-        workers.set(incarnation, worker)
-        yield* Effect.forkScoped(Effect.forever(Effect.tap(child.messages.take, ({ failure }) => {
-          failures.push(`process ${incarnation}: ${failure}`)
-        })))
-        yield* Effect.forkScoped(Effect.tap(child.exit, ({ code, signal }) => {
-          log.writeFor(incarnation, "exit")
-          workers.delete(incarnation)
-          stopped.delete(incarnation)
-          if (signal === null && code !== 0) failures.push(`process ${incarnation} ended: ${child.output()}`)
-        }))
         return worker
       })
 
+    /** From now on it competes, and is in danger. */
+    const begin = (worker: Worker): Effect.Effect<void, never, Scope.Scope> =>
+      Effect.gen(function*() {
+        const { incarnation } = worker
+        workers.set(incarnation, worker)
+        yield* Effect.forkScoped(Effect.forever(Effect.tap(worker.messages.take, (message) => {
+          if (message._tag === "failed") failures.push(`process ${incarnation}: ${message.failure}`)
+        })))
+        yield* Effect.forkScoped(Effect.tap(worker.exit, ({ code, signal }) => {
+          log.writeFor(incarnation, "exit")
+          workers.delete(incarnation)
+          stopped.delete(incarnation)
+          if (signal === null && code !== 0) failures.push(`process ${incarnation} ended: ${worker.output()}`)
+        }))
+        yield* worker.send("begin")
+      })
+
+    const ready = yield* Queue.bounded<Worker>(spares)
+    const supplyOne = Effect.flatMap(spawn({}), (worker) => Queue.offer(ready, worker))
+    const supply = Effect.replicateEffect(Effect.forever(supplyOne), spares, { concurrency: "unbounded" })
+
     /** Keeps one place filled: whoever dies is replaced at once. */
-    const place = Effect.gen(function*() {
-      while (running) {
-        const worker = yield* spawn({})
-        yield* worker.exit
-      }
-    })
+    const place = Effect.forever(Effect.gen(function*() {
+      const worker = yield* Queue.take(ready)
+      yield* begin(worker)
+      yield* worker.exit
+    }))
 
     const ownerNow = (): Worker | undefined => {
       const pid = Arena.ownerOf(arena, Arena.lockName(arena))
@@ -162,6 +175,8 @@ export const run = (options: Options): Effect.Effect<Report> =>
 
     const killer = Effect.gen(function*() {
       yield* Effect.sleep(options.killEvery)
+      // A slow machine cannot replace them as fast; without competitors there would be nothing to see.
+      if (workers.size <= options.processes / 2) return
       const worker = yield* chooseVictim([...workers.values()])
       if (worker !== undefined) kill(worker)
     })
@@ -180,10 +195,9 @@ export const run = (options: Options): Effect.Effect<Report> =>
       yield* Effect.fork(Effect.gen(function*() {
         // Its threads stop one after the other; afterwards what it owns cannot change.
         yield* Effect.sleep(5)
-        const owned = Arena.lockFiles(arena).filter((name) => Arena.ownerOf(arena, name) === worker.pid)
+        const owned = Arena.lockFiles(arena).some((name) => Arena.ownerOf(arena, name) === worker.pid)
         if (worker.isRunning()) {
-          if (owned.some((name) => !name.endsWith(".next"))) log.writeFor(worker.incarnation, "stoppedOwner")
-          else if (owned.length > 0) log.writeFor(worker.incarnation, "stoppedNext")
+          if (owned) log.writeFor(worker.incarnation, "stoppedOwner")
         }
         yield* Effect.sleep(yield* random.nextRange(0, options.stopFor))
         if (!worker.isRunning()) return
@@ -193,33 +207,32 @@ export const run = (options: Options): Effect.Effect<Report> =>
       }))
     })
 
-    const begin = yield* Clock.currentTimeMillis
-    const places = yield* Effect.fork(Effect.replicateEffect(place, options.processes, {
-      concurrency: "unbounded",
-      discard: true
-    }).pipe(Effect.scoped))
+    const first = yield* Effect.replicateEffect(spawn({}), options.processes, { concurrency: 2 })
+    const started = yield* Clock.currentTimeMillis
+    yield* Effect.forEach(first, begin)
+    const supplying = yield* Effect.forkScoped(supply)
+    const places = yield* Effect.forEach(first, (worker) => Effect.forkScoped(Effect.zipRight(worker.exit, place)))
     const disturbances = yield* Effect.fork(Effect.all([
       options.killEvery > 0 ? Effect.forever(killer) : Effect.void,
       options.stopFor > 0 ? Effect.forever(stopper) : Effect.void,
       Effect.gen(function*() {
         yield* Effect.sleep(1_000)
-        const elapsed = (yield* Clock.currentTimeMillis) - begin
+        const elapsed = (yield* Clock.currentTimeMillis) - started
         yield* options.onProgress({ elapsed, kills: counts.kills, stops: counts.stops })
       }).pipe(Effect.forever)
     ], { concurrency: "unbounded" }))
 
-    yield* Effect.sleep(options.duration)
-    running = false
-    yield* Fiber.interrupt(disturbances)
+    yield* Effect.raceFirst(Effect.sleep(options.duration), Fiber.join(supplying))
+    yield* Fiber.interruptAll([disturbances, supplying, ...places])
     const finish = EventLog.read(arena.log).at(-1)?.at ?? 0n
     const last = [...workers.values()]
     for (const worker of last) kill(worker)
     yield* Effect.forEach(last, (worker) => worker.exit, { discard: true })
-    yield* Fiber.interrupt(places)
     const leftovers = Arena.lockFiles(arena)
 
     const asked = yield* Clock.currentTimeMillis
     const fresh = yield* spawn({ sections: 1, fibers: 1, readers: 0 })
+    yield* begin(fresh)
     const finished = yield* Effect.timeoutOption(fresh.exit, "20 seconds")
     const recovery = (yield* Clock.currentTimeMillis) - asked
     const leftoversAfter = Arena.lockFiles(arena)
@@ -252,7 +265,6 @@ export const run = (options: Options): Effect.Effect<Report> =>
       killedOwner: counts.killedOwner,
       stops: counts.stops,
       stoppedOwner: events.filter((event) => event.kind === "stoppedOwner").length,
-      stoppedNext: events.filter((event) => event.kind === "stoppedNext").length,
       overlaps: found,
       counter,
       standstill,

@@ -22,8 +22,14 @@ export const Settings = Schema.Struct({
   locked: Schema.Boolean
 })
 
-/** The end of the run: finish the section and leave. */
-export const Command = Schema.Literal("stop")
+/** Spares are started ahead of need and wait for this. */
+export const Command = Schema.Literal("begin")
 
-/** A failure of the lock, in words. */
-export const Message = Schema.Struct({ failure: Schema.String })
+/** Loaded and waiting; or a failure of the lock, in words. */
+export const Message = Schema.Union(
+  Schema.TaggedStruct("ready", {}),
+  Schema.TaggedStruct("failed", { failure: Schema.String })
+)
+
+/** Any message. */
+export type Message = typeof Message.Type

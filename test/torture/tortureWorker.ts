@@ -1,5 +1,5 @@
 /**
- * One of the processes that torture the lock: it takes it again and again, until it is told to stop or is killed.
+ * One of the processes that torture the lock: it takes it again and again, until it is killed.
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as Cause from "effect/Cause"
@@ -19,7 +19,6 @@ const random = Random.make(`${settings.seed}/${settings.incarnation}`)
 const report = Ipc.send(Messages.Message)
 
 let started = 0
-let stopping = false
 
 const once = (arena: Arena.Arena, sections: CriticalSection.CriticalSection) =>
   Effect.gen(function*() {
@@ -39,7 +38,7 @@ const once = (arena: Arena.Arena, sections: CriticalSection.CriticalSection) =>
   }).pipe(
     Effect.catchAllCause((cause) => {
       sections.log.write("failed", started)
-      return report({ failure: Cause.pretty(cause, { renderErrorCause: true }) })
+      return report({ _tag: "failed", failure: Cause.pretty(cause, { renderErrorCause: true }) })
     })
   )
 
@@ -47,12 +46,11 @@ const program = Effect.gen(function*() {
   const arena = Arena.make(settings.root)
   const sections = yield* CriticalSection.make(arena, settings.incarnation)
   const commands = yield* Ipc.commands(Messages.Command)
-  yield* Effect.fork(Effect.andThen(Queue.take(commands), () => {
-    stopping = true
-  }))
+  yield* report({ _tag: "ready" })
+  yield* Queue.take(commands)
   const limit = settings.sections ?? Number.POSITIVE_INFINITY
   const fiber = Effect.whileLoop({
-    while: () => !stopping && started < limit,
+    while: () => started < limit,
     body: () => Effect.zipRight(once(arena, sections), Effect.yieldNow()),
     step: () => {}
   })
