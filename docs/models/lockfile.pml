@@ -65,6 +65,7 @@ byte i = 0;
 #define REMOVE 9
 #define DOUBT 10
 #define GONE 11
+#define FAILED 12
 
 /* A dead creator's empty file grows old by itself, a live one's only while its creator is slow. */
 #define ABANDONED(l) (file[S(l)] == DEAD || ((X(l) & BROKEN) && slow[file[S(l)]-1]))
@@ -127,9 +128,20 @@ proctype Proc(byte p) {
 #endif
        fi;
        slow[p] = false }
-#ifdef DOUBT_UNLINK
+#if defined(DOUBT_UNLINK) || defined(DOUBT_BUSY_UNLINK)
   :: d_step { pc == DOUBT && (X(l) & SAME) == 0 -> again() }
   :: d_step { pc == DOUBT && (X(l) & SAME) -> pc = DROP }
+#endif
+#if defined(FAIL_LEAVE) || defined(FAIL_UNLINK)
+  /* The write failed: an empty file that nobody will write any more and that grows old by itself. */
+  :: d_step { pc == WRITE && !slow[p] ->
+       if :: X(l) & SAME -> file[S(l)] = DEAD :: else fi;
+#ifdef FAIL_UNLINK
+       pc = FAILED }
+  :: d_step { pc == FAILED -> OURS(X(l) & SAME); erase(l); again() }
+#else
+       again() }
+#endif
 #endif
   /* A2, C1: it exists */
   :: d_step { pc == CREATE && file[S(l)] != 0 -> X(l) = SAME | (written[S(l)] -> 0 : BROKEN); pc = JUDGE }
@@ -148,6 +160,9 @@ proctype Proc(byte p) {
        again() }
 #ifdef DOUBT_ABANDON
   :: d_step { pc == WAIT && l > 0 && (X(l-1) & OWN) -> pc = GONE }
+#endif
+#ifdef DOUBT_BUSY_UNLINK
+  :: d_step { pc == WAIT && l > 0 && (X(l-1) & OWN) -> X(l) = 0; l--; pc = DOUBT }
 #endif
   /* C2 */
   :: d_step { pc == COMPARE ->
