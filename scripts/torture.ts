@@ -24,7 +24,7 @@ const usage = `Usage: npm run torture -- [options]
   --work N         longest work inside, in milliseconds (3)
   --lease N        the lease in milliseconds (the library's default)
   --unlocked       do not lock at all: shows that the watchers see what they should
-  --trace          after a violation, print what every process did around it`
+  --trace          print what every process did around overlaps and long standstills`
 
 const { values } = NodeUtil.parseArgs({
   options: {
@@ -48,8 +48,8 @@ const seed = values.seed === undefined ? Number(process.hrtime.bigint() % 1_000_
 const trace = (report: Torture.Report): string => {
   const origin = report.events[0]?.at ?? 0n
   const moments = report.overlaps.slice(0, 3).map(({ at }) => ({ from: at - 10_000_000n, until: at + 10_000_000n }))
-  if (report.standstill.millis > 1_000) {
-    moments.push({ from: report.standstill.from - 20_000_000n, until: report.standstill.until + 10_000_000n })
+  for (const { from, millis, until } of [report.standstill.ofOne, report.standstill.ofAll]) {
+    if (millis > 1_000) moments.push({ from: from - 20_000_000n, until: until + 10_000_000n })
   }
   return moments.map(({ from, until }) =>
     report.events
@@ -80,7 +80,9 @@ const describe = (report: Torture.Report): string => {
     ),
     `updates             ${counter.acknowledged} acknowledged, ${counter.unacknowledged} written by a killed one before it could say so`,
     `updates lost        ${counter.lost}`,
-    `longest standstill  ${Statistics.formatMillis(standstill.millis)}, at ${at(standstill.from)}`,
+    `longest standstill  ${Statistics.formatMillis(standstill.ofOne.millis)} at ${
+      at(standstill.ofOne.from)
+    } for one process; ${Statistics.formatMillis(standstill.ofAll.millis)} at ${at(standstill.ofAll.from)} over all`,
     `left at the end     ${report.leftovers.join(", ") || "nothing"}`,
     `after one more      ${report.leftoversAfter.join(", ") || "nothing"} (${
       Statistics.formatMillis(report.recovery)
@@ -114,8 +116,8 @@ const program = Effect.gen(function*() {
   })
   if (process.stdout.isTTY) yield* Console.log("")
   yield* Console.log(describe(report))
-  if (report.violations.length === 0) return yield* Console.log(`Verdict: no violation (seed ${seed})`)
   if (values.trace) yield* Console.log(trace(report))
+  if (report.violations.length === 0) return yield* Console.log(`Verdict: no violation (seed ${seed})`)
   yield* Console.log(`Verdict: VIOLATED (seed ${seed}): ${report.violations.join("; ")}`)
   yield* Effect.sync(() => {
     process.exitCode = 1

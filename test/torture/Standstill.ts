@@ -4,55 +4,82 @@
  * The clock runs while a process that is alive and not stopped waits, nobody is inside, and no stopped process owns the
  * lock or a claim on it: that is a live owner, which must not be robbed however long it is stopped. It starts anew each time
  * somebody enters.
+ *
+ * Two things are measured. `ofOne` is the longest standstill that a single process had to watch from its beginning to its
+ * end: for a file that was created and never written each watches for the publish grace by itself, so this is what can be
+ * promised. `ofAll` joins the standstills of waiting processes that follow each other, which is longer where they are
+ * killed sooner than the grace is over.
  */
 import type { Event } from "./EventLog.js"
 
-/** The longest one. */
+/** A standstill. */
 export interface Standstill {
   readonly millis: number
   readonly from: bigint
   readonly until: bigint
 }
 
-interface ProcessState {
-  waiting: Set<number>
-  inside: Set<number>
-  stopped: boolean
+/** The longest ones. */
+export interface Longest {
+  readonly ofOne: Standstill
+  readonly ofAll: Standstill
 }
 
-/** The longest standstill in a log. */
-export const longest = (events: ReadonlyArray<Event>): Standstill => {
-  const processes = new Map<number, ProcessState>()
+/** Measures one standstill after the other and keeps the longest. */
+class Watch {
+  longest: Standstill = { millis: 0, from: 0n, until: 0n }
+  private since: bigint | undefined
+
+  /** What holds from `at` on. */
+  set(stands: boolean, at: bigint): void {
+    if (stands) {
+      this.since ??= at
+    } else {
+      this.end(at)
+    }
+  }
+
+  end(at: bigint): void {
+    if (this.since === undefined) return
+    const millis = Number(at - this.since) / 1e6
+    if (millis > this.longest.millis) this.longest = { millis, from: this.since, until: at }
+    this.since = undefined
+  }
+}
+
+class ProcessState {
+  readonly waiting = new Set<number>()
+  readonly inside = new Set<number>()
+  readonly watch = new Watch()
+  stopped = false
+
+  get couldEnter(): boolean {
+    return !this.stopped && this.waiting.size > 0
+  }
+}
+
+/** The longest standstills in a log. */
+export const longest = (events: ReadonlyArray<Event>): Longest => {
+  const living = new Map<number, ProcessState>()
+  const all: Array<ProcessState> = []
+  const dead = new Set<number>()
   const stoppedOwners = new Set<number>()
-  let since: bigint | undefined
-  let found: Standstill = { millis: 0, from: 0n, until: 0n }
+  const watch = new Watch()
 
   const stateOf = (incarnation: number): ProcessState => {
-    const known = processes.get(incarnation)
+    const known = living.get(incarnation)
     if (known !== undefined) return known
-    const created: ProcessState = { waiting: new Set(), inside: new Set(), stopped: false }
-    processes.set(incarnation, created)
+    const created = new ProcessState()
+    living.set(incarnation, created)
+    all.push(created)
     return created
   }
 
-  const isStandstill = (): boolean => {
-    if (stoppedOwners.size > 0) return false
-    let waiting = false
-    for (const state of processes.values()) {
-      if (state.inside.size > 0) return false
-      if (!state.stopped && state.waiting.size > 0) waiting = true
-    }
-    return waiting
+  const endAll = (at: bigint): void => {
+    watch.end(at)
+    for (const state of living.values()) state.watch.end(at)
   }
 
-  const end = (at: bigint): void => {
-    if (since === undefined) return
-    const millis = Number(at - since) / 1e6
-    if (millis > found.millis) found = { millis, from: since, until: at }
-    since = undefined
-  }
-
-  const dead = new Set<number>()
   for (const event of events) {
     // What a killed process wrote between the signal and its end does not bring it back.
     if (dead.has(event.incarnation)) continue
@@ -63,7 +90,7 @@ export const longest = (events: ReadonlyArray<Event>): Standstill => {
         break
       case "enterExclusive":
       case "enterShared":
-        end(event.at)
+        endAll(event.at)
         state.waiting.delete(event.section)
         state.inside.add(event.section)
         break
@@ -86,15 +113,23 @@ export const longest = (events: ReadonlyArray<Event>): Standstill => {
       case "kill":
       case "exit":
         dead.add(event.incarnation)
-        processes.delete(event.incarnation)
+        state.watch.end(event.at)
+        living.delete(event.incarnation)
         stoppedOwners.delete(event.incarnation)
         break
       default:
         break
     }
-    if (!isStandstill()) end(event.at)
-    else if (since === undefined) since = event.at
+    const states = [...living.values()]
+    const stands = stoppedOwners.size === 0 && states.every(({ inside }) => inside.size === 0)
+    for (const one of states) one.watch.set(stands && one.couldEnter, event.at)
+    watch.set(stands && states.some(({ couldEnter }) => couldEnter), event.at)
   }
-  end(events.at(-1)?.at ?? 0n)
-  return found
+  endAll(events.at(-1)?.at ?? 0n)
+
+  const ofOne = all.reduce(
+    (found, { watch: { longest } }) => longest.millis > found.millis ? longest : found,
+    new Watch().longest
+  )
+  return { ofOne, ofAll: watch.longest }
 }

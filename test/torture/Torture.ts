@@ -57,7 +57,7 @@ export interface Report {
   readonly stoppedOwner: number
   readonly overlaps: ReadonlyArray<Analysis.Overlap>
   readonly counter: Analysis.Reconciliation
-  readonly standstill: Standstill.Standstill
+  readonly standstill: Standstill.Longest
   readonly takeovers: ReadonlyArray<number>
   /** Beside the guarded file after every process had been killed. */
   readonly leftovers: ReadonlyArray<string>
@@ -249,8 +249,8 @@ export const run = (options: Options): Effect.Effect<Report, ChildProcess.Unexpe
     if (found.length > 0) violations.push(`${found.length} times two were inside at once`)
     if (counter.lost > 0) violations.push(`${counter.lost} acknowledged updates are lost`)
     if (counter.unexplained > 0) violations.push(`${counter.unexplained} values of the counter were written by nobody`)
-    if (standstill.millis > longestStandstill) {
-      violations.push(`nobody came in for ${Math.round(standstill.millis)} ms although somebody waited`)
+    if (standstill.ofOne.millis > longestStandstill) {
+      violations.push(`a process waited and nobody came in for ${Math.round(standstill.ofOne.millis)} ms`)
     }
     if (failures.length > 0) violations.push(`the lock failed ${failures.length} times`)
     if (finished._tag === "None") violations.push("a fresh process could not take the lock within 20 s at the end")
