@@ -56,7 +56,13 @@ describe("MemoryFileSystem", () => {
       )
       assert.strictEqual(error.description, "ENOENT: no such file or directory, rename '/from' -> '/to'")
       assert.instanceOf(error.cause, Error)
-      assert.deepEqual({ ...Object(error.cause) }, { code: "ENOENT", errno: -2, syscall: "rename", path: "/from", dest: "/to" })
+      assert.deepEqual({ ...Object(error.cause) }, {
+        code: "ENOENT",
+        errno: -2,
+        syscall: "rename",
+        path: "/from",
+        dest: "/to"
+      })
     }))
 
   it.effect("takes its times from the clock", () =>

@@ -45,7 +45,11 @@ const bytes = (text: string) => new TextEncoder().encode(text)
 
 const suite = (
   name: string,
-  setting: Effect.Effect<{ readonly disk: FileSystem.FileSystem; readonly dir: string }, PlatformError, FileSystem.FileSystem>,
+  setting: Effect.Effect<
+    { readonly disk: FileSystem.FileSystem; readonly dir: string },
+    PlatformError,
+    FileSystem.FileSystem
+  >,
   layer: typeof MemoryFileSystem.layer
 ) =>
   describe(name, () => {
@@ -93,7 +97,8 @@ const suite = (
         yield* fs.writeFileString(`${dir}/a`, "text")
         const error = yield* Effect.flip(fs.rename(`${dir}/a`, `${dir}/b`))
         assert.deepStrictEqual(
-          error._tag === "SystemError" && [error.reason, error.method, error.syscall, error.pathOrDescriptor, codeOf(error)],
+          error._tag === "SystemError" &&
+            [error.reason, error.method, error.syscall, error.pathOrDescriptor, codeOf(error)],
           ["PermissionDenied", "rename", "rename", `${dir}/a`, "EACCES"]
         )
         assert.deepStrictEqual(yield* disk.readDirectory(dir), ["a"])
@@ -108,17 +113,23 @@ const suite = (
         assert.deepStrictEqual(yield* disk.readDirectory(dir), ["b"])
       }))
 
-    test("gives the failure of a handle its descriptor, and that of a close to the defects, as Node's service does", (disk, dir) =>
-      Effect.gen(function*() {
-        const { plan } = makePlan({ "File.write": Fault.Fail({ errno: "EIO" }), "File.close": Fault.Fail({ errno: "EIO" }) })
-        const fs = yield* MemoryFileSystem.withFaults(disk, plan)
-        const exit = yield* Effect.exit(Effect.scoped(Effect.gen(function*() {
-          const file = yield* fs.open(`${dir}/a`, { flag: "w" })
-          const error = yield* Effect.flip(file.write(bytes("x")))
-          assert.strictEqual(error._tag === "SystemError" && error.pathOrDescriptor, file.fd)
-        })))
-        assert.isTrue(Exit.isFailure(exit) && Cause.isDie(exit.cause))
-      }))
+    test(
+      "gives the failure of a handle its descriptor, and that of a close to the defects, as Node's service does",
+      (disk, dir) =>
+        Effect.gen(function*() {
+          const { plan } = makePlan({
+            "File.write": Fault.Fail({ errno: "EIO" }),
+            "File.close": Fault.Fail({ errno: "EIO" })
+          })
+          const fs = yield* MemoryFileSystem.withFaults(disk, plan)
+          const exit = yield* Effect.exit(Effect.scoped(Effect.gen(function*() {
+            const file = yield* fs.open(`${dir}/a`, { flag: "w" })
+            const error = yield* Effect.flip(file.write(bytes("x")))
+            assert.strictEqual(error._tag === "SystemError" && error.pathOrDescriptor, file.fd)
+          })))
+          assert.isTrue(Exit.isFailure(exit) && Cause.isDie(exit.cause))
+        })
+    )
 
     test("takes an injected ENOENT for a file that does not exist", (disk, dir) =>
       Effect.gen(function*() {
@@ -154,15 +165,21 @@ const suite = (
         const crashed = yield* Deferred.make<void>()
         const { plan } = makePlan(
           { rename: Fault.Crash({ moment: "after" }) },
-          Effect.zipRight(Ref.update(crashes, (n) => n + 1), Deferred.succeed(crashed, void 0))
+          Effect.zipRight(
+            Ref.update(crashes, (n) =>
+              n + 1),
+            Deferred.succeed(crashed, void 0)
+          )
         )
         const fs = yield* MemoryFileSystem.withFaults(disk, plan)
         yield* fs.writeFileString(`${dir}/lock`, "")
         yield* fs.writeFileString(`${dir}/a`, "")
         const process = yield* Effect.forkDaemon(Effect.acquireUseRelease(
           Effect.void,
-          () => fs.rename(`${dir}/a`, `${dir}/b`),
-          () => Effect.orDie(fs.remove(`${dir}/lock`))
+          () =>
+            fs.rename(`${dir}/a`, `${dir}/b`),
+          () =>
+            Effect.orDie(fs.remove(`${dir}/lock`))
         ))
         yield* Deferred.await(crashed)
         yield* Fiber.interruptFork(process)
@@ -176,7 +193,10 @@ const suite = (
 
     test("leaves of a write that it crashes during what the plan lets through", (disk, dir) =>
       Effect.gen(function*() {
-        const crashWith = (fault: MemoryFileSystem.Fault, write: (fs: FileSystem.FileSystem) => Effect.Effect<unknown, PlatformError>) =>
+        const crashWith = (
+          fault: MemoryFileSystem.Fault,
+          write: (fs: FileSystem.FileSystem) => Effect.Effect<unknown, PlatformError>
+        ) =>
           Effect.gen(function*() {
             const crashed = yield* Deferred.make<void>()
             const { plan } = makePlan(
@@ -187,14 +207,17 @@ const suite = (
             yield* Effect.forkDaemon(write(fs))
             yield* Deferred.await(crashed)
           })
-        yield* crashWith(Fault.Crash({ moment: "during" }), (fs) => fs.writeFileString(`${dir}/a`, "text"))
+        yield* crashWith(Fault.Crash({ moment: "during" }), (fs) =>
+          fs.writeFileString(`${dir}/a`, "text"))
         assert.strictEqual(yield* disk.readFileString(`${dir}/a`), "")
-        yield* crashWith(Fault.Crash({ moment: "during", written: 2 }), (fs) => fs.writeFile(`${dir}/a`, bytes("text")))
+        yield* crashWith(Fault.Crash({ moment: "during", written: 2 }), (fs) =>
+          fs.writeFile(`${dir}/a`, bytes("text")))
         assert.strictEqual(yield* disk.readFileString(`${dir}/a`), "te")
         yield* crashWith(Fault.Crash({ moment: "during", written: 3 }), (fs) =>
           Effect.scoped(Effect.flatMap(fs.open(`${dir}/a`, { flag: "a" }), (file) => file.writeAll(bytes("more")))))
         assert.strictEqual(yield* disk.readFileString(`${dir}/a`), "temor")
-        yield* crashWith(Fault.Crash({ moment: "during" }), (fs) => fs.rename(`${dir}/a`, `${dir}/b`))
+        yield* crashWith(Fault.Crash({ moment: "during" }), (fs) =>
+          fs.rename(`${dir}/a`, `${dir}/b`))
         yield* crashWith(Fault.Crash(), (fs) => fs.writeFileString(`${dir}/a`, "text"))
         assert.strictEqual(yield* disk.readFileString(`${dir}/a`), "temor")
       }))

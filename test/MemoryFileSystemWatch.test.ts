@@ -11,7 +11,8 @@ import * as MemoryFileSystem from "../src/MemoryFileSystem.js"
 type Action = (fs: FileSystem.FileSystem, dir: string) => Effect.Effect<void, PlatformError>
 
 /** The kernel joins events that repeat the one before while nobody has read it: how many there are is chance. */
-const withoutRepetition = (events: ReadonlyArray<string>) => events.filter((event, index) => event !== events[index - 1])
+const withoutRepetition = (events: ReadonlyArray<string>) =>
+  events.filter((event, index) => event !== events[index - 1])
 
 const onlyOnce = (events: ReadonlyArray<string>) => [...new Set(events)]
 
@@ -27,18 +28,24 @@ const observe = (action: Action, recursive = false) =>
     const seen = { directory: Array.of<string>(), file: Array.of<string>() }
     const follow = (path: string, into: Array<string>) =>
       Effect.forkScoped(Stream.runForEach(fs.watch(path, { recursive }), (event) =>
-        Effect.sync(() => into.push(`${event._tag} ${event.path}`))))
+        Effect.sync(() =>
+          into.push(`${event._tag} ${event.path}`)
+        )))
     yield* follow(dir, seen.directory)
     yield* follow(`${dir}/f`, seen.file)
     const repeatUntil = (what: Effect.Effect<void, PlatformError>, done: () => boolean) =>
       Effect.repeat(Effect.zipRight(what, Effect.sleep("20 millis")), { until: done })
-    yield* repeatUntil(fs.chmod(`${dir}/f`, 0o644), () => seen.directory.length > 0 && seen.file.length > 0)
+    yield* repeatUntil(fs.chmod(`${dir}/f`, 0o644), () =>
+      seen.directory.length > 0 && seen.file.length > 0)
     yield* Effect.sleep("50 millis")
     seen.directory.length = 0
     seen.file.length = 0
     yield* action(fs, dir)
     // The kernel keeps the order of all events of a process: after this one there are none of the actions to come.
-    yield* repeatUntil(fs.writeFileString(`${dir}/end`, ""), () => seen.directory.some((event) => event.endsWith("end")))
+    yield* repeatUntil(
+      fs.writeFileString(`${dir}/end`, ""),
+      () => seen.directory.some((event) => event.endsWith("end"))
+    )
     yield* Effect.sleep("50 millis")
     return {
       directory: withoutRepetition(seen.directory.filter((event) => !event.endsWith("end"))),
@@ -106,8 +113,7 @@ const cases: ReadonlyArray<{
   },
   {
     title: "does not hear what happens a directory further down",
-    action: (fs, dir) =>
-      Effect.zipRight(fs.makeDirectory(`${dir}/sub`), fs.writeFileString(`${dir}/sub/x`, "text")),
+    action: (fs, dir) => Effect.zipRight(fs.makeDirectory(`${dir}/sub`), fs.writeFileString(`${dir}/sub/x`, "text")),
     expected: { directory: ["Remove sub"], file: [] }
   }
 ]
