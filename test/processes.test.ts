@@ -90,11 +90,11 @@ layer(Scene.Script.layer, { excludeTestServices: true })("a lock between process
   it.scoped("stays with a stopped holder of the same machine for longer than its lease", () =>
     Effect.gen(function*() {
       const scene = yield* Scene.make
-      const first = yield* scene.start({ lease: 1_000 })
-      const second = yield* scene.start({ lease: 1_000 })
+      const first = yield* scene.start({ lease: 2_000 })
+      const second = yield* scene.start({ lease: 2_000 })
       assert.deepInclude(yield* first.acquire(0), acquired)
       first.signal("SIGSTOP")
-      assert.deepInclude(yield* second.acquire(3_000), timedOut(first.pid))
+      assert.deepInclude(yield* second.acquire(5_000), timedOut(first.pid))
       first.signal("SIGCONT")
       assert.deepInclude(yield* first.verify, { _tag: "verified" })
       assert.deepInclude(yield* second.acquire(1_000), timedOut(first.pid))
