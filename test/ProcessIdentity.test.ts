@@ -71,7 +71,7 @@ describe("ProcessIdentity of this process", () => {
   it.effect("cannot check another boot, namespace or machine, whatever the host is called", () =>
     Effect.gen(function*() {
       const identity = yield* ProcessIdentity.ProcessIdentity
-      const claim = { ...identity.info, pid: 2 ** 30, token: "some-token" }
+      const claim = { ...identity.info, pid: 2 ** 30, instance: "another", token: "some-token" }
       expect(yield* identity.isAlive(claim)).toBe("dead")
       expect(yield* identity.isAlive({ ...claim, bootId: "another" })).toBe("unknown")
       expect(yield* identity.isAlive({ ...claim, pidNamespace: "pid:[1]" })).toBe("unknown")
@@ -85,7 +85,7 @@ describe("ProcessIdentity of this process", () => {
   it.effect("does not check start times across time namespaces", () =>
     Effect.gen(function*() {
       const identity = yield* ProcessIdentity.ProcessIdentity
-      const claim = { ...identity.info, pid: 2 ** 30, timeNamespace: "time:[1]", token: "some-token" }
+      const claim = { ...identity.info, pid: 2 ** 30, instance: "another", timeNamespace: "time:[1]", token: "token" }
       expect(yield* identity.isAlive(claim)).toBe("unknown")
     }))
 
@@ -124,16 +124,23 @@ describe("ProcessIdentity of this process", () => {
       parent.kill("SIGKILL")
     }))
 
-  it.scopedLive("cannot check another worker thread of a process, but sees when the whole process dies", () =>
+  it.scopedLive("tells a worker thread from its process, and sees when only the thread has ended", () =>
     Effect.gen(function*() {
       const identity = yield* ProcessIdentity.ProcessIdentity
       const { claim, process, workers } = yield* child(["--worker"])
       expect(workers).toMatchObject({ pid: claim.pid, startTime: claim.startTime })
-      expect(workers?.instance).not.toBe(claim.instance)
-      const asMainThread = { ...claim, ...workers, token: workers?.token ?? "" }
-      expect(yield* identity.isAlive(asMainThread)).toBe("alive")
+      if (workers === undefined) {
+        return yield* Effect.dieMessage("the worker said nothing")
+      }
+      expect(workers.instance).not.toBe(claim.instance)
+      expect(workers.thread).not.toBe(claim.thread)
+      expect(yield* identity.isAlive(workers)).toBe("alive")
+      process.stdin?.write("end the worker\n")
+      yield* Effect.promise(() => once(process.stdout ?? process, "data"))
+      expect(yield* identity.isAlive(workers)).toBe("dead")
+      expect(yield* identity.isAlive(claim)).toBe("alive")
       yield* exited(process, "SIGKILL")
-      expect(yield* identity.isAlive(asMainThread)).toBe("dead")
+      expect(yield* identity.isAlive(claim)).toBe("dead")
     }))
 })
 
@@ -153,7 +160,7 @@ describe("ProcessIdentity of a played machine", () => {
       expect(yield* observer.isAlive(claim)).toBe("dead")
     }))
 
-  it.effect("cannot check containers, threads, and who lived before a reboot or elsewhere", () =>
+  it.effect("cannot check containers, and who lived before a reboot or elsewhere", () =>
     Effect.gen(function*() {
       const machine = yield* ProcessIdentity.makeMachine()
       const observer = yield* machine.spawn()
@@ -165,7 +172,7 @@ describe("ProcessIdentity of a played machine", () => {
         Effect.map(identity.issueToken, (token) => ({ ...identity.info, token }))
       expect(yield* observer.isAlive(yield* claimOf(container))).toBe("unknown")
       expect(yield* observer.isAlive(yield* claimOf(elsewhere))).toBe("unknown")
-      expect(yield* main.isAlive(yield* claimOf(thread))).toBe("unknown")
+      expect(yield* main.isAlive(yield* claimOf(thread))).toBe("alive")
       expect(yield* observer.isAlive(yield* claimOf(thread))).toBe("alive")
       const claim = yield* claimOf(main)
       yield* machine.reboot

@@ -4,6 +4,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as FiberId from "effect/FiberId"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
@@ -16,7 +17,7 @@ import { Bell } from "./bell.js"
 import * as Hold from "./hold.js"
 import type { Line, Lines, Ticket } from "./line.js"
 import * as Patience from "./patience.js"
-import type { Section } from "./sections.js"
+import type * as Sections from "./sections.js"
 
 /** A wait that is longer says in the log for whom it waits. */
 const tellAfter = Duration.seconds(1)
@@ -31,6 +32,8 @@ export interface Wish {
   readonly schedule: Schedule.Schedule<unknown>
   readonly timeout: Duration.Duration
   readonly since: bigint
+  /** Counts the calls of the service: whoever called first is served first. */
+  readonly arrival: number
 }
 
 /** One acquisition under way: its deadline, who is in the way, and the bell that wakes it. */
@@ -218,14 +221,16 @@ const makeAlarms = (
     const changed = yield* contender.changes
     const scheduled = alarm(wait, Effect.zipRight(tick, ring))
     const hinted = alarm(wait, Effect.zipRight(changed, ring))
+    let promised: Fiber.RuntimeFiber<void> | undefined
     return (blocked) =>
-      Effect.all([
-        scheduled,
-        hinted,
-        Option.isSome(blocked.lookAgain)
-          ? wait.help(Effect.zipRight(Effect.sleep(blocked.lookAgain.value), ring))
-          : Effect.void
-      ], { discard: true })
+      Effect.gen(function*() {
+        yield* scheduled
+        yield* hinted
+        promised?.unsafeInterruptAsFork(FiberId.none)
+        promised = Option.isSome(blocked.lookAgain)
+          ? yield* wait.help(Effect.zipRight(Effect.sleep(blocked.lookAgain.value), ring))
+          : undefined
+      })
   })
 
 /** Sets an alarm unless it is still set from the last time. */
@@ -302,9 +307,9 @@ export const obtain = (
   restore: Restore
 ): Effect.Effect<Hold.Hold, Failure | Refused> =>
   Effect.suspend(() => {
-    const { label, mode } = wait.wish
+    const { arrival, label, mode } = wait.wish
     const line = lines.at(name.lockPath)
-    const ticket = line.draw(wait.bell.ring)
+    const ticket = line.draw(wait.bell.ring, arrival)
     const leaveLine = () => line.giveBack(ticket)
     return Effect.gen(function*() {
       yield* untilServed(wait, line, ticket, restore)
@@ -313,45 +318,39 @@ export const obtain = (
         Effect.onError(() => Effect.sync(leaveLine))
       )
       line.holder = grant.holder
-      const hold = Hold.make({ name, mode, grant, leaveLine, since: yield* Clock.currentTimeNanos })
+      const hold = yield* Hold.make({ name, mode, grant, leaveLine })
       yield* count(wait, grant)
       // Whoever was interrupted meanwhile must not come to own it.
-      yield* Effect.onInterrupt(restore(Effect.void), () => Hold.leave(hold))
+      yield* Effect.onInterrupt(restore(Effect.void), () => Hold.release(hold))
       return hold
     })
   })
 
 /**
- * Joins the hold of a section that this fiber, or one that started it, is in. Nothing if that section has ended meanwhile.
- * The effect inside leaves it again.
+ * Waits for the turn inside a section that this fiber, or one that started it, is in. Nothing if that section has ended
+ * meanwhile; the effect inside gives the turn back.
  */
 export const reenter = (
   wait: Wait,
-  section: Section,
+  section: Sections.Section,
   restore: Restore
 ): Effect.Effect<Option.Option<Effect.Effect<void>>, Failure> =>
   Effect.suspend(() => {
-    if (section.mode === "shared" && wait.wish.mode === "exclusive") {
+    if (section.hold.mode === "shared" && wait.wish.mode === "exclusive") {
       return wait.fail("Deadlock")
     }
-    const { hold, line } = section
-    const ticket = line.draw(wait.bell.ring)
+    const { line } = section
+    const ticket = line.draw(wait.bell.ring, wait.wish.arrival)
     const giveBack = Effect.sync(() => line.giveBack(ticket))
-    return untilServed(wait, line, ticket, restore).pipe(
-      Effect.zipRight(Effect.suspend(() => {
-        if (!section.open) {
-          return Effect.as(giveBack, Option.none())
-        }
-        hold.inside += 1
-        return Effect.succeedSome(Effect.zipRight(Hold.leave(hold), giveBack))
-      }))
+    return Effect.flatMap(
+      untilServed(wait, line, ticket, restore),
+      () => section.open ? Effect.succeedSome(giveBack) : Effect.as(giveBack, Option.none())
     )
   })
 
 const count = (wait: Wait, grant: Grant): Effect.Effect<void> =>
   Effect.gen(function*() {
     yield* Metric.increment(Metrics.acquisitions)
-    yield* Metric.incrementBy(Metrics.held, 1)
     if (grant.recovered) {
       yield* Metric.increment(Metrics.recovered)
     }

@@ -25,9 +25,23 @@ export const codeOf = (error: PlatformError): string => {
   }
 }
 
-/** Whether the failing system call came after the file had been opened, so that an exclusive create has created it. */
-export const failedAfterOpen = (error: PlatformError): boolean =>
-  error._tag === "SystemError" && error.syscall !== undefined && error.syscall !== "open"
+const beforeCreating = new Set([
+  "EACCES",
+  "EDQUOT",
+  "ELOOP",
+  "EMFILE",
+  "ENAMETOOLONG",
+  "ENFILE",
+  "ENOENT",
+  "ENOSPC",
+  "ENOTDIR",
+  "EPERM",
+  "EROFS"
+])
+
+/** Whether an exclusive create that failed may have created its file: it failed later, or its answer was lost on its way. */
+export const mayHaveCreated = (error: PlatformError): boolean =>
+  error._tag === "SystemError" && (error.syscall !== "open" || !beforeCreating.has(codeOf(error)))
 
 /** ` (…)` with the message of a cause, or nothing. */
 export const describeCause = (cause: unknown): string =>

@@ -1,10 +1,10 @@
 import { isPlatformError } from "@effect/platform/Error"
 import * as Array from "effect/Array"
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Equal from "effect/Equal"
 import * as ExecutionStrategy from "effect/ExecutionStrategy"
 import * as Exit from "effect/Exit"
 import { pipe } from "effect/Function"
@@ -14,7 +14,7 @@ import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import type * as FileLock from "../FileLock.js"
 import type { LockBackend, LockName, Refused } from "../LockBackend.js"
-import { LockAcquisitionError, type LockDirectoryError, type LockLostError } from "../LockError.js"
+import { LockAcquisitionError, type LockDirectoryError, LockLostError } from "../LockError.js"
 import * as Acquisition from "./acquisition.js"
 import { codeOf } from "./errno.js"
 import * as Hold from "./hold.js"
@@ -38,6 +38,29 @@ const inOrder = (targets: Iterable<Target>): ReadonlyArray<Target> =>
     Array.dedupeAdjacentWith((left, right) => left.name.lockPath === right.name.lockPath)
   )
 
+const isOneShot = (paths: Iterable<string>): boolean => Object.is(paths[Symbol.iterator](), paths)
+
+const seen = new WeakMap<Iterable<string>, ReadonlyArray<string>>()
+
+/**
+ * The paths, once and for all: an effect may run several times, and an iterator that is used up would then lock nothing. One
+ * string is one path, although it is an iterable of strings as well.
+ */
+const toPaths = (paths: Iterable<string>): ReadonlyArray<string> => {
+  if (typeof paths === "string") {
+    return [paths]
+  }
+  const known = seen.get(paths)
+  if (known !== undefined) {
+    return known
+  }
+  const all = Array.fromIterable(paths)
+  if (isOneShot(paths)) {
+    seen.set(paths, all)
+  }
+  return all
+}
+
 /** Capped exponential with full jitter. */
 const defaultSchedule = (cap: Duration.Duration): Schedule.Schedule<unknown> =>
   Schedule.exponential(Duration.millis(2)).pipe(
@@ -50,16 +73,11 @@ const outcomeOf = (exit: Exit.Exit<unknown, Failure>): string =>
   Exit.match(exit, {
     onSuccess: () => "acquired",
     onFailure: (cause) =>
-      cause._tag === "Fail"
-        ? cause.error._tag === "LockDirectoryError" ? "Directory" : cause.error.reason
-        : "interrupted"
+      Option.match(Cause.failureOption(cause), {
+        onNone: () => Cause.isInterrupted(cause) ? "interrupted" : "defect",
+        onSome: (error) => error._tag === "LockDirectoryError" ? "Directory" : error.reason
+      })
   })
-
-/** A critical section that was entered, and how to leave it. */
-interface Entered {
-  readonly section: Sections.Section
-  readonly leave: Effect.Effect<void>
-}
 
 export const make = (
   backend: LockBackend,
@@ -68,6 +86,7 @@ export const make = (
 ): FileLock.FileLock => {
   const lines = new Lines()
   const schedule = defaultSchedule(Duration.decode(settings.pollInterval ?? "100 millis"))
+  let arrivals = 0
 
   const makeWish = (path: string, options: FileLock.LockOptions): Effect.Effect<Acquisition.Wish> =>
     Effect.map(Clock.currentTimeNanos, (since) => ({
@@ -76,24 +95,25 @@ export const make = (
       label: options.label,
       schedule: options.schedule ?? schedule,
       timeout: options.timeout === "infinity" ? Duration.infinity : Duration.decode(options.timeout ?? "60 seconds"),
-      since
+      since,
+      arrival: arrivals++
     }))
 
-  const openSection = (hold: Hold.Hold) =>
-    Effect.map(
-      Effect.fiberId,
-      (openedBy) => Sections.open({ backend, lockPath: hold.name.lockPath, mode: hold.mode, openedBy, hold })
-    )
-
-  const toTargets = (paths: Iterable<string>, options: FileLock.LockOptions) =>
-    Effect.forEach(paths, (path) =>
-      Effect.flatMap(makeWish(path, options), (wish) =>
-        Effect.map(
+  /** Several paths have one deadline and come in one order. */
+  const toTargets = (paths: ReadonlyArray<string>, options: FileLock.LockOptions) =>
+    Effect.gen(function*() {
+      const first = yield* makeWish("", options)
+      const targets = yield* Effect.forEach(paths, (path) => {
+        const wish = { ...first, path }
+        return Effect.map(
           Effect.uninterruptibleMask((restore) =>
             Acquisition.run(wish, (wait) => Acquisition.resolve(wait, backend, restore))
           ),
           (name): Target => ({ name, wish })
-        ))).pipe(Effect.map(inOrder))
+        )
+      })
+      return inOrder(targets)
+    })
 
   /** Runs one acquisition up to what `use` makes of its canonical name. */
   const acquisition = <A>(
@@ -118,41 +138,35 @@ export const make = (
   /** Enters a critical section, by re-entry where the fiber is in one already. */
   const enter =
     (restore: Acquisition.Restore) =>
-    (wait: Acquisition.Wait, name: LockName): Effect.Effect<Entered, Failure | Refused> =>
+    (wait: Acquisition.Wait, name: LockName): Effect.Effect<Sections.Section, Failure | Refused> =>
       Effect.gen(function*() {
         const outer = Sections.find(yield* Sections.get, backend, name.lockPath)
         if (outer === undefined) {
           const hold = yield* Acquisition.obtain(wait, backend, lines, name, restore)
-          return { section: yield* openSection(hold), leave: Hold.leave(hold) }
+          return Sections.open(backend, hold, Hold.release(hold))
         }
-        const reentered = yield* Acquisition.reenter(wait, outer, restore)
-        return Option.isNone(reentered)
-          ? yield* enter(restore)(wait, name)
-          : { section: yield* openSection(outer.hold), leave: reentered.value }
+        const turn = yield* Acquisition.reenter(wait, outer, restore)
+        return Option.isSome(turn) ? Sections.openInside(outer, turn.value) : yield* enter(restore)(wait, name)
       })
 
   /** Runs a body inside a critical section, for as long as the lock is held. */
   const inside = <A, E, R>(
-    { leave, section }: Entered,
+    section: Sections.Section,
     self: Effect.Effect<A, E, R>,
     restore: Acquisition.Restore
   ): Effect.Effect<A, E | LockLostError, R> =>
     self.pipe(
       Effect.withSpan("FileLock.hold", { attributes: { path: section.hold.name.path } }),
       Sections.within(section),
-      Effect.raceFirst(Deferred.await(section.hold.grant.lost)),
-      restore,
-      Effect.ensuring(Effect.suspend(() => {
-        section.open = false
-        return leave
-      }))
+      (body) => Hold.run(section.hold, body, restore),
+      Effect.ensuring(Sections.close(section))
     )
 
   const withTarget = <A, E, R>(self: Effect.Effect<A, E, R>, wish: Acquisition.Wish, known: LockName | undefined) =>
     Effect.uninterruptibleMask((restore) =>
       Effect.flatMap(
         acquisition(wish, known, restore, enter(restore)),
-        (entered) => inside(entered, self, restore)
+        (section) => inside(section, self, restore)
       )
     )
 
@@ -168,7 +182,7 @@ export const make = (
     paths: Iterable<string>,
     options: FileLock.LockOptions = {}
   ): Effect.Effect<A, E | Failure | LockLostError, R> =>
-    Effect.flatMap(toTargets(paths, options), (targets) => {
+    Effect.flatMap(toTargets(toPaths(paths), options), (targets) => {
       const body: Effect.Effect<A, E | Failure | LockLostError, R> = self
       return Array.reduceRight(targets, body, (body, { name, wish }) => withTarget(body, wish, name))
     })
@@ -193,15 +207,15 @@ export const make = (
   // ---------------------------------------------------------------------------------------------
 
   const toHandle = (section: Sections.Section): FileLock.LockHandle => {
-    const { grant, name } = section.hold
+    const { grant, mode, name } = section.hold
     return {
       path: name.path,
       lockPath: name.lockPath,
-      mode: section.mode,
+      mode,
       holder: grant.holder,
       fence: grant.fence,
       isHeld: Effect.map(Deferred.isDone(grant.lost), (lost) => section.open && !lost),
-      verify: grant.verify,
+      verify: Effect.suspend(() => section.open ? grant.verify : new LockLostError({ ...name, reason: "Removed" })),
       lost: Deferred.await(grant.lost)
     }
   }
@@ -210,7 +224,7 @@ export const make = (
   const obtain = (restore: Acquisition.Restore) => (wait: Acquisition.Wait, name: LockName) =>
     Effect.gen(function*() {
       const outer = Sections.find(yield* Sections.get, backend, name.lockPath)
-      if (outer !== undefined && !wait.expired && Equal.equals(outer.openedBy, yield* Effect.fiberId)) {
+      if (outer !== undefined && !wait.expired && (yield* Sections.isOwn(outer))) {
         return yield* wait.fail("Deadlock")
       }
       return yield* Acquisition.obtain(wait, backend, lines, name, restore)
@@ -220,11 +234,8 @@ export const make = (
     Effect.uninterruptibleMask((restore) =>
       Effect.gen(function*() {
         const hold = yield* acquisition(wish, known, restore, obtain(restore))
-        const section = yield* openSection(hold)
-        yield* Effect.addFinalizer(() => {
-          section.open = false
-          return Hold.leave(hold)
-        })
+        const section = Sections.open(backend, hold, Hold.release(hold))
+        yield* Effect.addFinalizer(() => Sections.close(section))
         yield* Effect.makeSpanScoped("FileLock.hold", { attributes: { path: hold.name.path } })
         yield* Sections.enter(section)
         return toHandle(section)
@@ -234,11 +245,12 @@ export const make = (
   const acquire = (path: string, options: FileLock.LockOptions = {}) =>
     Effect.flatMap(makeWish(path, options), (wish) => acquireTarget(wish, undefined))
 
-  const acquireAll = (paths: Iterable<string>, options: FileLock.LockOptions = {}) =>
-    Effect.uninterruptibleMask((restore) =>
+  const acquireAll = (paths: Iterable<string>, options: FileLock.LockOptions = {}) => {
+    const targets = toTargets(toPaths(paths), options)
+    return Effect.uninterruptibleMask((restore) =>
       Effect.gen(function*() {
         const scope = yield* Scope.fork(yield* Effect.scope, ExecutionStrategy.sequential)
-        return yield* toTargets(paths, options).pipe(
+        return yield* targets.pipe(
           Effect.flatMap(Effect.forEach(({ name, wish }) => acquireTarget(wish, name))),
           Scope.extend(scope),
           restore,
@@ -246,6 +258,7 @@ export const make = (
         )
       })
     )
+  }
 
   // ---------------------------------------------------------------------------------------------
   // inspection
@@ -287,7 +300,8 @@ export const make = (
 const ifAvailable = <A, R>(acquisition: Effect.Effect<A, Failure, R>): Effect.Effect<Option.Option<A>, Failure, R> =>
   Effect.asSome(acquisition).pipe(
     Effect.catchIf(
-      (error) => error._tag === "LockAcquisitionError" && error.reason === "Timeout",
+      // With a cause, it is the storage that did not answer.
+      (error) => error._tag === "LockAcquisitionError" && error.reason === "Timeout" && error.cause === undefined,
       () => Effect.succeedNone
     )
   )

@@ -3,6 +3,8 @@ import type { LockHolder } from "../LockHolder.js"
 
 /** A place in a line. */
 export interface Ticket {
+  /** Who came first is served first, even if it reached the line later. */
+  readonly arrival: number
   /** From now on the owner of the ticket is inside, whether it has noticed or not. */
   served: boolean
   readonly wake: () => void
@@ -26,19 +28,17 @@ export class Line {
   constructor(private readonly onEmpty: () => void = constVoid) {}
 
   /** Draws a ticket. It is served at once when nobody is inside. */
-  draw(wake: () => void): Ticket {
-    const ticket: Ticket = { served: !this.occupied, wake, previous: undefined, next: undefined }
+  draw(wake: () => void, arrival: number): Ticket {
+    const ticket: Ticket = { arrival, served: !this.occupied, wake, previous: undefined, next: undefined }
     if (ticket.served) {
       this.occupied = true
       return ticket
     }
-    ticket.previous = this.last
-    if (this.last === undefined) {
-      this.first = ticket
-    } else {
-      this.last.next = ticket
+    let previous = this.last
+    while (previous !== undefined && previous.arrival > arrival) {
+      previous = previous.previous
     }
-    this.last = ticket
+    this.link(previous, ticket, previous === undefined ? this.first : previous.next)
     return ticket
   }
 
@@ -62,6 +62,21 @@ export class Line {
       this.leave()
     } else {
       this.unlink(ticket)
+    }
+  }
+
+  private link(previous: Ticket | undefined, ticket: Ticket, next: Ticket | undefined): void {
+    ticket.previous = previous
+    ticket.next = next
+    if (previous === undefined) {
+      this.first = ticket
+    } else {
+      previous.next = ticket
+    }
+    if (next === undefined) {
+      this.last = ticket
+    } else {
+      next.previous = ticket
     }
   }
 

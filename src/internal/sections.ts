@@ -1,10 +1,11 @@
 import * as Array from "effect/Array"
 import * as Effect from "effect/Effect"
-import type * as FiberId from "effect/FiberId"
+import * as Equal from "effect/Equal"
+import * as FiberId from "effect/FiberId"
 import * as FiberRef from "effect/FiberRef"
 import { globalValue } from "effect/GlobalValue"
 import * as Option from "effect/Option"
-import type { LockBackend, Mode } from "../LockBackend.js"
+import type { LockBackend } from "../LockBackend.js"
 import type { Hold } from "./hold.js"
 import { Line } from "./line.js"
 
@@ -14,34 +15,73 @@ import { Line } from "./line.js"
  */
 export interface Section {
   readonly backend: LockBackend
-  readonly lockPath: string
-  readonly mode: Mode
-  readonly openedBy: FiberId.FiberId
   readonly hold: Hold
   readonly line: Line
+  /** What to do when this section and all that have re-entered it are over. */
+  readonly end: Effect.Effect<void>
+  /** The fiber whose body it is. */
+  openedBy: FiberId.FiberId
+  /** Whether it may be re-entered. */
   open: boolean
+  /** Itself, while it is open, and those that have re-entered it. */
+  users: number
 }
 
-export const open = (section: Omit<Section, "line" | "open">): Section => ({ ...section, line: new Line(), open: true })
+/** Opens a section. */
+export const open = (backend: LockBackend, hold: Hold, end: Effect.Effect<void>): Section => ({
+  backend,
+  hold,
+  line: new Line(),
+  end,
+  openedBy: FiberId.none,
+  open: true,
+  users: 1
+})
+
+/** Opens a section inside another one, whose line it is in. */
+export const openInside = (outer: Section, giveBack: Effect.Effect<void>): Section => {
+  outer.users += 1
+  return open(outer.backend, outer.hold, Effect.zipRight(giveBack, Effect.suspend(() => drop(outer))))
+}
+
+/** Ends a section for whoever opened it; those that have re-entered it may still be inside. */
+export const close = (section: Section): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    section.open = false
+    return drop(section)
+  })
+
+const drop = (section: Section): Effect.Effect<void> => {
+  section.users -= 1
+  return section.users > 0 ? Effect.void : section.end
+}
 
 const current: FiberRef.FiberRef<ReadonlyArray<Section>> = globalValue(
   "effect-filelock/sections",
   () =>
     FiberRef.unsafeMake<ReadonlyArray<Section>>([], {
       // A fiber that waits for several others must not forget what it, or the others, hold.
-      join: (ours, theirs) => [...ours, ...theirs.filter((section) => section.open && !ours.includes(section))]
+      join: (ours, theirs) =>
+        ours === theirs ? ours : [...ours, ...theirs.filter((section) => section.open && !ours.includes(section))]
     })
 )
 
 /** The sections that the current fiber is in, outermost first; some may be over. */
 export const get = FiberRef.get(current)
 
-/** Runs an effect inside one more section. */
-export const within = (section: Section) => Effect.locallyWith(current, (sections) => [...sections, section])
+/** Runs a body inside one more section. */
+export const within = (section: Section) => <A, E, R>(body: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.flatMap(Effect.fiberId, (fiber) => {
+    section.openedBy = fiber
+    return Effect.locallyWith(body, current, (sections) => [...sections.filter((known) => known.open), section])
+  })
 
 /** Puts the current fiber inside a section that ends elsewhere. */
-export const enter = (section: Section) =>
-  FiberRef.update(current, (sections) => [...sections.filter((known) => known.open), section])
+export const enter = (section: Section): Effect.Effect<void> =>
+  Effect.flatMap(Effect.fiberId, (fiber) => {
+    section.openedBy = fiber
+    return FiberRef.update(current, (sections) => [...sections.filter((known) => known.open), section])
+  })
 
 /** The innermost section on a lock that is still open. */
 export const find = (
@@ -51,5 +91,9 @@ export const find = (
 ): Section | undefined =>
   Option.getOrUndefined(Array.findLast(
     sections,
-    (section) => section.open && section.backend === backend && section.lockPath === lockPath
+    (section) => section.open && section.backend === backend && section.hold.name.lockPath === lockPath
   ))
+
+/** Whether this very fiber, and not only one that started it, is in a section. */
+export const isOwn = (section: Section): Effect.Effect<boolean> =>
+  Effect.map(Effect.fiberId, (fiber) => Equal.equals(section.openedBy, fiber))

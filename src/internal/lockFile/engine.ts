@@ -1,6 +1,7 @@
 import type { PlatformError } from "@effect/platform/Error"
 import type * as FileSystem from "@effect/platform/FileSystem"
 import type * as Path from "@effect/platform/Path"
+import * as Array from "effect/Array"
 import * as DateTime from "effect/DateTime"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
@@ -13,10 +14,11 @@ import { type LockDirectoryError, LockLostError } from "../../LockError.js"
 import type { LockHolder } from "../../LockHolder.js"
 import type { ProcessIdentity } from "../../ProcessIdentity.js"
 import { codeOf } from "../errno.js"
-import { type Gone, heartbeat, whyGone } from "./heartbeat.js"
+import * as Heartbeat from "./heartbeat.js"
 import * as Judge from "./judge.js"
 import * as Look from "./look.js"
 import * as Names from "./names.js"
+import { claimOf } from "./names.js"
 import * as Place from "./place.js"
 
 /** How often the life of an owner is asked for while somebody waits; a signal and a small read, some microseconds. */
@@ -24,6 +26,13 @@ const probeInterval = Duration.millis(5)
 
 /** An attempt waits for nobody, so it looks only so often at a path that changes under its eyes. */
 const maxRounds = 16
+
+/** How long the breaking of a lock waits for others that are taking it over. */
+const breakPatience = Duration.seconds(10)
+
+/** Shorter ones end before a heartbeat can be made; longer ones do not fit a timer. */
+const shortestLease = Duration.millis(10)
+const longestLease = Duration.days(7)
 
 /** A process that locks more paths than this looks after the claims of some of them again. */
 const maxSwept = 4096
@@ -60,27 +69,38 @@ export const make = (options: {
   readonly lease: Duration.Duration
   readonly scope: Scope.Scope
 }): LockBackend.LockBackend => {
-  const { fs, identity, lease } = options
+  const { fs, identity } = options
+  const lease = Duration.clamp(options.lease, { minimum: shortestLease, maximum: longestLease })
   const judge = Judge.make(identity, lease)
   const names = Names.make(fs, options.paths)
-  const places = Place.make({ fs, identity, judge, lease })
+  const places = Place.make({ fs, identity, judge, lease, scope: options.scope })
   /** Lock paths whose claims were looked after by this process. */
   const swept = new Set<string>()
+  /** Lock paths whose claims are to be looked at again. */
+  const sweeping = new Set<string>()
 
   /** A process that was killed while it took a lock over may have left its claim, and nobody else looks for it. */
   const sweep = (lockPath: string): Effect.Effect<void> =>
-    places.sweep(lockPath).pipe(
-      Effect.flatMap(Option.match({
-        onNone: () => Effect.void,
-        onSome: (lookAgain) =>
-          Effect.sleep(lookAgain).pipe(
-            Effect.zipRight(Effect.uninterruptible(Effect.suspend(() => sweep(lockPath)))),
-            Effect.interruptible,
-            Effect.forkIn(options.scope)
-          )
-      })),
-      Effect.catchAll((cause) => Effect.logDebug(`Could not look after the claims of ${lockPath}`, cause))
-    )
+    Effect.gen(function*() {
+      const claimPath = claimOf(lockPath)
+      const lookAgain = yield* Effect.forEach([claimOf(claimPath), claimPath], places.clear).pipe(
+        Effect.map(Array.getSomes),
+        Effect.catchAll((cause) =>
+          Effect.as(Effect.logDebug(`Could not look after the claims of ${lockPath}`, cause), [])
+        )
+      )
+      if (Array.isNonEmptyArray(lookAgain) && !sweeping.has(lockPath)) {
+        sweeping.add(lockPath)
+        yield* Effect.sleep(Array.min(lookAgain, Duration.Order)).pipe(
+          Effect.interruptible,
+          Effect.zipRight(Effect.suspend(() => {
+            sweeping.delete(lockPath)
+            return sweep(lockPath)
+          })),
+          Effect.forkIn(options.scope)
+        )
+      }
+    })
 
   const sweepOnce = (lockPath: string, contended: boolean): Effect.Effect<void> =>
     Effect.suspend(() => {
@@ -94,7 +114,7 @@ export const make = (options: {
       return sweep(lockPath)
     })
 
-  const lostError = (name: LockBackend.LockName, gone: Gone) =>
+  const lostError = (name: LockBackend.LockName, gone: Heartbeat.Gone) =>
     Effect.map(DateTime.now, (at) => new LockLostError({ ...name, reason: gone.reason, holder: gone.holder, at }))
 
   const toGrant = (
@@ -104,9 +124,10 @@ export const make = (options: {
   ): Effect.Effect<LockBackend.Grant> =>
     Effect.gen(function*() {
       const lost = yield* Deferred.make<never, LockLostError>()
-      const tellLost = (gone: Gone) =>
+      const tellLost = (gone: Heartbeat.Gone) =>
         Effect.flatMap(lostError(name, gone), (error) => Effect.as(Deferred.fail(lost, error), error))
-      const beating = yield* heartbeat({ fs, places, path: name.lockPath, ours, lease }).pipe(
+      const heartbeat = Heartbeat.make({ fs, places, path: name.lockPath, ours, lease })
+      const beating = yield* heartbeat.run.pipe(
         Effect.catchAll(tellLost),
         Effect.interruptible,
         Effect.forkDaemon
@@ -117,15 +138,8 @@ export const make = (options: {
         fence: Option.none(),
         recovered,
         lost,
-        verify: Effect.flatMap(Look.look(fs, name.lockPath), (seen) => {
-          const gone = whyGone(seen, ours.holder.token)
-          if (gone !== undefined) {
-            return Effect.flatMap(tellLost(gone), Effect.fail)
-          }
-          return seen._tag === "Unreadable"
-            ? new LockLostError({ ...name, reason: "BackendUnavailable" })
-            : Effect.void
-        }),
+        verify: Effect.catchAll(heartbeat.verify, (gone) =>
+          Effect.flatMap(gone.reason === "BackendUnavailable" ? lostError(name, gone) : tellLost(gone), Effect.fail)),
         release: Fiber.interrupt(beating).pipe(
           Effect.zipRight(places.remove(name.lockPath, ours)),
           Effect.flatMap((removed) =>
@@ -185,12 +199,34 @@ export const make = (options: {
           return yield* toGrant(name, taken.right.ours, true)
         }
         if (taken.right._tag === "Busy") {
-          memory.owner = holderOf(taken.right.look)
-          return blocked("Timeout", { holder: memory.owner, lookAgain: taken.right.lookAgain ?? probeInterval })
+          const { claimPath, look, lookAgain } = taken.right
+          memory.owner = holderOf(look)
+          return look._tag === "Foreign"
+            ? blocked("Foreign", { cause: new Error(`${claimPath} is ${look.what}`) })
+            : blocked("Timeout", { holder: memory.owner, lookAgain })
         }
       }
       return blocked("Timeout", { holder: memory.owner, lookAgain: Duration.zero })
     })
+
+  /** Completes once the owner who is in the way is dead; once for each, since taking over from it may fail. */
+  const untilDead = (memory: { readonly owner: LockHolder | undefined }): Effect.Effect<void> => {
+    let told: string | undefined
+    return Effect.sleep(probeInterval).pipe(
+      Effect.zipRight(Effect.suspend(() => {
+        const { owner } = memory
+        return owner === undefined || owner.token === told ? Effect.succeed(false) : Effect.map(
+          identity.isAlive(owner),
+          (liveness) => {
+            told = liveness === "dead" ? owner.token : undefined
+            return liveness === "dead"
+          }
+        )
+      })),
+      Effect.repeat({ until: (dead) => dead }),
+      Effect.asVoid
+    )
+  }
 
   /** A beat of a living owner, or somebody who is taking over, can come between; both pass. */
   const breakClaim = (lockPath: string, token: string): Effect.Effect<boolean, PlatformError> =>
@@ -202,9 +238,10 @@ export const make = (options: {
       if (look._tag !== "Recorded" || look.holder.token !== token) {
         return false
       }
+      const isDead = (yield* identity.isAlive(look.holder)) === "dead"
       const broken = yield* places.takeOver(lockPath, look).pipe(
         Effect.flatMap((taken) =>
-          taken._tag === "Placed" ? places.remove(lockPath, taken.ours) : Effect.succeed(false)
+          taken._tag === "Placed" ? clearTheWay(lockPath, taken.ours, isDead) : Effect.succeed(false)
         ),
         Effect.uninterruptible
       )
@@ -215,6 +252,16 @@ export const make = (options: {
       return yield* breakClaim(lockPath, token)
     })
 
+  /**
+   * A living owner that is just releasing has looked, and removes whatever is there: let that be our record, and not one that somebody
+   * could create after we have gone.
+   */
+  const clearTheWay = (lockPath: string, ours: Place.Ours, isDead: boolean): Effect.Effect<boolean> =>
+    Effect.sleep(isDead ? Duration.zero : Judge.publishDoubt).pipe(
+      Effect.zipRight(places.remove(lockPath, ours)),
+      Effect.as(true)
+    )
+
   return LockBackend.make({
     capabilities: { liveness: "kernel", fencing: false, shared: false, wakes: true },
     resolve: names.resolve,
@@ -222,17 +269,7 @@ export const make = (options: {
       const memory: { contended: boolean; owner: LockHolder | undefined } = { contended: false, owner: undefined }
       return {
         attempt: attempt(request, memory),
-        changes: Effect.succeed(
-          Effect.sleep(probeInterval).pipe(
-            Effect.zipRight(
-              Effect.suspend(() =>
-                memory.owner === undefined ? Effect.succeed("unknown") : identity.isAlive(memory.owner)
-              )
-            ),
-            Effect.repeat({ until: (liveness) => liveness === "dead" }),
-            Effect.asVoid
-          )
-        )
+        changes: Effect.succeed(untilDead(memory))
       }
     },
     inspect: (name) =>
@@ -256,6 +293,17 @@ export const make = (options: {
           }
         }
       }),
-    breakLock: (name, holder) => Effect.mapError(breakClaim(name.lockPath, holder.token), refused)
+    breakLock: (name, holder) =>
+      breakClaim(name.lockPath, holder.token).pipe(
+        Effect.mapError(refused),
+        Effect.timeoutFail({
+          duration: breakPatience,
+          onTimeout: () =>
+            new LockBackend.Refused({
+              reason: "SystemError",
+              cause: new Error("somebody else is taking the lock over")
+            })
+        })
+      )
   })
 }

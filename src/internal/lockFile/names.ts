@@ -2,6 +2,7 @@ import type { PlatformError } from "@effect/platform/Error"
 import type * as FileSystem from "@effect/platform/FileSystem"
 import type * as Path from "@effect/platform/Path"
 import * as Effect from "effect/Effect"
+import * as Hash from "effect/Hash"
 import type { LockName } from "../../LockBackend.js"
 import { Refused } from "../../LockBackend.js"
 import { LockDirectoryError } from "../../LockError.js"
@@ -10,6 +11,18 @@ import { codeOf } from "../errno.js"
 const maxLinks = 40
 
 const nameMax = 255
+
+const byteLength = (text: string): number => new TextEncoder().encode(text).length
+
+/** The file that gives one process the right to replace the record at `path`; hashed where the name would be too long. */
+export const claimOf = (path: string): string => {
+  const claim = `${path}.reap`
+  const start = claim.lastIndexOf(claim.includes("/") ? "/" : "\\") + 1
+  const name = claim.slice(start)
+  return byteLength(name) <= nameMax
+    ? claim
+    : `${claim.slice(0, start)}${name.slice(0, 32)}-${(Hash.string(name) >>> 0).toString(36)}.lock.reap`
+}
 
 const invalid = (why: string) => new Refused({ reason: "InvalidPath", cause: new Error(why) })
 
@@ -87,7 +100,7 @@ export const make = (fs: FileSystem.FileSystem, paths: Path.Path): Names => {
       const absolute = paths.isAbsolute(path) ? path : `${paths.resolve(".")}${paths.sep}${path}`
       const canonical = yield* canonicalize(absolute, 0)
       const name = { path: canonical, lockPath: `${canonical}.lock` }
-      if (new TextEncoder().encode(paths.basename(name.lockPath)).length > nameMax) {
+      if (byteLength(paths.basename(name.lockPath)) > nameMax) {
         return yield* invalid(`the name of its lock file is longer than ${nameMax} bytes`)
       }
       return name

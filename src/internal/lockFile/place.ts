@@ -1,26 +1,29 @@
 import type { PlatformError } from "@effect/platform/Error"
 import type * as FileSystem from "@effect/platform/FileSystem"
-import * as Clock from "effect/Clock"
 import * as Data from "effect/Data"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Hash from "effect/Hash"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
 import { type LockHolder, maxLabelLength } from "../../LockHolder.js"
 import type { ProcessIdentity } from "../../ProcessIdentity.js"
-import { codeOf, failedAfterOpen } from "../errno.js"
+import { codeOf, mayHaveCreated } from "../errno.js"
 import { type Judge, publishDoubt } from "./judge.js"
 import * as Look from "./look.js"
+import * as Moment from "./moment.js"
+import { claimOf } from "./names.js"
 import * as Record from "./record.js"
 
-/** A record of ours that is at some path. */
+/** A record of ours that is, or may be, at some path. */
 export interface Ours {
   readonly holder: LockHolder
   readonly text: string
-  /** From here on, on our monotonic clock, somebody else may at the earliest count our silence. A heartbeat moves it. */
-  heardAt: bigint
+  /** From here on somebody else may at the earliest have counted our silence. A heartbeat moves it. */
+  heardAt: Moment.Moment
+  /** Somebody may have judged it while it was unwritten: only the claim makes it safe to remove. */
+  doubtful: boolean
 }
 
 /** `L` or a claim now carries our record. */
@@ -40,9 +43,10 @@ export interface Changed {
   readonly _tag: "Changed"
 }
 
-/** Somebody else who lives, or cannot be told dead yet, is taking it over. */
+/** Somebody else who lives, or cannot be told dead yet, is taking it over; or something is where the claim should be. */
 export interface Busy {
   readonly _tag: "Busy"
+  readonly claimPath: string
   readonly look: Look.Look
   readonly lookAgain: Duration.Duration | undefined
 }
@@ -51,18 +55,6 @@ const changed: Changed = { _tag: "Changed" }
 
 /** Claims on claims on claims: each level needs one more process to die at the same spot. */
 const maxLevels = 6
-
-const nameMax = 255
-
-/** The file that gives one process the right to replace the record at `path`; hashed where the name would be too long. */
-export const claimOf = (path: string): string => {
-  const claim = `${path}.reap`
-  const start = claim.lastIndexOf("/") + 1
-  const name = claim.slice(start)
-  return new TextEncoder().encode(name).length <= nameMax
-    ? claim
-    : `${claim.slice(0, start)}${name.slice(0, 32)}-${(Hash.string(name) >>> 0).toString(36)}.lock.reap`
-}
 
 export interface Places {
   /** Puts a fresh record of ours at `path` if nothing is there. */
@@ -74,18 +66,18 @@ export interface Places {
     label?: string
   ) => Effect.Effect<Placed | Changed | Busy, PlatformError>
   /** Runs `use` while nobody can take over what is at `path`; nothing if somebody is doing so. */
-  readonly whileClaimed: <A>(path: string, use: Effect.Effect<A>) => Effect.Effect<A | undefined, PlatformError>
+  readonly whileClaimed: <A, E>(
+    path: string,
+    use: Effect.Effect<A, E>
+  ) => Effect.Effect<Option.Option<A>, E | PlatformError>
   /**
-   * Removes our record from `path` and then retires its token; `false` if it was no longer there. Where the file system refuses,
-   * it says so in the log and goes on trying in the background for half a minute; the token lives as long, or somebody else of this
-   * process could take the record over under our hands.
+   * Removes our record from `path` and then retires its token; `false` if it was no longer there. Where that is not possible now,
+   * it says so in the log and goes on trying in the background; the token lives as long, or somebody else of this process could
+   * take the record over under our hands.
    */
   readonly remove: (path: string, ours: Ours) => Effect.Effect<boolean>
-  /**
-   * Takes over and removes what dead processes left of the claims on `path`; answers with when to come again where some of it
-   * cannot be judged yet.
-   */
-  readonly sweep: (path: string) => Effect.Effect<Option.Option<Duration.Duration>, PlatformError>
+  /** Takes over and removes what a dead process left at `path`; answers with when to look again where that cannot be told yet. */
+  readonly clear: (path: string) => Effect.Effect<Option.Option<Duration.Duration>, PlatformError>
 }
 
 /**
@@ -99,11 +91,11 @@ export const make = (options: {
   readonly identity: ProcessIdentity
   readonly judge: Judge
   readonly lease: Duration.Duration
+  readonly scope: Scope.Scope
 }): Places => {
   const { fs, identity, judge } = options
-  const inTime = Duration.unsafeToNanos(options.lease) / 2n
-  const doubtNanos = Duration.unsafeToNanos(publishDoubt)
-  const doubtMillis = Duration.toMillis(publishDoubt)
+  const inTime = Duration.toMillis(options.lease) / 2
+  const doubt = Duration.toMillis(publishDoubt)
 
   const freshRecord = (label: string | undefined): Effect.Effect<Ours> =>
     Effect.gen(function*() {
@@ -114,49 +106,54 @@ export const make = (options: {
         acquiredAt: yield* DateTime.now,
         ...(label === undefined ? {} : { label: label.slice(0, maxLabelLength) })
       }
-      return { holder, text: Record.encode(holder), heardAt: yield* Clock.currentTimeNanos }
+      return { holder, text: Record.encode(holder), heardAt: yield* Moment.now, doubtful: false }
     })
 
   const retire = (ours: Ours) => identity.retireToken(ours.holder.token)
 
-  /** A write that failed after its file was created leaves a file without a record, and it is certainly ours. */
-  const removeUnwritten = (path: string, error: PlatformError, doubtful: boolean) =>
-    failedAfterOpen(error) && !doubtful
-      ? fs.remove(path).pipe(
-        Effect.catchAll((cause) => Effect.logWarning(`Could not remove the unwritten lock file ${path}`, cause))
-      )
-      : Effect.void
-
-  const place = (path: string, label?: string): Effect.Effect<Placed | Occupied, PlatformError> =>
+  const placeAt = (path: string, level: number, label?: string): Effect.Effect<Placed | Occupied, PlatformError> =>
     Effect.gen(function*() {
       const ours = yield* freshRecord(label)
-      const wallBefore = yield* Clock.currentTimeMillis
       const created = yield* Effect.either(fs.writeFileString(path, ours.text, { flag: "wx" }))
-      const error = created._tag === "Left" ? created.left : undefined
-      const seen = error === undefined ? undefined : yield* Look.look(fs, path)
-      const elapsed = (yield* Clock.currentTimeNanos) - ours.heardAt
-      // The monotonic clock stands still while the machine is suspended.
-      const wallElapsed = (yield* Clock.currentTimeMillis) - wallBefore
-      const doubtful = elapsed > doubtNanos || wallElapsed > doubtMillis
-
-      // Told that it failed, or that something is there, although our own record is: the answer was lost on its way.
-      if (error !== undefined && seen !== undefined && !Look.hasToken(seen, ours.holder.token)) {
-        if (codeOf(error) === "EEXIST") {
-          yield* retire(ours)
-          return { _tag: "Occupied", look: seen } as const
-        }
-        // What cannot be seen now may be ours all the same.
-        yield* seen._tag === "Unreadable" ? remove(path, ours) : retire(ours)
-        if (seen._tag === "Broken") {
-          yield* removeUnwritten(path, error, doubtful)
-        }
-        return yield* error
-      }
-      if (!doubtful) {
+      if (created._tag === "Right" && (yield* Moment.since(ours.heardAt)) <= doubt) {
         return { _tag: "Placed", ours } as const
       }
-      // Somebody may have judged our file while it was unwritten, and be about to replace it.
-      const taken = yield* takeOver(path, { _tag: "Recorded", text: ours.text, holder: ours.holder }, label)
+      const seen = yield* Look.look(fs, path)
+      // Told that it failed, or that something is there, although our own record is: the answer was lost on its way.
+      const isOurs = Look.hasToken(seen, ours.holder.token)
+      if (created._tag === "Left") {
+        const exists = codeOf(created.left) === "EEXIST"
+        if (!isOurs) {
+          // What cannot be seen now may be ours all the same. An unwritten file of ours is left to the grace: it cannot be
+          // told, in the step of removing it, from what a taker has put in its place.
+          ours.doubtful = true
+          yield* seen._tag === "Unreadable" && !exists && mayHaveCreated(created.left)
+            ? remove(path, ours)
+            : retire(ours)
+          return exists ? { _tag: "Occupied", look: seen } as const : yield* created.left
+        }
+        if (exists && (yield* Moment.since(ours.heardAt)) <= doubt) {
+          return { _tag: "Placed", ours } as const
+        }
+      }
+      return yield* settle(path, ours, level, label)
+    })
+
+  /** Somebody may have judged our record while it was unwritten, and be about to replace it: replace it ourselves, or lose it. */
+  const settle = (
+    path: string,
+    ours: Ours,
+    level: number,
+    label: string | undefined
+  ): Effect.Effect<Placed | Occupied, PlatformError> =>
+    Effect.gen(function*() {
+      ours.doubtful = true
+      if (level >= maxLevels) {
+        yield* removeLater(path, ours)
+        return { _tag: "Occupied", look: yield* Look.look(fs, path) } as const
+      }
+      const judged: Look.Recorded = { _tag: "Recorded", text: ours.text, holder: ours.holder }
+      const taken = yield* takeOverAt(path, judged, level, label).pipe(Effect.tapError(() => remove(path, ours)))
       if (taken._tag === "Placed") {
         yield* retire(ours)
         return taken
@@ -169,24 +166,37 @@ export const make = (options: {
   const claim = (path: string, level: number, label?: string): Effect.Effect<Placed | Busy, PlatformError> =>
     Effect.gen(function*() {
       const claimPath = claimOf(path)
-      const placed = yield* place(claimPath, label)
+      const placed = yield* placeAt(claimPath, level + 1, label)
       if (placed._tag === "Placed") {
         return placed
       }
       const { look } = placed
+      const busy = (lookAgain?: Duration.Duration): Busy => ({ _tag: "Busy", claimPath, look, lookAgain })
+      if (look._tag === "Absent") {
+        return busy(Duration.zero)
+      }
       if ((look._tag !== "Recorded" && look._tag !== "Broken") || level >= maxLevels) {
-        return { _tag: "Busy", look, lookAgain: undefined } as const
+        return busy()
       }
       const verdict = yield* judge.judge(claimPath, look)
       if (verdict._tag !== "Stale") {
-        const lookAgain = verdict._tag === "Silent" ? verdict.lookAgain : undefined
-        return { _tag: "Busy", look, lookAgain } as const
+        return busy(verdict._tag === "Silent" ? verdict.lookAgain : undefined)
+      }
+      if (look._tag === "Broken") {
+        yield* checkSpace(claimPath)
       }
       const taken = yield* takeOverAt(claimPath, look, level + 1, label)
-      return taken._tag === "Changed" ? { _tag: "Busy", look, lookAgain: Duration.zero } as const : taken
+      return taken._tag === "Changed" ? busy(Duration.zero) : taken
     })
 
-  const isOverdue = (ours: Ours) => Effect.map(Clock.currentTimeNanos, (now) => now - ours.heardAt > inTime)
+  /** On a full disk each attempt would leave one more unwritten claim; what is written here means nothing. */
+  const checkSpace = (claimPath: string) =>
+    Effect.zipRight(
+      fs.writeFileString(`${claimPath}.space`, " ".repeat(Record.maxRecordBytes)),
+      Effect.catchIf(fs.remove(`${claimPath}.space`), (error) => codeOf(error) === "ENOENT", () => Effect.void)
+    )
+
+  const isOverdue = (ours: Ours) => Effect.map(Moment.since(ours.heardAt), (silence) => silence > inTime)
 
   const takeOverAt = (
     path: string,
@@ -195,45 +205,44 @@ export const make = (options: {
     label?: string
   ): Effect.Effect<Placed | Changed | Busy, PlatformError> =>
     Effect.gen(function*() {
-      const claimPath = claimOf(path)
       const claimed = yield* claim(path, level, label)
       if (claimed._tag === "Busy") {
         return claimed
       }
+      const claimPath = claimOf(path)
       const { ours } = claimed
-      const giveUp = remove(claimPath, ours)
       // T2
       if (!Look.isSame(judged, yield* Look.look(fs, path)) || (yield* isOverdue(ours))) {
-        yield* giveUp
+        yield* remove(claimPath, ours)
         return changed
       }
       // T3
-      return yield* fs.rename(claimPath, path).pipe(
-        Effect.as(claimed),
-        Effect.catchAll((error) =>
-          Effect.gen(function*() {
-            // The answer may have been lost on its way.
-            const seen = yield* Look.look(fs, path)
-            if (Look.hasToken(seen, ours.holder.token)) {
-              return claimed
-            }
-            yield* seen._tag === "Unreadable" ? Effect.zipRight(remove(path, ours), giveUp) : giveUp
-            return yield* error
-          })
-        )
-      )
-    }).pipe(Effect.tap((taken) => taken._tag === "Placed" ? Effect.sync(() => judge.forget(path)) : Effect.void))
+      const renamed = yield* Effect.either(fs.rename(claimPath, path))
+      if (renamed._tag === "Left") {
+        // The answer may have been lost on its way.
+        const seen = yield* Look.look(fs, path)
+        if (!Look.hasToken(seen, ours.holder.token)) {
+          if (seen._tag === "Unreadable") {
+            yield* remove(path, ours)
+          }
+          yield* remove(claimPath, ours)
+          return yield* renamed.left
+        }
+      }
+      judge.forget(path)
+      return claimed
+    })
 
   const takeOver: Places["takeOver"] = (path, judged, label) => takeOverAt(path, judged, 0, label)
 
   const whileClaimed: Places["whileClaimed"] = (path, use) =>
-    Effect.flatMap(
-      claim(path, 0),
-      (claimed) =>
-        claimed._tag === "Busy"
-          ? Effect.succeed(undefined)
-          : Effect.zipLeft(use, remove(claimOf(path), claimed.ours))
-    )
+    Effect.flatMap(claim(path, 0), (claimed) =>
+      claimed._tag === "Busy"
+        ? Effect.succeedNone
+        : Effect.flatMap(use, (result) =>
+          Effect.map(isOverdue(claimed.ours), (overdue) => overdue ? Option.none() : Option.some(result))).pipe(
+            Effect.ensuring(remove(claimOf(path), claimed.ours))
+          ))
 
   /** Whether our record is at `path`. One that may no longer be read is known by its size and time. */
   const isOurs = (path: string, ours: Ours) =>
@@ -245,25 +254,24 @@ export const make = (options: {
     })
 
   const isLikeOurs = (path: string, ours: Ours) =>
-    Effect.gen(function*() {
-      const info = yield* fs.stat(path)
-      const silence = Duration.toMillis(Duration.nanos((yield* Clock.currentTimeNanos) - ours.heardAt))
-      const heardAt = (yield* Clock.currentTimeMillis) - silence
-      return info.type === "File" &&
+    Effect.map(
+      fs.stat(path),
+      (info) =>
+        info.type === "File" &&
         Number(info.size) === new TextEncoder().encode(ours.text).length &&
-        Option.exists(info.mtime, (mtime) => Math.abs(mtime.getTime() - heardAt) <= doubtMillis)
-    })
+        Option.exists(info.mtime, (mtime) => Math.abs(mtime.getTime() - ours.heardAt.millis) <= doubt)
+    )
 
   const removeOnce = (path: string, ours: Ours): Effect.Effect<boolean, PlatformError | StillClaimed> =>
     Effect.gen(function*() {
       if (!(yield* isOurs(path, ours))) {
         return false
       }
-      if (!(yield* isOverdue(ours))) {
+      if (!ours.doubtful && !(yield* isOverdue(ours))) {
         yield* fs.remove(path)
         return true
       }
-      // Too late to be sure that nobody is taking it over: replace it by a fresh record, which is ours for certain.
+      // Somebody may be taking it over: replace it by a fresh record, which is ours for certain.
       const seen = yield* Look.look(fs, path)
       const taken = seen._tag === "Recorded" && seen.holder.token === ours.holder.token
         ? yield* takeOver(path, seen)
@@ -278,50 +286,46 @@ export const make = (options: {
     Effect.matchEffect(Effect.retry(removeOnce(path, ours), promptly), {
       onSuccess: (removed) => Effect.as(retire(ours), removed),
       onFailure: (cause) =>
-        Effect.logWarning(`Could not remove ${path} yet, going on in the background`, cause).pipe(
-          Effect.zipRight(Effect.forkDaemon(removePatiently(path, ours))),
+        Effect.logWarning(
+          `Could not remove ${path} yet, going on in the background: others will wait for it as long as this process lives`,
+          cause
+        ).pipe(
+          Effect.zipRight(removeLater(path, ours)),
           Effect.as(true)
         )
     })
 
-  const removePatiently = (path: string, ours: Ours) =>
+  const removeLater = (path: string, ours: Ours) =>
     Effect.retry(removeOnce(path, ours), patiently).pipe(
-      Effect.catchAll((cause) =>
-        Effect.logError(
-          `Could not remove ${path}: others will wait for it until this process ends or it is removed by hand`,
-          cause
-        )
-      ),
-      Effect.ensuring(retire(ours))
+      // Retried for ever, so it fails only together with its scope.
+      Effect.ignore,
+      Effect.ensuring(retire(ours)),
+      Effect.interruptible,
+      Effect.forkIn(options.scope)
     )
 
-  const sweepLevels = (path: string, levels: number): Effect.Effect<Option.Option<Duration.Duration>, PlatformError> =>
+  const clear: Places["clear"] = (path) =>
     Effect.gen(function*() {
-      const claimPath = claimOf(path)
-      const above = levels > 1 ? yield* sweepLevels(claimPath, levels - 1) : Option.none()
-      const seen = yield* Look.look(fs, claimPath)
+      const seen = yield* Look.look(fs, path)
       if (seen._tag !== "Recorded" && seen._tag !== "Broken") {
-        return above
+        return Option.none()
       }
-      const verdict = yield* judge.judge(claimPath, seen)
-      if (verdict._tag === "Silent") {
-        return Option.some(verdict.lookAgain)
+      const verdict = yield* judge.judge(path, seen)
+      if (verdict._tag !== "Stale") {
+        return verdict._tag === "Silent" ? Option.some(verdict.lookAgain) : Option.none()
       }
-      const taken = verdict._tag === "Stale" ? yield* takeOver(claimPath, seen) : changed
+      const taken = yield* takeOver(path, seen)
       if (taken._tag === "Placed") {
-        yield* remove(claimPath, taken.ours)
+        yield* remove(path, taken.ours)
       }
-      return above
+      return taken._tag === "Busy" ? Option.fromNullable(taken.lookAgain) : Option.none()
     })
 
-  return { place, takeOver, whileClaimed, remove, sweep: (path) => sweepLevels(path, 2) }
+  return { place: (path, label) => placeAt(path, 0, label), takeOver, whileClaimed, remove, clear }
 }
 
 class StillClaimed extends Data.TaggedError("StillClaimed")<{ readonly path: string }> {}
 
 const promptly = Schedule.exponential(Duration.millis(1)).pipe(Schedule.upTo(Duration.millis(100)))
 
-const patiently = Schedule.exponential(Duration.millis(100)).pipe(
-  Schedule.union(Schedule.spaced(Duration.seconds(1))),
-  Schedule.upTo(Duration.seconds(30))
-)
+const patiently = Schedule.exponential(Duration.millis(100)).pipe(Schedule.union(Schedule.spaced(Duration.seconds(1))))

@@ -1,6 +1,8 @@
 import * as NodeCrypto from "node:crypto"
 import * as NodeFS from "node:fs"
 import * as NodeOS from "node:os"
+import * as NodePath from "node:path"
+import * as NodePerformance from "node:perf_hooks"
 import type { Liveness, ProcessIdentity, ProcessInfo } from "../../ProcessIdentity.js"
 import * as Tokens from "./tokens.js"
 
@@ -35,15 +37,6 @@ const parseStat = (text: string): Stat | undefined => {
 
 const readStat = (pid: number | "self"): Stat | undefined => parseStat(readText(`/proc/${pid}/stat`))
 
-/** A leader that has exited stays a zombie while its other threads go on. */
-const hasLivingThread = (pid: number): boolean => {
-  const threads = quietly(() => NodeFS.readdirSync(`/proc/${pid}/task`), undefined)
-  return threads === undefined || threads.some((thread) => {
-    const stat = parseStat(readText(`/proc/${pid}/task/${thread}/stat`))
-    return stat !== undefined && stat.state !== "Z" && stat.state !== "X"
-  })
-}
-
 /** Signal 0: `false` only when there certainly is no such process. */
 const exists = (pid: number): boolean => {
   try {
@@ -52,6 +45,23 @@ const exists = (pid: number): boolean => {
   } catch (error) {
     return !(error instanceof Error && "code" in error && error.code === "ESRCH")
   }
+}
+
+const isGone = (stat: Stat): boolean => stat.state === "Z" || stat.state === "X"
+
+/** A thread that a process once had. A leader that has exited is a zombie while its other threads go on. */
+const threadIsGone = (pid: number, thread: string): boolean => {
+  const [id, startTime] = thread.split("/")
+  const stat = parseStat(readText(`/proc/${pid}/task/${id}/stat`))
+  return stat === undefined || stat.startTime !== startTime || isGone(stat)
+}
+
+const anyThreadLives = (pid: number): boolean => {
+  const threads = quietly(() => NodeFS.readdirSync(`/proc/${pid}/task`), undefined)
+  return threads === undefined || threads.some((thread) => {
+    const stat = parseStat(readText(`/proc/${pid}/task/${thread}/stat`))
+    return stat !== undefined && !isGone(stat)
+  })
 }
 
 const inProcessTable = (procUsable: boolean) => (other: ProcessInfo): Liveness => {
@@ -66,25 +76,48 @@ const inProcessTable = (procUsable: boolean) => (other: ProcessInfo): Liveness =
   if (stat.startTime !== other.startTime) {
     return "dead"
   }
-  return (stat.state === "Z" || stat.state === "X") && !hasLivingThread(other.pid) ? "dead" : "alive"
+  if (/^\d+\/\d+$/.test(other.thread)) {
+    return threadIsGone(other.pid, other.thread) ? "dead" : "alive"
+  }
+  return isGone(stat) && !anyThreadLives(other.pid) ? "dead" : "alive"
 }
 
-/** Stands in for the boot id where the system has none; it does not change with a reboot. */
+/** The thread that runs this code, as `<id>/<start time>`. */
+const describeThread = (): string => {
+  const id = readLink("/proc/thread-self").split("/").at(-1) ?? ""
+  const stat = parseStat(readText("/proc/thread-self/stat"))
+  return id === "" || stat === undefined ? "" : `${id}/${stat.startTime}`
+}
+
+const digest = (parts: ReadonlyArray<unknown>): string =>
+  NodeCrypto.createHash("sha256").update(JSON.stringify(parts)).digest("hex").slice(0, 32)
+
+const birthOf = (path: string): ReadonlyArray<number> =>
+  quietly(() => {
+    const { birthtimeMs, ino } = NodeFS.statSync(path)
+    return [birthtimeMs, ino]
+  }, [])
+
+/**
+ * Stands in for the boot id where the system has none: the host, its hardware, when its system was installed, and about when it was
+ * booted. Where it is wrong, processes cannot check each other, and the lease decides.
+ */
 const fingerprint = (): string => {
-  const hardware = Object.values(NodeOS.networkInterfaces())
-    .flatMap((addresses) => addresses ?? [])
-    .filter((address) => !address.internal)
-    .map((address) => address.mac)
-    .sort()
-  const parts = [
-    NodeOS.hostname(),
-    NodeOS.platform(),
-    NodeOS.arch(),
-    NodeOS.totalmem(),
-    NodeOS.cpus().length,
-    ...hardware
-  ]
-  return `host-${NodeCrypto.createHash("sha256").update(JSON.stringify(parts)).digest("hex").slice(0, 32)}`
+  const cpus = NodeOS.cpus()
+  const bootedAt = NodePerformance.performance.timeOrigin + NodePerformance.performance.now() - NodeOS.uptime() * 1000
+  return `host-${
+    digest([
+      NodeOS.hostname(),
+      NodeOS.platform(),
+      NodeOS.arch(),
+      NodeOS.totalmem(),
+      cpus.length,
+      cpus[0]?.model,
+      birthOf("/var"),
+      birthOf(NodePath.parse(process.execPath).root),
+      Math.round(bootedAt / 600_000)
+    ])
+  }`
 }
 
 const describe = (procUsable: boolean): Omit<ProcessInfo, "instance"> => ({
@@ -93,7 +126,8 @@ const describe = (procUsable: boolean): Omit<ProcessInfo, "instance"> => ({
   bootId: readText("/proc/sys/kernel/random/boot_id") || fingerprint(),
   pidNamespace: NodeOS.platform() === "linux" ? readLink("/proc/self/ns/pid") : NodeOS.platform(),
   timeNamespace: readLink("/proc/self/ns/time"),
-  hostname: NodeOS.hostname()
+  hostname: NodeOS.hostname().slice(0, 255),
+  thread: procUsable ? describeThread() : ""
 })
 
 interface Realm {
@@ -125,7 +159,7 @@ export const make = (options: { readonly machineId?: string | undefined }): Proc
   return Tokens.toIdentity(
     {
       ...info,
-      bootId: options.machineId === undefined ? info.bootId : `${info.bootId}@${options.machineId}`,
+      bootId: options.machineId === undefined ? info.bootId : `${info.bootId}@${digest([options.machineId])}`,
       instance: tokens.instance
     },
     tokens,

@@ -34,11 +34,12 @@ export const toIdentity = (
       ) {
         return "unknown"
       }
-      if (claim.pid === info.pid && claim.startTime === info.startTime) {
-        if (claim.instance !== tokens.instance) {
-          return "unknown"
-        }
+      if (claim.instance === tokens.instance) {
         return tokens.live.has(claim.token) ? "alive" : "dead"
+      }
+      if (claim.pid === info.pid && claim.startTime === info.startTime && claim.thread === info.thread) {
+        // Another realm of this very thread, such as a copy of this module in a `vm` context.
+        return "unknown"
       }
       return claim.timeNamespace === info.timeNamespace ? inProcessTable(claim) : "unknown"
     })

@@ -1,0 +1,18 @@
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+
+/** A moment on both clocks: the monotonic one stands still while a machine is suspended, the wall clock may be set. */
+export interface Moment {
+  readonly nanos: bigint
+  readonly millis: number
+}
+
+export const now: Effect.Effect<Moment> = Effect.zipWith(
+  Clock.currentTimeNanos,
+  Clock.currentTimeMillis,
+  (nanos, millis) => ({ nanos, millis })
+)
+
+/** Milliseconds since a moment by whichever clock says more. */
+export const since = (moment: Moment): Effect.Effect<number> =>
+  Effect.map(now, ({ millis, nanos }) => Math.max(Number(nanos - moment.nanos) / 1e6, millis - moment.millis))
