@@ -9,6 +9,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as FiberRef from "effect/FiberRef"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Metric from "effect/Metric"
@@ -282,6 +283,84 @@ for (const [where, platform] of fileSystems) {
         yield* Fiber.join(daemon)
         yield* Fiber.join(other)
         expect(yield* overlap.most).toBe(1)
+      }).pipe(Effect.provide(locks)))
+
+    it.scopedLive("runs, and unlocks, where it cannot be interrupted", () =>
+      Effect.gen(function*() {
+        const { leftovers, path } = yield* arena
+        const ran = yield* Ref.make(0)
+        const body = Ref.update(ran, (n) => n + 1).pipe(FileLock.withLock(path))
+        yield* Effect.uninterruptible(body)
+        yield* Effect.scoped(Effect.addFinalizer(() => Effect.orDie(body)))
+        expect(yield* Effect.uninterruptible(FileLock.withLockIfAvailable(body, path))).toEqual(Option.some(undefined))
+        expect(yield* Ref.get(ran)).toBe(3)
+        expect(yield* leftovers).toEqual([])
+      }).pipe(Effect.provide(locks)))
+
+    it.scopedLive("is free again after an interruption at any moment, the release included", () =>
+      Effect.gen(function*() {
+        const { leftovers, path } = yield* arena
+        for (let round = 0; round < 60; round++) {
+          const fiber = yield* Effect.fork(FileLock.withLock(Effect.void, path))
+          yield* Effect.repeatN(Effect.yieldNow(), round * 3)
+          yield* Fiber.interrupt(fiber)
+          yield* FileLock.withLock(Effect.void, path, { timeout: "5 seconds" })
+        }
+        expect(yield* leftovers).toEqual([])
+      }).pipe(Effect.provide(locks)))
+
+    it.scopedLive("lets fibers that the body forked live as long as without a lock", () =>
+      Effect.gen(function*() {
+        const { path } = yield* arena
+        const gate = yield* Deferred.make<void>()
+        const forked = yield* FileLock.withLock(Effect.fork(Effect.as(Deferred.await(gate), "done")), path)
+        yield* Deferred.succeed(gate, undefined)
+        expect(yield* Fiber.join(forked)).toBe("done")
+      }).pipe(Effect.provide(locks)))
+
+    it.scopedLive("keeps what the body set in its fiber", () =>
+      Effect.gen(function*() {
+        const { path } = yield* arena
+        const ref = yield* FiberRef.make("before")
+        yield* FileLock.withLock(FiberRef.set(ref, "after"), path)
+        expect(yield* FiberRef.get(ref)).toBe("after")
+      }).pipe(Effect.provide(locks)))
+
+    it.scopedLive("keeps siblings apart below a nested section that has ended before those it let in", () =>
+      Effect.gen(function*() {
+        const { path } = yield* arena
+        const overlap = yield* makeOverlap
+        const gate = yield* Deferred.make<void>()
+        const nestedIsIn = yield* Deferred.make<void>()
+        yield* Effect.gen(function*() {
+          // A section inside ours, which ends while a fiber that re-entered it is still inside.
+          const daemon = yield* overlap.inside(
+            Effect.zipRight(Deferred.succeed(nestedIsIn, undefined), Deferred.await(gate))
+          ).pipe(
+            FileLock.withLock(path),
+            Effect.forkDaemon,
+            Effect.zipLeft(Deferred.await(nestedIsIn)),
+            FileLock.withLock(path)
+          )
+          const sibling = yield* Effect.fork(FileLock.withLock(overlap.inside(Effect.void), path))
+          yield* settle
+          yield* Deferred.succeed(gate, undefined)
+          yield* Fiber.join(sibling)
+          yield* Fiber.join(daemon)
+        }).pipe(FileLock.withLock(path))
+        expect(yield* overlap.most).toBe(1)
+      }).pipe(Effect.provide(locks)))
+
+    it.scopedLive("locks the same paths each time, whatever kind of iterable they came in", () =>
+      Effect.gen(function*() {
+        const { directory, leftovers } = yield* arena
+        const names = new Set([`${directory}/a`, `${directory}/b`])
+        const held = Effect.map(leftovers, (all) => all.length)
+        const dataFirst = FileLock.withLocks(held, names.values())
+        expect([yield* dataFirst, yield* dataFirst]).toEqual([2, 2])
+        const dataLast = FileLock.withLocks(names.values())
+        expect([yield* dataLast(held), yield* dataLast(held)]).toEqual([2, 2])
+        expect(yield* FileLock.withLocks(held, `${directory}/one-string`)).toBe(1)
       }).pipe(Effect.provide(locks)))
 
     it.scopedLive("says Deadlock at once where a fiber would wait for its own handle", () =>
