@@ -20,8 +20,8 @@ const Text = Schema.String.pipe(Schema.maxLength(256))
 /**
  * One holder of a lock, as everyone who waits or inspects sees it.
  *
- * `token` is unique to one acquisition. `pid`, `startTime`, `bootId`, `pidNamespace`, `timeNamespace`, `thread`
- * and `instance` are what another process needs to tell whether the holder still lives (see `ProcessIdentity`); an empty string means
+ * `token` is unique to one acquisition. `pid`, `startTime`, `bootId`, `pidNamespace`, `timeNamespace` and `instance`
+ * are what another process needs to tell whether the holder still lives (see `ProcessIdentity`); an empty string means
  * that the holder's system could not say. `acquiredAt` is the holder's wall clock and decides nothing.
  *
  * @since 0.1.0
@@ -35,7 +35,6 @@ export const LockHolder = Schema.Struct({
   pidNamespace: Text,
   timeNamespace: Schema.optionalWith(Text, { default: () => "" }),
   hostname: Text,
-  thread: Schema.optionalWith(Text, { default: () => "" }),
   instance: Text,
   acquiredAt: Schema.DateTimeUtc,
   label: Schema.optionalWith(Schema.String.pipe(Schema.maxLength(maxLabelLength)), { exact: true })

@@ -44,15 +44,13 @@ export interface ProcessInfo {
   /** Where `startTime` has its meaning. */
   readonly timeNamespace: string
   readonly hostname: string
-  /** The thread of the process and when it started: a worker thread can end before its process. */
-  readonly thread: string
-  /** One realm of the process: each thread has its own, and one thread can have several. */
+  /** One realm of the process: a worker thread has another than its main thread. */
   readonly instance: string
 }
 
 /**
  * Whether a holder lives: `"alive"` and `"dead"` are proven, `"unknown"` means that it cannot be checked from here
- * (another machine, another container, another realm of the same thread).
+ * (another machine, another container, another thread of this process).
  *
  * @since 0.1.0
  * @category models
@@ -117,7 +115,7 @@ export interface SpawnOptions {
   readonly pid?: number | undefined
   /** To play a container: processes of different namespaces cannot check each other. */
   readonly pidNamespace?: string | undefined
-  /** To play another worker thread of the same process, which lives as long as that process. */
+  /** To play another worker thread of the same process. */
   readonly threadOf?: ProcessIdentity | undefined
 }
 

@@ -196,6 +196,7 @@ export const make = (options: {
         }
         if (taken.right._tag === "Placed") {
           yield* Effect.logDebug(`Took over ${lockPath}`)
+          yield* sweepOnce(lockPath, true)
           return yield* toGrant(name, taken.right.ours, true)
         }
         if (taken.right._tag === "Busy") {

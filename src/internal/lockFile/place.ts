@@ -295,14 +295,20 @@ export const make = (options: {
         )
     })
 
-  const removeLater = (path: string, ours: Ours) =>
-    Effect.retry(removeOnce(path, ours), patiently).pipe(
-      // Retried for ever, so it fails only together with its scope.
-      Effect.ignore,
-      Effect.ensuring(retire(ours)),
+  /**
+   * Goes on while the engine is there, and for half a minute beyond: the process may live on without it, and its record would be in
+   * the way of everybody who sees that it lives.
+   */
+  const removeLater = (path: string, ours: Ours) => {
+    const farewell = Effect.retry(removeOnce(path, ours), Schedule.intersect(patiently, Schedule.upTo(Schedule.forever, afterwards)))
+    return Effect.retry(removeOnce(path, ours), patiently).pipe(
+      Effect.zipRight(retire(ours)),
       Effect.interruptible,
+      Effect.onInterrupt(() => Effect.forkDaemon(Effect.ensuring(Effect.ignore(Effect.uninterruptible(farewell)), retire(ours)))),
+      Effect.ignore,
       Effect.forkIn(options.scope)
     )
+  }
 
   const clear: Places["clear"] = (path) =>
     Effect.gen(function*() {
@@ -323,6 +329,9 @@ export const make = (options: {
 
   return { place: (path, label) => placeAt(path, 0, label), takeOver, whileClaimed, remove, clear }
 }
+
+/** How long a removal goes on after its engine has gone. */
+const afterwards = Duration.seconds(30)
 
 class StillClaimed extends Data.TaggedError("StillClaimed")<{ readonly path: string }> {}
 

@@ -26,10 +26,9 @@ export const make = (options?: { readonly hostname?: string | undefined }): Effe
           pidNamespace: spawn.pidNamespace ?? "pid:[1]",
           timeNamespace: "time:[1]",
           hostname,
-          thread: "1",
           instance
         }
-        : { ...spawn.threadOf.info, thread: instance, instance }
+        : { ...spawn.threadOf.info, instance }
       if (spawn.threadOf === undefined) {
         table.set(key(info), info)
       }

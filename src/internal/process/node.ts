@@ -47,20 +47,17 @@ const exists = (pid: number): boolean => {
   }
 }
 
-const isGone = (stat: Stat): boolean => stat.state === "Z" || stat.state === "X"
+const isZombie = (stat: Stat): boolean => stat.state === "Z" || stat.state === "X"
 
-/** A thread that a process once had. A leader that has exited is a zombie while its other threads go on. */
-const threadIsGone = (pid: number, thread: string): boolean => {
-  const [id, startTime] = thread.split("/")
-  const stat = parseStat(readText(`/proc/${pid}/task/${id}/stat`))
-  return stat === undefined || stat.startTime !== startTime || isGone(stat)
-}
-
+/**
+ * A process that is killed loses its threads one by one, and its first one may be a zombie while another is still inside a write: it
+ * is dead when none is left.
+ */
 const anyThreadLives = (pid: number): boolean => {
   const threads = quietly(() => NodeFS.readdirSync(`/proc/${pid}/task`), undefined)
   return threads === undefined || threads.some((thread) => {
     const stat = parseStat(readText(`/proc/${pid}/task/${thread}/stat`))
-    return stat !== undefined && !isGone(stat)
+    return stat === undefined ? NodeFS.existsSync(`/proc/${pid}/task/${thread}`) : !isZombie(stat)
   })
 }
 
@@ -76,17 +73,7 @@ const inProcessTable = (procUsable: boolean) => (other: ProcessInfo): Liveness =
   if (stat.startTime !== other.startTime) {
     return "dead"
   }
-  if (/^\d+\/\d+$/.test(other.thread)) {
-    return threadIsGone(other.pid, other.thread) ? "dead" : "alive"
-  }
-  return isGone(stat) && !anyThreadLives(other.pid) ? "dead" : "alive"
-}
-
-/** The thread that runs this code, as `<id>/<start time>`. */
-const describeThread = (): string => {
-  const id = readLink("/proc/thread-self").split("/").at(-1) ?? ""
-  const stat = parseStat(readText("/proc/thread-self/stat"))
-  return id === "" || stat === undefined ? "" : `${id}/${stat.startTime}`
+  return isZombie(stat) && !anyThreadLives(other.pid) ? "dead" : "alive"
 }
 
 const digest = (parts: ReadonlyArray<unknown>): string =>
@@ -126,8 +113,7 @@ const describe = (procUsable: boolean): Omit<ProcessInfo, "instance"> => ({
   bootId: readText("/proc/sys/kernel/random/boot_id") || fingerprint(),
   pidNamespace: NodeOS.platform() === "linux" ? readLink("/proc/self/ns/pid") : NodeOS.platform(),
   timeNamespace: readLink("/proc/self/ns/time"),
-  hostname: NodeOS.hostname().slice(0, 255),
-  thread: procUsable ? describeThread() : ""
+  hostname: NodeOS.hostname().slice(0, 255)
 })
 
 interface Realm {

@@ -37,8 +37,7 @@ export const toIdentity = (
       if (claim.instance === tokens.instance) {
         return tokens.live.has(claim.token) ? "alive" : "dead"
       }
-      if (claim.pid === info.pid && claim.startTime === info.startTime && claim.thread === info.thread) {
-        // Another realm of this very thread, such as a copy of this module in a `vm` context.
+      if (claim.pid === info.pid && claim.startTime === info.startTime) {
         return "unknown"
       }
       return claim.timeNamespace === info.timeNamespace ? inProcessTable(claim) : "unknown"
