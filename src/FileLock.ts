@@ -53,7 +53,7 @@ export interface LockOptions {
    * engine. Default 60 seconds; 0 tries once; `"infinity"` never gives up.
    */
   readonly timeout?: Duration.DurationInput | "infinity" | undefined
-  /** Default `"exclusive"`. */
+  /** Default `"exclusive"`. An engine that does not know `"shared"`, as yet the lock files, takes the lock exclusively for it. */
   readonly mode?: LockBackend.Mode | undefined
   /**
    * When to look again, besides whenever the engine hints that it is worth it. The wait is over, as at the timeout, when the

@@ -65,12 +65,14 @@ export const format = (holder: LockHolder, now?: DateTime.Utc): string => {
 }
 
 /**
- * A duration in milliseconds as a person would say it: rounded to seconds above one second.
+ * A duration in milliseconds as a person would say it: rounded to seconds from ten seconds on, to tenths before.
  *
  * @since 0.1.0
  * @category formatting
  */
 export const formatDuration = (millis: number): string =>
   Number.isFinite(millis)
-    ? Duration.format(Duration.millis(millis < 1000 ? Math.round(millis) : Math.round(millis / 1000) * 1000))
+    ? Duration.format(Duration.millis(roundTo(millis, millis < 1000 ? 1 : millis < 10_000 ? 100 : 1000)))
     : "for ever"
+
+const roundTo = (millis: number, step: number): number => Math.round(millis / step) * step

@@ -91,7 +91,7 @@ export const make = (
   const makeWish = (path: string, options: FileLock.LockOptions): Effect.Effect<Acquisition.Wish> =>
     Effect.map(Clock.currentTimeNanos, (since) => ({
       path,
-      mode: options.mode ?? "exclusive",
+      mode: backend.capabilities.shared ? options.mode ?? "exclusive" : "exclusive",
       label: options.label,
       schedule: options.schedule ?? schedule,
       timeout: options.timeout === "infinity" ? Duration.infinity : Duration.decode(options.timeout ?? "60 seconds"),

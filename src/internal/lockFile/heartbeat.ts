@@ -119,7 +119,13 @@ export const make = (options: {
       (silent) => silent > allowed ? Effect.uninterruptible(beatLate(opened)) : beat(opened)
     )
 
-  /** Within the time that is left, or within a tenth of a lease when none is: until then nobody may have acted. */
+  /**
+   * How long an attempt may take: the time in which nobody may have acted, and a tenth of a lease at least. Once the lease is over
+   * whoever wanted to act has acted, and what matters is what we find.
+   */
+  const limit = (silent: number): number =>
+    silent > lease ? Math.max(lease / 10, patience) : Math.max(allowed - silent, lease / 10)
+
   const inTime = <A, R>(attempt: Effect.Effect<A, Trouble | Gone, R>): Effect.Effect<A, Gone, R> =>
     Effect.flatMap(silence, (silent) =>
       Effect.retry(attempt, {
@@ -127,7 +133,7 @@ export const make = (options: {
         schedule: Schedule.spaced(lease / 50)
       }).pipe(
         Effect.disconnect,
-        Effect.timeoutFail({ duration: Math.max(allowed - silent, lease / 10), onTimeout: () => expired }),
+        Effect.timeoutFail({ duration: limit(silent), onTimeout: () => expired }),
         Effect.catchAll((error) => Effect.fail(error._tag === "Gone" ? error : expired))
       ))
 
@@ -147,6 +153,9 @@ export const make = (options: {
 
   return { run, verify }
 }
+
+/** For a process that was stopped, and now has everything to do at once; in milliseconds. */
+const patience = 500
 
 const expired = new Gone({ reason: "LeaseExpired", holder: undefined })
 

@@ -297,16 +297,21 @@ export const make = (options: {
 
   /**
    * Goes on while the engine is there, and for half a minute beyond: the process may live on without it, and its record would be in
-   * the way of everybody who sees that it lives.
+   * the way of everybody who sees that it lives. No attempt is cut off, or a claim would stay.
    */
   const removeLater = (path: string, ours: Ours) => {
-    const farewell = Effect.retry(removeOnce(path, ours), Schedule.intersect(patiently, Schedule.upTo(Schedule.forever, afterwards)))
-    return Effect.retry(removeOnce(path, ours), patiently).pipe(
+    const attempt = Effect.uninterruptible(removeOnce(path, ours))
+    const farewell = Effect.retry(attempt, Schedule.upTo(patiently, afterwards)).pipe(
+      Effect.ignore,
+      Effect.ensuring(retire(ours))
+    )
+    return Effect.retry(attempt, patiently).pipe(
       Effect.zipRight(retire(ours)),
       Effect.interruptible,
-      Effect.onInterrupt(() => Effect.forkDaemon(Effect.ensuring(Effect.ignore(Effect.uninterruptible(farewell)), retire(ours)))),
+      Effect.onInterrupt(() => Effect.forkDaemon(farewell)),
       Effect.ignore,
-      Effect.forkIn(options.scope)
+      Effect.forkIn(options.scope),
+      Effect.uninterruptible
     )
   }
 
