@@ -17,6 +17,7 @@ import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
+import * as Tracer from "effect/Tracer"
 import * as FileLock from "../src/FileLock.js"
 import * as Metrics from "../src/FileLockMetrics.js"
 import { LockAcquisitionError, type LockDirectoryError, type LockLostError } from "../src/LockError.js"
@@ -500,11 +501,11 @@ for (const [where, platform] of fileSystems) {
         const handle = yield* FileLock.acquire(path)
         const beatOf = Effect.map(fs.readFileString(lockPath), (text) => /"beat":"(\d+)"/.exec(text)?.[1])
         expect(yield* beatOf).toBe("0000000000")
-        yield* Effect.sleep("1 second")
+        yield* Effect.sleep("3500 millis")
         expect(Number(yield* beatOf)).toBeGreaterThan(2)
         yield* handle.verify
         expect(yield* handle.isHeld).toBe(true)
-      }).pipe(Effect.provide(FileLock.layerWith({ lease: "300 millis" }).pipe(Layer.provideMerge(platform)))))
+      }).pipe(Effect.provide(FileLock.layerWith({ lease: "1500 millis" }).pipe(Layer.provideMerge(platform)))))
 
     it.scopedLive("waits a whole lease of silence for an owner that cannot be checked", () =>
       Effect.gen(function*() {
@@ -560,6 +561,54 @@ for (const [where, platform] of fileSystems) {
         expect((yield* Metric.value(Metrics.held)).value).toBe(held)
         expect((yield* Metric.value(Metrics.holdTime)).count).toBeGreaterThan(0)
         expect((yield* Metric.value(Metrics.waitTime)).count).toBeGreaterThan(0)
+      }).pipe(Effect.provide(locks)))
+
+    it.scopedLive("tells a tracer what became of acquisitions and critical sections", () =>
+      Effect.gen(function*() {
+        const { fs, lockPath, path } = yield* arena
+        const spans: Array<string> = []
+        const tracer = Tracer.make({
+          context: (f) => f(),
+          span: (name, parent, context, links, startTime, kind) => {
+            const attributes = new Map<string, unknown>()
+            return {
+              _tag: "Span",
+              name,
+              parent,
+              context,
+              links,
+              kind,
+              attributes,
+              spanId: name,
+              traceId: name,
+              sampled: true,
+              status: { _tag: "Started", startTime },
+              attribute: (key, value) => void attributes.set(key, value),
+              event: () => {},
+              addLinks: () => {},
+              end: () => {
+                if (name.startsWith("FileLock.")) {
+                  spans.push(`${name} ${String(attributes.get("path") === path)} ${String(attributes.get("outcome"))}`)
+                }
+              }
+            }
+          }
+        })
+        const traced = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.exit(Effect.withTracer(effect, tracer))
+        yield* traced(FileLock.withLock(Effect.void, path))
+        yield* traced(FileLock.withLock(Effect.fail("body"), path))
+        yield* traced(Effect.scoped(FileLock.acquire(path)))
+        yield* fs.makeDirectory(lockPath)
+        yield* traced(FileLock.withLock(Effect.void, path, { timeout: 0 }))
+        expect(spans).toEqual([
+          "FileLock.acquire true acquired",
+          "FileLock.hold true succeeded",
+          "FileLock.acquire true acquired",
+          "FileLock.hold true failed",
+          "FileLock.acquire true acquired",
+          "FileLock.hold true succeeded",
+          "FileLock.acquire true Foreign"
+        ])
       }).pipe(Effect.provide(locks)))
 
     it.scopedLive("says once in the log for whom it waits for more than a second", () =>

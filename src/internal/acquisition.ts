@@ -181,7 +181,8 @@ const explain = (wait: Wait) => (error: Failure | Refused): Effect.Effect<never,
     case "Refused":
       return wait.fail(error.reason, error.cause)
     case "LockDirectoryError":
-      return Effect.fail(new LockDirectoryError({ ...error, path: wait.wish.path }))
+      // An error's cause is not among what a spread copies.
+      return Effect.fail(new LockDirectoryError({ ...error, path: wait.wish.path, cause: error.cause }))
     case "LockAcquisitionError":
       return Effect.fail(error)
   }

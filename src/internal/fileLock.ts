@@ -79,6 +79,16 @@ const outcomeOf = (exit: Exit.Exit<unknown, Failure>): string =>
       })
   })
 
+/** How a span says what became of a critical section. */
+const outcomeOfHold = (hold: Hold.Hold, exit: Exit.Exit<unknown, unknown>): string =>
+  hold.lost
+    ? "lost"
+    : Exit.isSuccess(exit)
+    ? "succeeded"
+    : Cause.isInterruptedOnly(exit.cause)
+    ? "interrupted"
+    : "failed"
+
 export const make = (
   backend: LockBackend,
   settings: FileLock.Settings,
@@ -156,6 +166,7 @@ export const make = (
     restore: Acquisition.Restore
   ): Effect.Effect<A, E | LockLostError, R> =>
     self.pipe(
+      Effect.onExit((exit) => Effect.annotateCurrentSpan("outcome", outcomeOfHold(section.hold, exit))),
       Effect.withSpan("FileLock.hold", { attributes: { path: section.hold.name.path } }),
       Sections.within(section),
       (body) => Hold.run(section.hold, body, restore),
@@ -236,7 +247,8 @@ export const make = (
         const hold = yield* acquisition(wish, known, restore, obtain(restore))
         const section = Sections.open(backend, hold, Hold.release(hold))
         yield* Effect.addFinalizer(() => Sections.close(section))
-        yield* Effect.makeSpanScoped("FileLock.hold", { attributes: { path: hold.name.path } })
+        const span = yield* Effect.makeSpanScoped("FileLock.hold", { attributes: { path: hold.name.path } })
+        yield* Effect.addFinalizer((exit) => Effect.sync(() => span.attribute("outcome", outcomeOfHold(hold, exit))))
         yield* Sections.enter(section)
         return toHandle(section)
       })

@@ -54,8 +54,18 @@ const blocked = (
 
 const holderOf = (look: Look.Look): LockHolder | undefined => look._tag === "Recorded" ? look.holder : undefined
 
-const reasonOf = (error: PlatformError): "PermissionDenied" | "SystemError" =>
-  codeOf(error) === "EACCES" || codeOf(error) === "EPERM" ? "PermissionDenied" : "SystemError"
+const reasonOf = (error: PlatformError): "PermissionDenied" | "StorageFull" | "SystemError" => {
+  switch (codeOf(error)) {
+    case "EACCES":
+    case "EPERM":
+      return "PermissionDenied"
+    case "ENOSPC":
+    case "EDQUOT":
+      return "StorageFull"
+    default:
+      return "SystemError"
+  }
+}
 
 /** A system call that failed for a reason that may pass. */
 const blockedBy = (cause: PlatformError): LockBackend.Blocked => blocked(reasonOf(cause), { cause })

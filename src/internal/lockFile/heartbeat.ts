@@ -77,7 +77,7 @@ export const make = (options: {
     yield* checkPath
     const file = yield* fs.open(path, { flag: "r+" })
     const content = yield* file.readAlloc(Record.maxRecordBytes)
-    const text = new TextDecoder().decode(Option.getOrElse(content, () => new Uint8Array()))
+    const text = Record.textOf(Option.getOrElse(content, () => new Uint8Array()))
     const holder = Option.getOrUndefined(Record.decode(text))
     if (holder?.token !== token) {
       return yield* new Gone({ reason: "Replaced", holder })

@@ -74,7 +74,7 @@ export const look = (fs: FileSystem.FileSystem, path: string): Effect.Effect<Loo
     if (bytes.length > Record.maxRecordBytes) {
       return foreign(`a file of ${bytes.length} bytes`)
     }
-    const text = new TextDecoder().decode(bytes)
+    const text = Record.textOf(bytes)
     const holder = Record.decode(text)
     if (Option.isSome(holder)) {
       return { _tag: "Recorded", text, holder: holder.value } as const

@@ -48,6 +48,11 @@ export const encode = (holder: LockHolder.LockHolder): string =>
     beat: firstBeat
   }) + "\n"
 
+/** Keeps a byte order mark, which no record of ours begins with. */
+const decoder = new TextDecoder("utf-8", { ignoreBOM: true })
+
+export const textOf = (bytes: Uint8Array): string => decoder.decode(bytes)
+
 const decodeHolder = Schema.decodeUnknownOption(LockHolder.LockHolder)
 const parseJson = Schema.decodeUnknownOption(Schema.parseJson())
 
