@@ -493,7 +493,7 @@ for (const [where, platform] of fileSystems) {
         )
         expect(error).toMatchObject({ _tag: "LockLostError", reason: "Removed" })
         expect(yield* Ref.get(interrupted)).toBe(true)
-      }).pipe(Effect.provide(FileLock.layerWith({ lease: "300 millis" }).pipe(Layer.provideMerge(platform)))))
+      }).pipe(Effect.provide(FileLock.layerWith({ lease: "1500 millis" }).pipe(Layer.provideMerge(platform)))))
 
     it.scopedLive("keeps a lock for many leases, beating", () =>
       Effect.gen(function*() {
