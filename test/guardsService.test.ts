@@ -1,0 +1,143 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import * as Ref from "effect/Ref"
+import { Bell } from "../src/internal/bell.js"
+import * as ProcessIdentity from "../src/ProcessIdentity.js"
+import { lockPath, path, play } from "./utils/Stage.js"
+
+const settle = Effect.sleep("100 millis")
+
+describe("The bell of a waiter", () => {
+  it.effect("keeps a ring while nobody waits", () =>
+    Effect.gen(function*() {
+      const bell = new Bell()
+      bell.ring()
+      bell.ring()
+      yield* bell.wait
+      const waiting = yield* Effect.fork(bell.wait)
+      yield* Effect.yieldNow()
+      assert.isTrue(Option.isNone(yield* Fiber.poll(waiting)), "rings pile up to one")
+      bell.ring()
+      yield* Fiber.join(waiting)
+    }))
+})
+
+describe("The line of a process", () => {
+  it.effect("passes on a turn that came at whichever moment of an interruption", () =>
+    play((stage) =>
+      Effect.gen(function*() {
+        const { locks, run } = yield* stage.join()
+        for (let moment = 0; moment < 60; moment++) {
+          const gate = yield* Deferred.make<void>()
+          const holding = yield* Effect.fork(run(locks.withLock(Deferred.await(gate), path)))
+          yield* settle
+          const first = yield* Effect.fork(run(locks.withLock(Effect.void, path)))
+          yield* settle
+          const second = yield* Effect.fork(run(locks.withLock(Effect.void, path, { timeout: "10 seconds" })))
+          yield* settle
+          yield* Deferred.succeed(gate, undefined)
+          yield* Effect.repeatN(Effect.yieldNow(), moment)
+          yield* Fiber.interrupt(first)
+          yield* Fiber.joinAll([holding, second])
+        }
+      })
+    ))
+
+  it.effect("serves who came first, even if it was slower to find the lock's name", () =>
+    play((stage) =>
+      Effect.gen(function*() {
+        yield* stage.fs.symlink("/data", "/tmp/link")
+        const { enter, locks, run, stopAt } = yield* stage.join()
+        const order = yield* Ref.make<ReadonlyArray<string>>([])
+        const come = (who: string, to: string) =>
+          Effect.fork(run(locks.withLock(Ref.update(order, (all) => [...all, who]), to)))
+        const holding = yield* Effect.fork(enter("holder"))
+        yield* settle
+        const resolving = yield* stopAt("lstat", "/tmp/link")
+        const first = yield* come("first", "/tmp/link/tasks.json")
+        yield* resolving.reached
+        const second = yield* come("second", path)
+        yield* settle
+        yield* resolving.goOn
+        yield* settle
+        yield* Fiber.joinAll([holding, first, second])
+        assert.deepStrictEqual(yield* Ref.get(order), ["first", "second"])
+      })
+    ))
+
+  it.effect("is left by whom the engine did not serve in time", () =>
+    play((stage) =>
+      Effect.gen(function*() {
+        const [holder, other] = yield* Effect.all([stage.join(), stage.join()])
+        const held = yield* Effect.fork(holder.enter("holder", { stay: "10 seconds" }))
+        yield* settle
+        yield* Effect.flip(other.enter("too early", { timeout: "1 second" }))
+        yield* Fiber.join(held)
+        yield* other.enter("other", { timeout: 0 })
+      })
+    ))
+})
+
+describe("An attempt", () => {
+  it.effect("is never cut off by an interruption, and what it obtains is given back", () =>
+    play((stage) =>
+      Effect.gen(function*() {
+        const process = yield* stage.join()
+        for (const syscall of ["write", "close"]) {
+          const stop = yield* process.stopAt(syscall, lockPath)
+          const fiber = yield* Effect.fork(process.enter(syscall))
+          yield* stop.reached
+          const interruption = yield* Effect.fork(Fiber.interrupt(fiber))
+          yield* settle
+          yield* stop.goOn
+          yield* Fiber.join(interruption)
+          yield* settle
+          assert.deepStrictEqual(yield* stage.fs.readDirectory("/data"), [])
+        }
+        assert.strictEqual(stage.occupancy.entries, 0)
+      })
+    ))
+
+  it.effect("on a storage that does not answer fails in time, and is no lock that is merely taken", () =>
+    play((stage) =>
+      Effect.gen(function*() {
+        const process = yield* stage.join()
+        const opening = yield* process.stopAt("open", lockPath)
+        const fiber = yield* Effect.fork(Effect.flip(process.run(process.locks.withLockIfAvailable(Effect.void, path))))
+        yield* opening.reached
+        yield* Effect.sleep("5 seconds")
+        assert.isTrue(Option.isSome(yield* Fiber.poll(fiber)))
+        yield* opening.goOn
+        assert.deepInclude(yield* Fiber.join(fiber), { reason: "Timeout" })
+        yield* settle
+      })
+    ))
+})
+
+describe("A body that cannot be interrupted", () => {
+  it.effect("has not succeeded if its lock was lost meanwhile", () =>
+    play((stage) =>
+      Effect.gen(function*() {
+        const { locks, run } = yield* stage.join({ settings: { lease: "3 seconds" } })
+        const body = Effect.zipRight(stage.fs.remove(lockPath), Effect.sleep("5 seconds"))
+        const error = yield* Effect.flip(run(locks.withLock(Effect.uninterruptible(body), path)))
+        assert.deepInclude(error, { _tag: "LockLostError", reason: "Removed" })
+      })
+    ))
+})
+
+describe("The identity of a process", () => {
+  it.effect("has one registry for all copies of the service", () =>
+    Effect.gen(function*() {
+      const copy = Effect.provide(ProcessIdentity.ProcessIdentity, ProcessIdentity.layerMachine("the same"))
+      const [one, other] = yield* Effect.all([copy, copy])
+      assert.notStrictEqual(one, other)
+      const token = yield* one.issueToken
+      assert.strictEqual(yield* other.isAlive({ ...one.info, token }), "alive")
+      yield* other.retireToken(token)
+      assert.strictEqual(yield* one.isAlive({ ...other.info, token }), "dead")
+    }))
+})

@@ -1,0 +1,7 @@
+import type { Mutant } from "./Mutant.js"
+import { processMutants } from "./processMutants.js"
+import { protocolMutants } from "./protocolMutants.js"
+import { serviceMutants } from "./serviceMutants.js"
+
+/** Every bug that is seeded. */
+export const mutants: ReadonlyArray<Mutant> = [...protocolMutants, ...processMutants, ...serviceMutants]

@@ -1,0 +1,183 @@
+import { type Mutant, seed } from "./Mutant.js"
+
+/** Bugs in the line of a process, in acquisitions, holds and critical sections, and in the canonical names of locks. */
+export const serviceMutants: ReadonlyArray<Mutant> = [
+  seed("attempt-interruptible", "an attempt of the engine is cut off when its caller is interrupted", {
+    file: "internal/acquisition.ts",
+    find: "yield* Effect.forkDaemon(Effect.uninterruptible(effect))",
+    replace: "yield* Effect.forkDaemon(Effect.interruptible(effect))",
+    also: [{
+      file: "internal/acquisition.ts",
+      find: "yield* Effect.onInterrupt(restore(this.bell.wait), () => Patience.undo(fiber, giveBack))",
+      replace: "yield* Effect.onInterrupt(restore(this.bell.wait), () => Fiber.interrupt(fiber))"
+    }],
+    likely: ["guardsService", "is never cut off"],
+    important: true
+  }),
+  seed("late-grant-kept", "what a step still obtains after its caller was interrupted is not given back", {
+    file: "internal/acquisition.ts",
+    find: "(answer) => answer._tag === \"Grant\" ? answer.release : Effect.void",
+    replace: "() => Effect.void",
+    likely: ["FileLock", "in memory is free again after an interruption"]
+  }),
+  seed("grant-kept-on-interruption", "whoever is interrupted just as the lock is granted keeps it for ever", {
+    file: "internal/acquisition.ts",
+    find: "yield* Effect.onInterrupt(restore(Effect.void), () => Hold.release(hold))",
+    replace: "yield* restore(Effect.void)",
+    likely: ["FileLock", "in memory is free again after an interruption"]
+  }),
+  seed("lost-turn", "whoever is interrupted while waiting in line stays in it", {
+    file: "internal/acquisition.ts",
+    find: "yield* Effect.onInterrupt(restore(wait.bell.wait), () => Effect.sync(() => line.giveBack(ticket)))",
+    replace: "yield* restore(wait.bell.wait)",
+    likely: ["FileLock", "in memory does not leave the lock to a caller whose own timeout came first"],
+    important: true
+  }),
+  seed("served-ticket-lost", "a turn that comes at the moment of an interruption is lost for good", {
+    file: "internal/acquisition.ts",
+    find: "Effect.sync(() => line.giveBack(ticket)))\n    }",
+    replace: "Effect.sync(() => ticket.served ? undefined : line.giveBack(ticket)))\n    }",
+    likely: ["guardsService", "passes on a turn"]
+  }),
+  seed("expired-ticket-kept", "whoever runs out of time in line stays in it", {
+    file: "internal/acquisition.ts",
+    find: "        line.giveBack(ticket)\n        return yield* wait.fail(\"Timeout\")",
+    replace: "        return yield* wait.fail(\"Timeout\")",
+    likely: ["FileLock", "in memory gives up at the timeout"]
+  }),
+  seed("line-kept-after-failure", "a failed acquisition keeps its place at the head of the line", {
+    file: "internal/acquisition.ts",
+    find: "        Effect.scoped,\n        Effect.onError(() => Effect.sync(leaveLine))",
+    replace: "        Effect.scoped",
+    likely: ["guardsService", "is left by whom the engine did not serve"]
+  }),
+  seed("timeout-not-in-line", "the timeout does not count while waiting in line", {
+    file: "internal/acquisition.ts",
+    find: "      if (wait.expired) {",
+    replace: "      if (wait.expired && line.holder === undefined) {",
+    likely: ["FileLock", "in memory gives up at the timeout"]
+  }),
+  seed("timeout-not-at-the-engine", "the timeout does not count while another process holds the lock", {
+    file: "internal/acquisition.ts",
+    find: "    return this.expired || this.exhausted",
+    replace: "    return this.exhausted",
+    likely: ["FileLock", "in memory waits a whole lease of silence"]
+  }),
+  seed("no-patience", "a caller waits for ever for a storage that does not answer", {
+    file: "internal/acquisition.ts",
+    find: "        if (this.outOfPatience) {",
+    replace: "        if (this.outOfPatience && this.exhausted) {",
+    likely: ["guardsService", "does not answer"]
+  }),
+  seed("bell-forgets", "a ring while nobody waits is lost", {
+    file: "internal/bell.ts",
+    find: "      this.rung = true",
+    replace: "      this.rung = false",
+    likely: ["guardsService", "keeps a ring"]
+  }),
+  seed("line-is-a-stack", "whoever came last is served first", {
+    file: "internal/line.ts",
+    find: "this.link(previous, ticket, previous === undefined ? this.first : previous.next)",
+    replace: "this.link(undefined, ticket, this.first)",
+    likely: ["FileLock", "in memory serves the fibers of a process first come, first served"]
+  }),
+  seed("line-by-arrival-at-it", "whoever is slower to find the lock's name loses its place to those who came later", {
+    file: "internal/line.ts",
+    find: "previous.arrival > arrival",
+    replace: "previous.arrival > arrival + 1_000_000",
+    likely: ["guardsService", "serves who came first"]
+  }),
+  seed("racing-patience", "patience is a race of children, which an interruption of the caller reaches", {
+    file: "internal/patience.ts",
+    find: "    return Effect.flatMap(Effect.forkDaemon(Effect.interruptible(Effect.sleep(patience))), (clock) =>",
+    replace:
+      "    if (fiber.unsafePoll() === null) {\n      return Effect.raceFirst(Effect.as(Fiber.await(fiber), true), Effect.as(Effect.sleep(patience), false))\n    }\n    return Effect.flatMap(Effect.forkDaemon(Effect.interruptible(Effect.sleep(patience))), (clock) =>",
+    likely: ["FileLock", "in memory is free again after an interruption"]
+  }),
+  seed("no-release-on-failure", "a body that fails keeps the lock", {
+    file: "internal/fileLock.ts",
+    find: "      Effect.ensuring(Sections.close(section))",
+    replace: "      Effect.zipLeft(Sections.close(section))",
+    likely: ["FileLock", "in memory releases on success, failure, defect and interruption alike"],
+    important: true
+  }),
+  seed("several-unsorted", "several locks are taken in the order in which they were named", {
+    file: "internal/fileLock.ts",
+    find: "    Array.sort(targets, byLockPath),",
+    replace: "    Array.fromIterable(targets),",
+    likely: ["FileLock", "in memory takes several locks in one order"]
+  }),
+  seed("several-kept", "when one of several locks cannot be had, the others are kept until the scope ends", {
+    file: "internal/fileLock.ts",
+    find: "          restore,\n          Effect.onError((cause) => Scope.close(scope, Exit.failCause(cause)))",
+    replace: "          restore",
+    likely: ["FileLock", "in memory takes all of several locks or none"]
+  }),
+  seed("own-handle-waited-for", "a fiber waits for the handle that it holds itself", {
+    file: "internal/fileLock.ts",
+    find: "&& !wait.expired && (yield* Sections.isOwn(outer))",
+    replace: "&& wait.expired && (yield* Sections.isOwn(outer))",
+    likely: ["FileLock", "in memory says Deadlock at once"]
+  }),
+  seed("storage-failure-is-taken", "a storage that fails looks like a lock that is merely taken", {
+    file: "internal/fileLock.ts",
+    find: "error.reason === \"Timeout\" && error.cause === undefined",
+    replace: "error.reason === \"Timeout\"",
+    likely: ["guardsService", "does not answer"]
+  }),
+  seed("loss-is-not-told", "a body goes on when its lock is lost", {
+    file: "internal/hold.ts",
+    find: "        stop()\n      }\n      return Metric",
+    replace: "        void stop\n      }\n      return Metric",
+    likely: ["FileLock", "in memory interrupts the body and fails when the lock is lost"],
+    important: true
+  }),
+  seed("loss-is-success", "a body that ended well although its lock was lost counts as a success", {
+    file: "internal/hold.ts",
+    find: "Exit.isSuccess(exit) || Cause.isInterruptedOnly(exit.cause)",
+    replace: "Exit.isFailure(exit) && Cause.isInterruptedOnly(exit.cause)",
+    likely: ["guardsService", "has not succeeded if its lock was lost"]
+  }),
+  seed("siblings-ignored", "fibers that re-enter a critical section do not exclude one another", {
+    file: "internal/acquisition.ts",
+    find: "    const ticket = line.draw(wait.bell.ring, wait.wish.arrival)",
+    replace: "    const ticket = line.draw(wait.bell.ring, wait.wish.arrival)\n    ticket.served = true",
+    likely: ["FileLock", "in memory keeps siblings that re-enter out of each other's way"]
+  }),
+  seed("section-stays-open", "a critical section can be re-entered after its end", {
+    file: "internal/sections.ts",
+    find: "    section.open = false",
+    replace: "    section.open = section.open && true",
+    likely: ["FileLock", "in memory does not let a fiber in that outlived the critical section"]
+  }),
+  seed("section-ends-early", "a critical section ends although a fiber that re-entered it is still inside", {
+    file: "internal/sections.ts",
+    find: "return section.users > 0 ? Effect.void : section.end",
+    replace: "return section.open ? Effect.void : section.end",
+    likely: ["FileLock", "in memory stays locked until the last fiber that re-entered has left"]
+  }),
+  seed("section-of-another-path", "a critical section on one path lets in to another path", {
+    file: "internal/sections.ts",
+    find: "section.open && section.backend === backend && section.hold.name.lockPath === lockPath",
+    replace: "section.open && section.backend === backend && lockPath !== \"\"",
+    likely: ["FileLock", "in memory takes several locks in one order"]
+  }),
+  seed("no-canonical-names", "two spellings of a path are two locks", {
+    file: "internal/lockFile/names.ts",
+    find: "const canonical = yield* canonicalize(absolute, 0)",
+    replace: "const canonical = yield* Effect.as(canonicalize(absolute, 0), absolute)",
+    likely: ["FileLock", "in memory takes one lock for all spellings of a file"],
+    important: true
+  }),
+  seed("dangling-links-kept", "a link to a file that is not there yet is another lock than that file", {
+    file: "internal/lockFile/names.ts",
+    find: "return Effect.matchEffect(fs.readLink(normal), {",
+    replace: "return Effect.matchEffect(Effect.fail(error), {",
+    also: [{
+      file: "internal/lockFile/names.ts",
+      find: "        onSuccess: (target) =>",
+      replace: "        onSuccess: (target: string) =>"
+    }],
+    likely: ["FileLock", "in memory takes one lock for all spellings of a file"]
+  })
+]
