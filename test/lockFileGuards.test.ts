@@ -6,6 +6,7 @@ import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import type { Settings } from "../src/FileLock.js"
+import { formatBeat } from "../src/internal/lockFile/record.js"
 import * as MemoryFileSystem from "../src/MemoryFileSystem.js"
 import * as ProcessIdentity from "../src/ProcessIdentity.js"
 import * as Occupancy from "./utils/Occupancy.js"
@@ -250,6 +251,24 @@ describe("A holder", () => {
         yield* fs.writeFileString("/data/successor", successor)
         yield* fs.rename("/data/successor", lockPath)
         yield* stop.goOn
+        const error = yield* Fiber.join(fiber)
+        assert.strictEqual(error._tag === "LockLostError" ? error.reason : error._tag, "Replaced")
+        assert.strictEqual(yield* fs.readFileString(lockPath), successor)
+        yield* fs.remove(lockPath)
+      })
+    ))
+
+  it.effect("whose record was replaced since its last heartbeat does not beat for its successor", () =>
+    onStage(({ fs, join, machine }) =>
+      Effect.gen(function*() {
+        const player = yield* join({ settings: { lease: "3 seconds" } })
+        const successor = makeRecord((yield* machine.spawn()).info)
+        const fiber = yield* Effect.fork(Effect.flip(player.locks.withLock(Effect.never, path)))
+        // The first beat comes after one second, the next one after another.
+        yield* Effect.sleep("1500 millis")
+        assert.include(yield* fs.readFileString(lockPath), formatBeat(1))
+        yield* fs.writeFileString("/data/successor", successor)
+        yield* fs.rename("/data/successor", lockPath)
         const error = yield* Fiber.join(fiber)
         assert.strictEqual(error._tag === "LockLostError" ? error.reason : error._tag, "Replaced")
         assert.strictEqual(yield* fs.readFileString(lockPath), successor)
