@@ -5,6 +5,7 @@
  */
 import * as Schema from "effect/Schema"
 import { describeCause } from "./internal/errno.js"
+import { printable, quote } from "./internal/text.js"
 import * as LockHolder from "./LockHolder.js"
 
 /** JSON has no infinity, and an endless timeout must survive being sent. */
@@ -33,7 +34,9 @@ export class LockDirectoryError extends Schema.TaggedError<LockDirectoryError>("
 ) {
   /** @since 0.1.0 */
   override get message(): string {
-    return `Cannot keep the lock file ${this.lockPath}: the directory ${this.directory} cannot be created, entered or ` +
+    return `Cannot keep the lock file ${printable(this.lockPath)}: the directory ${
+      printable(this.directory)
+    } cannot be created, entered or ` +
       `written${
         describeCause(this.cause)
       }. Check that every part of it is a directory and that this user may write there`
@@ -104,26 +107,28 @@ export class LockAcquisitionError
     const cause = describeCause(this.cause)
     switch (this.reason) {
       case "Timeout":
-        return `Timed out after ${LockHolder.formatDuration(this.waited)} waiting for ${this.lockPath}${holder}${cause}`
+        return `Timed out after ${LockHolder.formatDuration(this.waited)} waiting for ${
+          printable(this.lockPath)
+        }${holder}${cause}`
       case "Foreign":
-        return `Cannot lock ${
-          JSON.stringify(this.path)
-        }: what is at ${this.lockPath} is not a lock of effect-filelock${cause}. ` +
+        return `Cannot lock ${quote(this.path)}: what is at ${
+          printable(this.lockPath)
+        } is not a lock of effect-filelock${cause}. ` +
           `It was left alone; move it away if nothing needs it`
       case "InvalidPath":
-        return `Cannot lock ${JSON.stringify(this.path)}: this is not a usable path${cause}`
+        return `Cannot lock ${quote(this.path)}: this is not a usable path${cause}`
       case "PermissionDenied":
-        return `Cannot lock ${JSON.stringify(this.path)}: no permission for ${this.lockPath}${cause}. ` +
+        return `Cannot lock ${quote(this.path)}: no permission for ${printable(this.lockPath)}${cause}. ` +
           `It may belong to another user; ask them, or change its permissions`
       case "StorageFull":
-        return `Cannot lock ${JSON.stringify(this.path)}: no space left for ${this.lockPath}${cause}`
+        return `Cannot lock ${quote(this.path)}: no space left for ${printable(this.lockPath)}${cause}`
       case "Deadlock":
-        return `Cannot lock ${JSON.stringify(this.path)}: this fiber already holds it and would wait for itself. ` +
+        return `Cannot lock ${quote(this.path)}: this fiber already holds it and would wait for itself. ` +
           `Nest with withLock, which is re-entrant, or release it first`
       case "BackendUnavailable":
-        return `Cannot lock ${JSON.stringify(this.path)}: the lock engine cannot be reached${cause}`
+        return `Cannot lock ${quote(this.path)}: the lock engine cannot be reached${cause}`
       case "SystemError":
-        return `Cannot lock ${JSON.stringify(this.path)} with ${this.lockPath}${holder}${cause}`
+        return `Cannot lock ${quote(this.path)} with ${printable(this.lockPath)}${holder}${cause}`
     }
   }
 }
@@ -173,8 +178,8 @@ export class LockLostError extends Schema.TaggedError<LockLostError>("effect-fil
       LeaseExpired: "it could not be renewed in time, and others may have taken it",
       BackendUnavailable: "it could not be checked"
     }[this.reason]
-    return `Lost the lock ${this.lockPath}: ${why}. Check ${
-      JSON.stringify(this.path)
+    return `Lost the lock ${printable(this.lockPath)}: ${why}. Check ${
+      quote(this.path)
     } before relying on what was written`
   }
 }

@@ -6,6 +6,7 @@
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Schema from "effect/Schema"
+import { quote } from "./internal/text.js"
 
 /**
  * The longest label, in UTF-16 code units, that is kept; a longer one is cut.
@@ -56,8 +57,8 @@ export interface LockHolder extends Schema.Schema.Type<typeof LockHolder> {}
  * @category formatting
  */
 export const format = (holder: LockHolder, now?: DateTime.Utc): string => {
-  const label = holder.label === undefined ? "" : ` (${JSON.stringify(holder.label)})`
-  const who = `by pid ${holder.pid} on ${JSON.stringify(holder.hostname).slice(1, -1)}${label}`
+  const label = holder.label === undefined ? "" : ` (${quote(holder.label)})`
+  const who = `by pid ${holder.pid} on ${quote(holder.hostname).slice(1, -1)}${label}`
   if (now === undefined) {
     return `held since ${DateTime.formatIso(holder.acquiredAt)} ${who}`
   }

@@ -1,5 +1,6 @@
 import type { PlatformError } from "@effect/platform/Error"
 import * as Predicate from "effect/Predicate"
+import { printable } from "./text.js"
 
 /** The errno behind a platform error (`"ENOENT"`), or its reason where the file system gives none. */
 export const codeOf = (error: PlatformError): string => {
@@ -45,4 +46,4 @@ export const mayHaveCreated = (error: PlatformError): boolean =>
 
 /** ` (…)` with the message of a cause, or nothing. */
 export const describeCause = (cause: unknown): string =>
-  Predicate.hasProperty(cause, "message") && typeof cause.message === "string" ? ` (${cause.message})` : ""
+  Predicate.hasProperty(cause, "message") && typeof cause.message === "string" ? ` (${printable(cause.message)})` : ""

@@ -14,9 +14,14 @@ export type LockError = typeof LockError.Type
 export const expectSound = <E extends LockError>(error: E): Effect.Effect<E> =>
   Effect.gen(function*() {
     const { message } = error
+    // eslint-disable-next-line no-control-regex -- these are what it is about
     assert.notMatch(message, /undefined|\[object|NaN/, "a message says what it means")
-    // eslint-disable-next-line no-control-regex
-    assert.notMatch(message, /[\x00-\x1f]/, "a message cannot write to the terminal what it wants")
+
+    assert.notMatch(
+      message,
+      /[\x00-\x1f\x7f-\x9f\u202a-\u202e]/,
+      "a message cannot write to the terminal what it wants"
+    )
     assert.isTrue(
       message.includes(JSON.stringify(error.path)) || message.includes(error.lockPath),
       `a message says what it is about: ${message}`

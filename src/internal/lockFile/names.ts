@@ -12,6 +12,7 @@ const maxLinks = 40
 
 const nameMax = 255
 
+
 const byteLength = (text: string): number => new TextEncoder().encode(text).length
 
 /** The file that gives one process the right to replace the record at `path`; hashed where the name would be too long. */
@@ -38,6 +39,9 @@ export interface Names {
 }
 
 export const make = (fs: FileSystem.FileSystem, paths: Path.Path): Names => {
+  /** Longer ones are refused by every system, but only after each of their directories was asked for. */
+  const pathMax = paths.sep === "/" ? 4095 : 32_767
+
   const directoryError = (name: LockName, directory: string, cause: unknown) =>
     new LockDirectoryError({ path: name.path, lockPath: name.lockPath, directory, cause })
 
@@ -96,6 +100,9 @@ export const make = (fs: FileSystem.FileSystem, paths: Path.Path): Names => {
       }
       if (path.includes("\0")) {
         return yield* invalid("it contains a NUL")
+      }
+      if (byteLength(path) > pathMax) {
+        return yield* invalid(`it is longer than ${pathMax} bytes`)
       }
       const absolute = paths.isAbsolute(path) ? path : `${paths.resolve(".")}${paths.sep}${path}`
       const canonical = yield* canonicalize(absolute, 0)
