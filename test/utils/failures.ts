@@ -14,11 +14,10 @@ export type LockError = typeof LockError.Type
 export const expectSound = <E extends LockError>(error: E): Effect.Effect<E> =>
   Effect.gen(function*() {
     const { message } = error
-    // eslint-disable-next-line no-control-regex -- these are what it is about
     assert.notMatch(message, /undefined|\[object|NaN/, "a message says what it means")
-
     assert.notMatch(
       message,
+      // eslint-disable-next-line no-control-regex -- these are what it is about
       /[\x00-\x1f\x7f-\x9f\u202a-\u202e]/,
       "a message cannot write to the terminal what it wants"
     )
