@@ -5,7 +5,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import type { LostReason } from "../../LockError.js"
 import type { LockHolder } from "../../LockHolder.js"
 import { codeOf } from "../errno.js"
@@ -114,10 +114,7 @@ export const make = (options: {
   const silence = Effect.suspend(() => Moment.since(ours.heardAt))
 
   const beatOnce = (opened: Opened) =>
-    Effect.flatMap(
-      silence,
-      (silent) => silent > allowed ? Effect.uninterruptible(beatLate(opened)) : beat(opened)
-    )
+    Effect.flatMap(silence, (silent) => silent > allowed ? beatLate(opened) : beat(opened))
 
   /**
    * How long an attempt may take: the time in which nobody may have acted, and a tenth of a lease at least. Once the lease is over
@@ -137,9 +134,26 @@ export const make = (options: {
         Effect.catchAll((error) => Effect.fail(error._tag === "Gone" ? error : expired))
       ))
 
+  /**
+   * A handle for one step at a time, none of which is cut off: a claim would stay, and on Node a write that was begun happens, when
+   * its descriptor may be another file's already. So the handle is closed once no step is under way.
+   */
+  const handle = Effect.acquireRelease(
+    Effect.all({ scope: Scope.make(), turn: Effect.makeSemaphore(1) }),
+    ({ scope, turn }, exit) => Effect.forkDaemon(turn.withPermits(1)(Scope.close(scope, exit)))
+  ).pipe(Effect.map(({ scope, turn }) => ({
+    open: turn.withPermits(1)(Effect.uninterruptible(Scope.extend(open, scope))),
+    beat: (opened: Opened) => turn.withPermits(1)(Effect.uninterruptible(beatOnce(opened)))
+  })))
+
   const run = Effect.sleep(interval).pipe(
-    Effect.zipRight(inTime(open)),
-    Effect.flatMap((opened) => Effect.forever(Effect.zipRight(inTime(beatOnce(opened)), Effect.sleep(interval)))),
+    Effect.zipRight(handle),
+    Effect.flatMap(({ beat, open }) =>
+      Effect.flatMap(
+        inTime(open),
+        (opened) => Effect.forever(Effect.zipRight(inTime(beat(opened)), Effect.sleep(interval)))
+      )
+    ),
     Effect.scoped,
     Effect.catchAllDefect((defect) =>
       Effect.zipRight(Effect.logError(`The heartbeat of ${path} failed`, defect), expired)
@@ -149,7 +163,7 @@ export const make = (options: {
   const verify = Effect.flatMap(silence, (silent) =>
     silent <= allowed
       ? Effect.catchAll(checkPath, (error) => Effect.fail(error._tag === "Gone" ? error : unavailable))
-      : Effect.scoped(inTime(Effect.flatMap(open, beatLate))))
+      : inTime(Effect.uninterruptible(Effect.scoped(Effect.flatMap(open, beatLate)))))
 
   return { run, verify }
 }
