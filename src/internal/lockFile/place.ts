@@ -109,6 +109,14 @@ export const make = (options: {
       return { holder, text: Record.encode(holder), heardAt: yield* Moment.now, doubtful: false }
     })
 
+  /** Often enough for the judge to count somebody's silence. */
+  const patiently = Schedule.exponential(Duration.millis(100)).pipe(
+    Schedule.union(Schedule.spaced(Duration.min(Duration.seconds(1), Duration.times(options.lease, 0.1))))
+  )
+
+  /** How long a removal goes on after its engine has gone: a dead process of another machine may be in the way, and its claim too. */
+  const afterwards = Duration.sum(Duration.seconds(30), Duration.times(options.lease, 3))
+
   const retire = (ours: Ours) => identity.retireToken(ours.holder.token)
 
   const placeAt = (path: string, level: number, label?: string): Effect.Effect<Placed | Occupied, PlatformError> =>
@@ -183,18 +191,21 @@ export const make = (options: {
         return busy(verdict._tag === "Silent" ? verdict.lookAgain : undefined)
       }
       if (look._tag === "Broken") {
-        yield* checkSpace(claimPath)
+        yield* checkRoom(claimPath)
       }
       const taken = yield* takeOverAt(claimPath, look, level + 1, label)
       return taken._tag === "Changed" ? busy(Duration.zero) : taken
     })
 
   /** On a full disk each attempt would leave one more unwritten claim; what is written here means nothing. */
-  const checkSpace = (claimPath: string) =>
-    Effect.zipRight(
-      fs.writeFileString(`${claimPath}.space`, " ".repeat(Record.maxRecordBytes)),
-      Effect.catchIf(fs.remove(`${claimPath}.space`), (error) => codeOf(error) === "ENOENT", () => Effect.void)
+  const checkRoom = (claimPath: string) =>
+    fs.writeFileString(roomOf(claimPath), " ".repeat(Record.maxRecordBytes)).pipe(
+      Effect.tapError(() => Effect.ignore(removeRoom(claimPath))),
+      Effect.zipRight(removeRoom(claimPath))
     )
+
+  const removeRoom = (claimPath: string) =>
+    Effect.catchIf(fs.remove(roomOf(claimPath)), (error) => codeOf(error) === "ENOENT", () => Effect.void)
 
   const isOverdue = (ours: Ours) => Effect.map(Moment.since(ours.heardAt), (silence) => silence > inTime)
 
@@ -296,7 +307,7 @@ export const make = (options: {
     })
 
   /**
-   * Goes on while the engine is there, and for half a minute beyond: the process may live on without it, and its record would be in
+   * Goes on while the engine is there, and for a while beyond: the process may live on without it, and its record would be in
    * the way of everybody who sees that it lives. No attempt is cut off, or a claim would stay.
    */
   const removeLater = (path: string, ours: Ours) => {
@@ -317,6 +328,7 @@ export const make = (options: {
 
   const clear: Places["clear"] = (path) =>
     Effect.gen(function*() {
+      yield* Effect.ignore(removeRoom(path))
       const seen = yield* Look.look(fs, path)
       if (seen._tag !== "Recorded" && seen._tag !== "Broken") {
         return Option.none()
@@ -335,11 +347,9 @@ export const make = (options: {
   return { place: (path, label) => placeAt(path, 0, label), takeOver, whileClaimed, remove, clear }
 }
 
-/** How long a removal goes on after its engine has gone. */
-const afterwards = Duration.seconds(30)
+/** Beside the claim, by a name that is no longer than that of a claim on it. */
+const roomOf = (claimPath: string): string => `${claimOf(claimPath).slice(0, -".reap".length)}.room`
 
 class StillClaimed extends Data.TaggedError("StillClaimed")<{ readonly path: string }> {}
 
 const promptly = Schedule.exponential(Duration.millis(1)).pipe(Schedule.upTo(Duration.millis(100)))
-
-const patiently = Schedule.exponential(Duration.millis(100)).pipe(Schedule.union(Schedule.spaced(Duration.seconds(1))))

@@ -93,8 +93,9 @@ class Faults {
    * uninterruptible they declare it: death does not ask.
    */
   private through<A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> {
+    // A daemon, because an interruption reaches the children of a fiber at once, even where the fiber itself may not be cut off.
     return Effect.uninterruptibleMask((restore) =>
-      Effect.flatMap(Effect.fork(Effect.interruptible(self)), (fiber) => {
+      Effect.flatMap(Effect.forkDaemon(Effect.interruptible(self)), (fiber) => {
         this.underWay.add(fiber)
         return Effect.exit(restore(Fiber.join(fiber))).pipe(
           Effect.tap((exit) => Exit.isInterrupted(exit) && !this.dead ? Fiber.interrupt(fiber) : Effect.void),
