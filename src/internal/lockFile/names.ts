@@ -12,7 +12,6 @@ const maxLinks = 40
 
 const nameMax = 255
 
-
 const byteLength = (text: string): number => new TextEncoder().encode(text).length
 
 /** The file that gives one process the right to replace the record at `path`; hashed where the name would be too long. */
