@@ -1,6 +1,6 @@
 /**
  * All orders in which a few threads can take their steps, up to the order of steps that do not depend on each other: a search
- * with replay, by dynamic partial-order reduction (Flanagan and Godefroid 2005) with sleep sets (Godefroid 1996).
+ * with replay, by dynamic partial-order reduction with source sets (Abdulla, Aronis, Jonsson and Sagonas 2014) and sleep sets (Godefroid 1996).
  *
  * It is sound for what it is used for: two steps that are independent lead to the same state in both orders and neither decides
  * whether the other can happen, so that a violation that one order shows the other shows as well. Steps that count as dependent
@@ -47,24 +47,61 @@ interface Node {
   clock: ReadonlyMap<number, number>
 }
 
-/** For each thread that could go next: from before which earlier step it has to be tried as well. */
+const isBefore = (stack: ReadonlyArray<Node>, index: number, clock: ReadonlyMap<number, number>): boolean =>
+  (clock.get(stack[index]?.chosen ?? -1) ?? -1) >= index
+
+/**
+ * For each thread that could go next: the earlier steps that race with it, because nothing else orders the two. From before such a
+ * step one of those has to be tried that can begin the other order.
+ */
 const findRaces = (stack: ReadonlyArray<Node>, enabled: ReadonlyMap<number, Footprint>): void => {
   for (const [thread, footprint] of enabled) {
-    const own = stack.filter(({ chosen }) => chosen === thread).at(-1)?.clock
+    const clock = clockOf(stack, thread, footprint)
+    const earlier: Array<number> = []
     for (let index = stack.length - 1; index >= 0; index--) {
       const node = stack[index]
       const step = node?.enabled.get(node.chosen)
-      if (node === undefined || step === undefined || node.chosen === thread || !dependent(step, footprint)) {
+      if (node === undefined || step === undefined || !isBefore(stack, index, clock)) {
         continue
       }
-      if ((own?.get(node.chosen) ?? -1) < index) {
-        for (const other of node.enabled.has(thread) ? [thread] : node.enabled.keys()) {
-          node.backtrack.add(other)
+      const isDirect = earlier.every((between) => !isBefore(stack, index, stack[between]?.clock ?? new Map()))
+      earlier.push(index)
+      if (node.chosen !== thread && isDirect && dependent(step, footprint)) {
+        const initials = beginnings(stack, index, thread, clock)
+        if (initials.every((initial) => !node.backtrack.has(initial))) {
+          const possible = initials.filter((initial) => node.enabled.has(initial))
+          const awake = possible.find((initial) => !node.sleep.has(initial)) ?? possible[0]
+          for (const other of awake === undefined ? node.enabled.keys() : [awake]) node.backtrack.add(other)
         }
-        break
       }
     }
   }
+}
+
+/** Of what came after the step at `index` and not because of it, `thread` last: the threads that can be first. */
+const beginnings = (
+  stack: ReadonlyArray<Node>,
+  index: number,
+  thread: number,
+  clock: ReadonlyMap<number, number>
+): ReadonlyArray<number> => {
+  const apart: Array<number> = []
+  const seen = new Set<number>()
+  const initials: Array<number> = []
+  for (let next = index + 1; next <= stack.length; next++) {
+    const node = stack[next]
+    const chosen = node?.chosen ?? thread
+    const own = node?.clock ?? clock
+    if (node !== undefined && isBefore(stack, index, own)) {
+      continue
+    }
+    if (!seen.has(chosen) && apart.every((before) => !isBefore(stack, before, own))) {
+      initials.push(chosen)
+    }
+    seen.add(chosen)
+    apart.push(next)
+  }
+  return initials
 }
 
 /** What must have come before a step of `thread` now. */

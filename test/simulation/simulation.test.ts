@@ -1,0 +1,160 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Dice } from "./Dice.js"
+import * as History from "./History.js"
+import * as Plan from "./Plan.js"
+import * as Program from "./Program.js"
+import * as Script from "./Script.js"
+import * as Search from "./Search.js"
+import * as Simulation from "./Simulation.js"
+import * as SmallWorld from "./SmallWorld.js"
+import { valuePath } from "./World.js"
+
+const trace = (seed: number): string => {
+  const lines: Array<string> = []
+  Simulation.run(Plan.make(seed), (line) => lines.push(line))
+  return lines.join("\n")
+}
+
+describe("Simulated worlds", () => {
+  it("keep every promise, whatever befalls them", () => {
+    const first = 1_000_000
+    for (let seed = first; seed < first + 20; seed++) {
+      const { plan, violation } = Simulation.run(Plan.make(seed))
+      assert.isUndefined(violation, `${Plan.format(plan)}\nReplay: npm run simulate -- --seed ${seed}`)
+    }
+  })
+
+  it("are the same, byte for byte, for the same seed, and others for another", () => {
+    for (const seed of [1, 2, 3, 4]) {
+      assert.strictEqual(trace(seed), trace(seed))
+    }
+    assert.notStrictEqual(trace(1), trace(2))
+  })
+
+  it("show who is inside without a record", () => {
+    const world = Script.makeWorld()
+    const player = world.addPlayer(world.addHost(), {}, undefined)
+    world.watcher.enter(player, "p0.0")
+    assert.strictEqual(world.watcher.violation?.kind, "no record")
+  })
+
+  it("show that somebody else's lock is removed", () => {
+    const world = Script.makeWorld()
+    const host = world.addHost()
+    const holder = world.addPlayer(host, {}, undefined)
+    world.start(holder, Program.last(world, holder, 0))
+    const isInside = Script.playUntil(world, ({ step }) => step.path === valuePath && step.method === "readFile")
+    assert.isDefined(isInside)
+    const thief = world.addPlayer(host, {}, undefined)
+    world.watcher.before({
+      ...isInside,
+      process: thief,
+      step: { method: "remove", syscall: "unlink", path: `${valuePath}.lock` }
+    })
+    assert.strictEqual(world.watcher.violation?.kind, "not its own")
+  })
+})
+
+describe("The smallest worlds", () => {
+  it("keep every promise in every order of two processes that try once", () => {
+    const report = SmallWorld.run({ scene: "nothing", processes: 2, tries: 1, crashes: 0 })
+    assert.isUndefined(report.violation, report.trace.join("\n"))
+    assert.isAbove(report.executions, 20)
+  })
+})
+
+/** Threads of steps that each touch some places; the state is the order in which each place was written, and who read when. */
+const toy = (threads: ReadonlyArray<ReadonlyArray<Search.Footprint>>, seen: Set<string>) => (): Search.Execution => {
+  const positions = threads.map(() => 0)
+  const log = new Map<number, Array<string>>()
+  const versions = new Map<number, number>()
+  return {
+    enabled: () =>
+      new Map(threads.flatMap((steps, thread) => {
+        const step = steps[positions[thread] ?? 0]
+        return step === undefined ? [] : [[thread, step] as const]
+      })),
+    go: (thread) => {
+      const position = positions[thread] ?? 0
+      const step = threads[thread]?.[position] ?? { reads: 0, writes: 0 }
+      positions[thread] = position + 1
+      for (let place = 0; place < 4; place++) {
+        if (((step.reads | step.writes) & (1 << place)) !== 0) {
+          const version = versions.get(place) ?? 0
+          log.set(thread, [...log.get(thread) ?? [], `${place}@${version}`])
+        }
+        if ((step.writes & (1 << place)) !== 0) versions.set(place, (versions.get(place) ?? 0) + 1)
+      }
+    },
+    end: () => void seen.add(threads.map((_, thread) => (log.get(thread) ?? []).join()).join(";"))
+  }
+}
+
+const everyEnd = (start: () => Search.Execution): void => {
+  const walk = (path: ReadonlyArray<number>): void => {
+    const execution = start()
+    for (const thread of path) execution.go(thread)
+    const next = [...execution.enabled().keys()]
+    if (next.length === 0) execution.end()
+    for (const thread of next) walk([...path, thread])
+  }
+  walk([])
+}
+
+describe("The search", () => {
+  it("comes to every end that trying all orders comes to, with fewer executions", () => {
+    const r = (place: number): Search.Footprint => ({ reads: 1 << place, writes: 0 })
+    const w = (place: number): Search.Footprint => ({ reads: 0, writes: 1 << place })
+    const programs = [
+      [[r(0), w(1), r(2)], [w(0), r(1)], [r(0), w(2)]],
+      [[w(0), w(1)], [w(1), w(0)], [r(3), r(0)]],
+      [[r(0), r(0), w(3)], [r(0), w(0), r(3)], [w(3)]],
+      [[r(1), r(2)], [r(1), r(2)], [r(3)]]
+    ]
+    const dice = new Dice(1)
+    for (let more = 0; more < 60; more++) {
+      programs.push(Array.from({ length: 3 }, () =>
+        Array.from({ length: dice.integer(1, 3) }, () => {
+          const place = dice.integer(0, 2)
+          return dice.chance(0.5) ? r(place) : w(place)
+        })))
+    }
+    for (const program of programs) {
+      const all = new Set<string>()
+      everyEnd(toy(program, all))
+      const found = new Set<string>()
+      const { executions } = Search.explore(toy(program, found))
+      assert.deepStrictEqual([...found].sort(), [...all].sort())
+      assert.strictEqual(executions, found.size)
+    }
+  })
+})
+
+describe("A history of critical sections", () => {
+  const swap = (
+    name: string,
+    invoked: number,
+    responded: number | undefined,
+    read: string | undefined,
+    wrote: string | undefined
+  ): History.Swap => ({ name, invoked, responded, read, wrote })
+
+  it("is explained where each reads what the one before wrote", () => {
+    assert.isTrue(History.isLinearizable([swap("a", 1, 2, "0", "1"), swap("b", 3, 4, "1", "2")], "0"))
+  })
+
+  it("is not where an update is lost", () => {
+    assert.isFalse(History.isLinearizable([swap("a", 1, 4, "0", "1"), swap("b", 2, 3, "0", "2")], "0"))
+  })
+
+  it("is not where a later one reads what was before an earlier one", () => {
+    assert.isFalse(History.isLinearizable([swap("a", 1, 2, "0", "1"), swap("b", 3, 4, "0", undefined)], "0"))
+  })
+
+  it("is explained by one that died, whether it had written or not", () => {
+    const died = swap("a", 1, undefined, "0", "1")
+    assert.isTrue(History.isLinearizable([died, swap("b", 3, 4, "1", "2")], "0"))
+    assert.isTrue(History.isLinearizable([died, swap("b", 3, 4, "0", "2")], "0"))
+    assert.isFalse(History.isLinearizable([died, swap("b", 3, 4, "3", "2")], "0"))
+  })
+})
