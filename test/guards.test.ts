@@ -131,6 +131,8 @@ describe("A takeover", () => {
         const next = yield* Effect.fork(heir.enter("heir", { schedule: Schedule.spaced("1 hour") }))
         yield* settle
         yield* dying.kill
+        yield* settle
+        assert.strictEqual(stage.occupancy.entries, 1)
         yield* Fiber.join(next)
       })
     ))
@@ -213,12 +215,12 @@ describe("A creator that was slow", () => {
       })
     ))
 
-  it.effect("leaves its unwritten file to the grace when the write fails, since that may be somebody else's by now", () =>
+  it.effect("removes nothing when the write fails after somebody else has taken the lock over", () =>
     play((stage) =>
       Effect.gen(function*() {
         const [failing, heir, third] = yield* Effect.all([stage.join(), stage.join(), stage.join()])
         const writing = yield* failing.stopAt("write", lockPath)
-        const failed = yield* Effect.fork(Effect.flip(failing.enter("failing", { timeout: 0 })))
+        const failed = yield* Effect.fork(Effect.flip(failing.enter("failing")))
         yield* writing.reached
         const held = yield* Effect.fork(heir.enter("heir", { stay: "10 seconds" }))
         while (stage.occupancy.entries === 0) {
@@ -226,10 +228,31 @@ describe("A creator that was slow", () => {
         }
         yield* stage.disk.configure({ capacity: 0 })
         yield* writing.goOn
-        yield* Fiber.join(failed)
+        assert.deepInclude(yield* Fiber.join(failed), { reason: "StorageFull" })
         yield* stage.disk.configure({ capacity: 1_000_000 })
         yield* third.enter("third")
         yield* Fiber.join(held)
+      })
+    ))
+
+  it.effect("leaves its unwritten file to the grace, if the write fails while somebody else is about to replace it", () =>
+    play((stage) =>
+      Effect.gen(function*() {
+        const [failing, heir, third] = yield* Effect.all([stage.join(), stage.join(), stage.join()])
+        const writing = yield* failing.stopAt("write", lockPath)
+        const failed = yield* Effect.fork(Effect.flip(failing.enter("failing")))
+        yield* writing.reached
+        const renaming = yield* heir.stopAt("rename", claimPath)
+        const held = yield* Effect.fork(heir.enter("heir", { stay: "10 seconds" }))
+        yield* renaming.reached
+        yield* stage.disk.configure({ capacity: 0 })
+        yield* writing.goOn
+        assert.deepInclude(yield* Fiber.join(failed), { reason: "StorageFull" })
+        yield* stage.disk.configure({ capacity: 1_000_000 })
+        const last = yield* Effect.fork(third.enter("third", { stay: "10 seconds" }))
+        yield* settle
+        yield* renaming.goOn
+        yield* Fiber.joinAll([held, last])
       })
     ))
 })

@@ -182,6 +182,29 @@ describe("A holder that cannot beat", () => {
     ))
 })
 
+describe("A holder that releases in the midst of a beat", () => {
+  it.effect("neither cuts the beat off nor closes the handle under it, or it could be written into another file", () =>
+    play((stage) =>
+      Effect.gen(function*() {
+        const holder = yield* joinElsewhere(stage)
+        const held = yield* Effect.fork(holder.enter("holder", { stay: "1 hour" }))
+        yield* settle
+        const writing = yield* holder.stopAt("write", lockPath, "File.writeAll")
+        const closing = yield* holder.stopAt("close", lockPath, "File.close")
+        yield* writing.reached
+        const releasing = yield* Effect.fork(Fiber.interrupt(held))
+        yield* Effect.sleep("2 seconds")
+        assert.isFalse(yield* closing.isReached)
+        yield* writing.goOn
+        yield* settle
+        assert.isTrue(yield* closing.isReached)
+        yield* closing.goOn
+        yield* Fiber.join(releasing)
+        yield* settle
+      })
+    ))
+})
+
 describe("A holder whose record was replaced between two beats", () => {
   it.effect("never writes into what is there now, and finds out", () =>
     play((stage) =>

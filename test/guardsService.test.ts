@@ -1,11 +1,15 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
 import { Bell } from "../src/internal/bell.js"
+import * as MemoryFileSystem from "../src/MemoryFileSystem.js"
 import * as ProcessIdentity from "../src/ProcessIdentity.js"
+import * as Player from "./utils/Player.js"
+import * as Simulation from "./utils/Simulation.js"
 import { lockPath, path, play } from "./utils/Stage.js"
 
 const settle = Effect.sleep("100 millis")
@@ -22,7 +26,7 @@ describe("The bell of a waiter", () => {
       assert.isTrue(Option.isNone(yield* Fiber.poll(waiting)), "rings pile up to one")
       bell.ring()
       yield* Fiber.join(waiting)
-    }))
+    }).pipe(Simulation.run))
 })
 
 describe("The line of a process", () => {
@@ -68,6 +72,20 @@ describe("The line of a process", () => {
       })
     ))
 
+  it.effect("is left by whom it did not serve in time", () =>
+    play((stage) =>
+      Effect.gen(function*() {
+        const process = yield* stage.join()
+        const held = yield* Effect.fork(process.enter("holder", { stay: "10 seconds" }))
+        yield* settle
+        const late = yield* Effect.fork(Effect.flip(process.enter("too early", { timeout: "1 second" })))
+        yield* Effect.sleep("2 seconds")
+        assert.isTrue(Option.isSome(yield* Fiber.poll(late)), "the timeout counts in line, too")
+        const next = yield* Effect.fork(process.enter("next"))
+        yield* Fiber.joinAll([held, next])
+      })
+    ))
+
   it.effect("is left by whom the engine did not serve in time", () =>
     play((stage) =>
       Effect.gen(function*() {
@@ -101,6 +119,28 @@ describe("An attempt", () => {
       })
     ))
 
+  // Where a fiber goes on without a break nobody can interrupt it, so it is given breaks at ever other places.
+  it.scopedLive.each([12, 16, 17, 19, 23])(
+    "gives back what it obtained, whenever its caller is interrupted (a break after %i steps)",
+    (steps) =>
+      Effect.gen(function*() {
+        const disk = yield* MemoryFileSystem.makeDisk()
+        const fs = yield* disk.view({ step: () => Effect.void })
+        const machine = yield* ProcessIdentity.makeMachine()
+        const { locks } = yield* Player.start(yield* machine.spawn(), fs)
+        const wanted = locks.withLock(Effect.void, "/tmp/file").pipe(Effect.withMaxOpsBeforeYield(steps))
+        let moments = 0
+        for (let done = false; !done; moments++) {
+          const fiber = yield* Effect.fork(wanted)
+          yield* Effect.repeatN(Effect.yieldNow(), moments)
+          done = Exit.isSuccess(yield* Fiber.interrupt(fiber))
+          assert.isTrue(Option.isSome(yield* locks.withLockIfAvailable(Effect.void, "/tmp/file")), `moment ${moments}`)
+          assert.deepStrictEqual(yield* fs.readDirectory("/tmp"), [])
+        }
+        assert.isAbove(moments, 10)
+      })
+  )
+
   it.effect("on a storage that does not answer fails in time, and is no lock that is merely taken", () =>
     play((stage) =>
       Effect.gen(function*() {
@@ -117,14 +157,30 @@ describe("An attempt", () => {
     ))
 })
 
+describe("Several locks of which one cannot be had", () => {
+  it.effect("are given back at once, and not only when the scope ends", () =>
+    play((stage) =>
+      Effect.gen(function*() {
+        const [holder, wanting, third] = yield* Effect.all([stage.join(), stage.join(), stage.join()])
+        const held = yield* Effect.fork(holder.enter("holder"))
+        yield* settle
+        yield* Effect.flip(wanting.run(wanting.locks.acquireAll(["/data/a", path], { timeout: 0 })))
+        assert.isTrue(Option.isSome(yield* third.run(third.locks.withLockIfAvailable(Effect.void, "/data/a"))))
+        yield* Fiber.join(held)
+      })
+    ))
+})
+
 describe("A body that cannot be interrupted", () => {
   it.effect("has not succeeded if its lock was lost meanwhile", () =>
     play((stage) =>
       Effect.gen(function*() {
         const { locks, run } = yield* stage.join({ settings: { lease: "3 seconds" } })
         const body = Effect.zipRight(stage.fs.remove(lockPath), Effect.sleep("5 seconds"))
-        const error = yield* Effect.flip(run(locks.withLock(Effect.uninterruptible(body), path)))
-        assert.deepInclude(error, { _tag: "LockLostError", reason: "Removed" })
+        const inside = locks.withLock(Effect.uninterruptible(body), path)
+        for (const self of [inside, Effect.uninterruptible(inside)]) {
+          assert.deepInclude(yield* Effect.flip(run(self)), { _tag: "LockLostError", reason: "Removed" })
+        }
       })
     ))
 })

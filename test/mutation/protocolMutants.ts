@@ -108,9 +108,16 @@ export const protocolMutants: ReadonlyArray<Mutant> = [
       find: "            : retire(ours)\n          return exists",
       replace:
         "            : Effect.zipRight(exists ? Effect.void : Effect.ignore(fs.remove(path)), retire(ours))\n          return exists",
-      likely: ["guards", "leaves its unwritten file to the grace"]
+      likely: ["guards", "removes nothing when the write fails"]
     }
   ),
+  seed("failed-write-looked-at", "the file of a write that failed is removed at once, if it is not written yet", {
+    file: place,
+    find: "            : retire(ours)\n          return exists",
+    replace:
+      "            : Effect.zipRight(seen._tag === \"Broken\" ? Effect.ignore(fs.remove(path)) : Effect.void, retire(ours))\n          return exists",
+    likely: ["guards", "leaves its unwritten file to the grace, if the write fails while"]
+  }),
   seed("token-retired-early", "a token is retired before its record is removed", {
     file: place,
     find: "    Effect.matchEffect(Effect.retry(removeOnce(path, ours), promptly), {",
@@ -120,18 +127,18 @@ export const protocolMutants: ReadonlyArray<Mutant> = [
   seed("token-issued-late", "a token is entered only after its record can be seen", {
     file: "internal/process/tokens.ts",
     find: "    tokens.live.add(token)\n",
-    replace: "    late.push(() => tokens.live.add(token))\n",
+    replace: "    late.set(token, () => tokens.live.add(token))\n",
     also: [
       {
         file: "internal/process/tokens.ts",
         find: "/** A process from what it is,",
-        replace: "export const late: Array<() => void> = []\n\n/** A process from what it is,"
+        replace: "export const late = new Map<string, () => void>()\n\n/** A process from what it is,"
       },
       {
         file: place,
         find: "yield* Effect.either(fs.writeFileString(path, ours.text, { flag: \"wx\" }))",
         replace:
-          "yield* Effect.either(fs.writeFileString(path, ours.text, { flag: \"wx\" }))\n      Tokens.late.splice(0).forEach((issue) => issue())"
+          "yield* Effect.either(fs.writeFileString(path, ours.text, { flag: \"wx\" }))\n      Tokens.late.get(ours.holder.token)?.()"
       },
       {
         file: place,
@@ -275,15 +282,27 @@ export const protocolMutants: ReadonlyArray<Mutant> = [
   }),
   seed("no-beats", "a holder does not beat", {
     file: heartbeat,
-    find: "Effect.forever(Effect.zipRight(inTime(beatOnce(opened)), Effect.sleep(interval)))",
-    replace: "Effect.zipRight(inTime(beatOnce(opened)), Effect.never)",
+    find: "Effect.forever(Effect.zipRight(inTime(beat(opened)), Effect.sleep(interval)))",
+    replace: "Effect.zipRight(inTime(beat(opened)), Effect.never)",
     likely: ["FileLock", "in memory keeps a lock for many leases, beating"]
   }),
   seed("late-beat-unclaimed", "a beat that is late is made while somebody may be about to replace the record", {
     file: heartbeat,
-    find: "silent > allowed ? Effect.uninterruptible(beatLate(opened)) : beat(opened)",
-    replace: "silent > allowed + 1e9 ? Effect.uninterruptible(beatLate(opened)) : beat(opened)",
+    find: "silent > allowed ? beatLate(opened) : beat(opened)",
+    replace: "silent > allowed + 1e9 ? beatLate(opened) : beat(opened)",
     likely: ["guardsLease", "declares itself lost"]
+  }),
+  seed("beat-cut-off", "a beat is cut off when its lock is released, or lost", {
+    file: heartbeat,
+    find: "turn.withPermits(1)(Effect.uninterruptible(beatOnce(opened)))",
+    replace: "turn.withPermits(1)(beatOnce(opened))",
+    likely: ["guardsLease", "neither cuts the beat off"]
+  }),
+  seed("handle-closed-early", "the handle is closed while a beat is still being written through it", {
+    file: heartbeat,
+    find: "Effect.forkDaemon(turn.withPermits(1)(Scope.close(scope, exit)))",
+    replace: "Effect.forkDaemon(Scope.close(scope, exit))",
+    likely: ["guardsLease", "neither cuts the beat off"]
   }),
   seed("no-deadline", "a holder that cannot beat goes on as long as it likes", {
     file: heartbeat,

@@ -18,19 +18,19 @@ export const serviceMutants: ReadonlyArray<Mutant> = [
     file: "internal/acquisition.ts",
     find: "(answer) => answer._tag === \"Grant\" ? answer.release : Effect.void",
     replace: "() => Effect.void",
-    likely: ["FileLock", "in memory is free again after an interruption"]
+    likely: ["guardsService", "what it obtains is given back"]
   }),
   seed("grant-kept-on-interruption", "whoever is interrupted just as the lock is granted keeps it for ever", {
     file: "internal/acquisition.ts",
     find: "yield* Effect.onInterrupt(restore(Effect.void), () => Hold.release(hold))",
     replace: "yield* restore(Effect.void)",
-    likely: ["FileLock", "in memory is free again after an interruption"]
+    likely: ["guardsService", "gives back what it obtained"]
   }),
   seed("lost-turn", "whoever is interrupted while waiting in line stays in it", {
     file: "internal/acquisition.ts",
     find: "yield* Effect.onInterrupt(restore(wait.bell.wait), () => Effect.sync(() => line.giveBack(ticket)))",
     replace: "yield* restore(wait.bell.wait)",
-    likely: ["FileLock", "in memory does not leave the lock to a caller whose own timeout came first"],
+    likely: ["guardsService", "passes on a turn"],
     important: true
   }),
   seed("served-ticket-lost", "a turn that comes at the moment of an interruption is lost for good", {
@@ -43,7 +43,7 @@ export const serviceMutants: ReadonlyArray<Mutant> = [
     file: "internal/acquisition.ts",
     find: "        line.giveBack(ticket)\n        return yield* wait.fail(\"Timeout\")",
     replace: "        return yield* wait.fail(\"Timeout\")",
-    likely: ["FileLock", "in memory gives up at the timeout"]
+    likely: ["guardsService", "is left by whom it did not serve"]
   }),
   seed("line-kept-after-failure", "a failed acquisition keeps its place at the head of the line", {
     file: "internal/acquisition.ts",
@@ -55,7 +55,7 @@ export const serviceMutants: ReadonlyArray<Mutant> = [
     file: "internal/acquisition.ts",
     find: "      if (wait.expired) {",
     replace: "      if (wait.expired && line.holder === undefined) {",
-    likely: ["FileLock", "in memory gives up at the timeout"]
+    likely: ["guardsService", "is left by whom it did not serve"]
   }),
   seed("timeout-not-at-the-engine", "the timeout does not count while another process holds the lock", {
     file: "internal/acquisition.ts",
@@ -111,7 +111,7 @@ export const serviceMutants: ReadonlyArray<Mutant> = [
     file: "internal/fileLock.ts",
     find: "          restore,\n          Effect.onError((cause) => Scope.close(scope, Exit.failCause(cause)))",
     replace: "          restore",
-    likely: ["FileLock", "in memory takes all of several locks or none"]
+    likely: ["guardsService", "are given back at once"]
   }),
   seed("own-handle-waited-for", "a fiber waits for the handle that it holds itself", {
     file: "internal/fileLock.ts",
@@ -129,7 +129,7 @@ export const serviceMutants: ReadonlyArray<Mutant> = [
     file: "internal/hold.ts",
     find: "        stop()\n      }\n      return Metric",
     replace: "        void stop\n      }\n      return Metric",
-    likely: ["FileLock", "in memory interrupts the body and fails when the lock is lost"],
+    likely: ["guardsLease", "declares itself lost"],
     important: true
   }),
   seed("loss-is-success", "a body that ended well although its lock was lost counts as a success", {
@@ -160,7 +160,7 @@ export const serviceMutants: ReadonlyArray<Mutant> = [
     file: "internal/sections.ts",
     find: "section.open && section.backend === backend && section.hold.name.lockPath === lockPath",
     replace: "section.open && section.backend === backend && lockPath !== \"\"",
-    likely: ["FileLock", "in memory takes several locks in one order"]
+    likely: ["FileLock", "in memory locks the same paths each time"]
   }),
   seed("no-canonical-names", "two spellings of a path are two locks", {
     file: "internal/lockFile/names.ts",

@@ -31,8 +31,8 @@ export interface Stop {
 }
 
 export interface Actor extends Player.Player {
-  /** Stops the process the next time that it is about to make a system call on a path. */
-  readonly stopAt: (syscall: string, path: string) => Effect.Effect<Stop>
+  /** Stops the process the next time that it is about to make a system call on a path, for an operation if that is given. */
+  readonly stopAt: (syscall: string, path: string, method?: string) => Effect.Effect<Stop>
   /** Stops the process with all its timers until it is told to go on. */
   readonly suspend: Effect.Effect<void>
   readonly resume: Effect.Effect<void>
@@ -113,12 +113,12 @@ const makeStage = (options: MemoryFileSystem.DiskOptions): Effect.Effect<Stage, 
           }))
         const actor: Actor = {
           ...player,
-          stopAt: (syscall, at) =>
+          stopAt: (syscall, at, method) =>
             Effect.gen(function*() {
               const reached = yield* Deferred.make<void>()
               const go = yield* Deferred.make<void>()
               stops.add({
-                at: (step) => step.syscall === syscall && step.path === at,
+                at: (step) => step.syscall === syscall && step.path === at && step.method === (method ?? step.method),
                 stop: Effect.zipRight(Deferred.succeed(reached, undefined), Deferred.await(go))
               })
               return {
