@@ -48,6 +48,13 @@ const overrides: Plan.Overrides = {
   without: Plan.troubles.filter((trouble) => values.without?.split(",").includes(trouble))
 }
 
+const jobs = Number(values.jobs)
+const first = Number(values.from)
+const end = first + Number(values.seeds)
+
+/** How many worlds a process plays: those whose processes died keep fibers that never end, and with them their memory. */
+const part = Math.min(250, Math.ceil(Number(values.seeds) / jobs))
+
 /** What one process has played; the children tell their parent in this form. */
 interface Sum {
   worlds: number
@@ -70,9 +77,9 @@ const add = (sum: Sum, other: Sum): void => {
   for (const failure of other.failures) sum.failures.push(failure)
 }
 
-const play = (from: number, stride: number, until: number, report: (sum: Sum) => void): void => {
+const play = (from: number, until: number, report: (sum: Sum) => void): void => {
   let sum = emptySum()
-  for (let seed = from; seed < until; seed += stride) {
+  for (let seed = from; seed < until; seed++) {
     const { plan, sections, steps, time, violation } = Simulation.run(Plan.make(seed, overrides))
     add(sum, {
       worlds: 1,
@@ -82,7 +89,7 @@ const play = (from: number, stride: number, until: number, report: (sum: Sum) =>
       kinds: { [plan.kind]: 1 },
       failures: violation === undefined ? [] : [{ seed, kind: violation.kind, message: violation.message }]
     })
-    if (sum.worlds === 50 || violation !== undefined || seed + stride >= until) {
+    if (sum.worlds === 50 || violation !== undefined || seed + 1 === until) {
       report(sum)
       sum = emptySum()
     }
@@ -110,7 +117,6 @@ const trace = (seed: number, changes: Plan.Overrides): boolean => {
 
 const playAll = async (): Promise<boolean> => {
   const started = process.hrtime.bigint()
-  const jobs = Number(values.jobs)
   const total = emptySum()
   let shown = started
   const seconds = () => Number(process.hrtime.bigint() - started) / 1e9
@@ -122,16 +128,24 @@ const playAll = async (): Promise<boolean> => {
       write(`${total.worlds} worlds, ${Math.round(total.steps / seconds())} operations a second`)
     }
   }
-  await Promise.all(Array.from({ length: jobs }, (_, job) =>
+  const playPart = (from: number): Promise<void> =>
     new Promise<void>((resolve, reject) => {
       const child = ChildProcess.fork(process.argv[1] ?? "", process.argv.slice(2), {
-        env: { ...process.env, SIMULATE_JOB: String(job) },
+        env: { ...process.env, SIMULATE_FROM: String(from) },
         execArgv: process.execArgv
       })
       child.on("message", (message: Sum) => receive(message))
       child.on("error", reject)
       child.on("exit", (code) => code === 0 ? resolve() : reject(new Error(`a job ended with ${code}`)))
-    })))
+    })
+  let next = first
+  await Promise.all(Array.from({ length: jobs }, async () => {
+    while (next < end) {
+      const from = next
+      next += part
+      await playPart(from)
+    }
+  }))
   write(
     `${total.worlds} worlds (${Object.entries(total.kinds).map(([kind, count]) => `${count} ${kind}`).join(", ")}), ` +
       `${total.sections} critical sections, ${total.steps} operations, ${
@@ -140,11 +154,11 @@ const playAll = async (): Promise<boolean> => {
       `${Math.round(seconds())} s: ${Math.round(total.steps / seconds())} operations a second`
   )
   write(`Violations: ${total.failures.length}`)
-  const first = total.failures.sort((left, right) => left.seed - right.seed)[0]
-  if (first !== undefined) {
-    trace(first.seed, Shrink.shrink(first.seed, overrides, first.kind))
+  const failure = total.failures.sort((left, right) => left.seed - right.seed)[0]
+  if (failure !== undefined) {
+    trace(failure.seed, Shrink.shrink(failure.seed, overrides, failure.kind))
   }
-  return first === undefined
+  return failure === undefined
 }
 
 const exhaust = (): boolean =>
@@ -164,10 +178,9 @@ const exhaust = (): boolean =>
   })
 
 const main = async (): Promise<boolean> => {
-  const from = Number(values.from)
-  const job = numberOf(process.env["SIMULATE_JOB"])
-  if (job !== undefined) {
-    play(from + job, Number(values.jobs), from + Number(values.seeds), (sum) => process.send?.(sum))
+  const from = numberOf(process.env["SIMULATE_FROM"])
+  if (from !== undefined) {
+    play(from, Math.min(from + part, end), (sum) => process.send?.(sum))
     process.disconnect()
     return true
   }

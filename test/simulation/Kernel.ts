@@ -19,6 +19,8 @@ export interface Parked<P extends Runner> {
   readonly id: number
   readonly process: P
   readonly who: string
+  /** Several fibers may act for one who: a release can go on in the background. */
+  readonly fiber: number
   readonly step: Step
   /** Slow storage: nobody may let it go earlier. */
   heldUntil: number
@@ -73,8 +75,8 @@ export class Kernel<P extends Runner> implements Scheduler.Scheduler {
     }
   }
 
-  park(process: P, who: string, step: Step, resume: () => void): Parked<P> {
-    const entry = { id: this.serial++, process, who, step, heldUntil: 0, resume }
+  park(process: P, who: string, fiber: number, step: Step, resume: () => void): Parked<P> {
+    const entry = { id: this.serial++, process, who, fiber, step, heldUntil: 0, resume }
     if (process.alive) {
       this.parked.push(entry)
     }

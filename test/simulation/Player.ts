@@ -62,10 +62,14 @@ export class Player implements Runner {
   /** Its program is over. */
   ended = false
   stalledUntil = 0
-  /** When it last came back from a pause that a lease does not survive; it may do wrong for a while, see `Watcher`. */
+  /** Until when it may find that it was robbed: it paused for longer than a lease survives, or somebody has meddled. */
   strayedUntil = 0
+  /** The step after which that was so; whoever has looked since has no excuse. */
+  strayedAt = -1
   /** When it last came back from any pause. */
   lastPauseEnd = 0
+  /** The step of each fiber's last look at a path, by fiber and path. */
+  readonly looks = new Map<string, number>()
   /** Tokens that count as alive, with the names the trace gives them. */
   readonly tokens = new Map<string, { readonly name: string; live: boolean }>()
   readonly calls = new Map<string, Call>()
@@ -106,11 +110,12 @@ export class Player implements Runner {
 }
 
 const parkAs = (kernel: Kernel<Player>, player: Player, step: MemoryFileSystem.Step): Effect.Effect<void> =>
-  Effect.flatMap(FiberRef.get(who), (label) =>
+  Effect.withFiberRuntime((fiber) =>
     Effect.async<void>((resume) => {
-      const entry = kernel.park(player, label, step, () => resume(Effect.void))
+      const entry = kernel.park(player, fiber.getFiberRef(who), fiber.id().id, step, () => resume(Effect.void))
       return Effect.sync(() => kernel.unpark(entry))
-    }))
+    })
+  )
 
 /** Waits before a step until the simulation lets it go. */
 export const park = parkAs

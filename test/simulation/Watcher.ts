@@ -106,7 +106,24 @@ export class Watcher {
   }
 
   mayStray(player: Player, until: number): void {
-    player.strayedUntil = Math.max(player.strayedUntil, until + this.options.lease * 1e6)
+    const { kernel, lease } = this.options
+    player.strayedUntil = Math.max(player.strayedUntil, Math.max(until, player.lastPauseEnd) + lease * 1e6)
+    player.strayedAt = kernel.steps
+    if (until > kernel.now) {
+      kernel.after(until - kernel.now, undefined, () => {
+        player.strayedAt = kernel.steps
+      })
+    }
+  }
+
+  /** A pause takes nothing from the time in which it may find out. */
+  pauses(player: Player, until: number): void {
+    if (this.strays(player)) player.strayedUntil = Math.max(player.strayedUntil, until + this.options.lease * 1e6)
+  }
+
+  /** Whether a fiber has an excuse for what it does to a path: what it knows of it is from before its process strayed. */
+  private excused({ fiber, process }: Parked<Player>, path: string): boolean {
+    return (process.looks.get(`${fiber} ${path}`) ?? Infinity) <= process.strayedAt
   }
 
   private silence(path: string): number {
@@ -218,14 +235,18 @@ export class Watcher {
   // steps
   // ---------------------------------------------------------------------------------------------
 
-  before({ process, step }: Parked<Player>): void {
+  before(entry: Parked<Player>): void {
+    const { fiber, process, step } = entry
+    if (step.method === "readFile" && step.syscall === "open") {
+      process.looks.set(`${fiber} ${step.path}`, this.options.kernel.steps + 1)
+    }
     if (!changes(step)) {
       return
     }
     if (step.syscall === "unlink" || step.syscall === "rmdir") {
-      this.beforeUnlink(process, step.path)
+      this.beforeUnlink(entry)
     } else if (step.syscall === "rename") {
-      this.beforeRename(process, step.path, step.path.slice(0, -".reap".length))
+      this.beforeRename(entry)
     }
     this.contentBefore = this.options.read(step.path)
   }
@@ -245,9 +266,9 @@ export class Watcher {
   }
 
   /** Somebody did what breaks the rules. With an excuse it is the victim's bad luck. */
-  private blame(by: Player, what: string, victim: string | undefined): void {
-    if (!this.strays(by)) {
-      this.fail("not its own", `${by.name} ${what}`)
+  private blame(by: Parked<Player>, path: string, what: string, victim: string | undefined): void {
+    if (!this.excused(by, path)) {
+      this.fail("not its own", `${by.who} ${what}`)
     } else if (victim !== undefined) {
       this.robToken(victim)
       const owner = this.ownerOf(victim)
@@ -255,7 +276,8 @@ export class Watcher {
     }
   }
 
-  private beforeUnlink(by: Player, path: string): void {
+  private beforeUnlink(entry: Parked<Player>): void {
+    const { process: by, step: { path } } = entry
     const seen = this.seen(path)
     switch (seen._tag) {
       case "Absent":
@@ -264,27 +286,29 @@ export class Watcher {
         return this.fail("foreign", `${by.name} removes a foreign file at ${path}`)
       case "Broken":
         if (this.creators.get(path) !== by) {
-          this.blame(by, `removes a broken record at ${path} that it has not made`, undefined)
+          this.blame(entry, path, `removes a broken record at ${path} that it has not made`, undefined)
         }
         return
       case "Record": {
         const holder = [...this.inside].find(({ token }) => token === seen.token)
         if (!by.tokens.has(seen.token)) {
-          this.blame(by, `removes at ${path} the ${this.describe(path)}`, seen.token)
+          this.blame(entry, path, `removes at ${path} the ${this.describe(path)}`, seen.token)
         } else if (holder !== undefined) {
-          this.blame(by, `removes the lock that ${holder.who} is inside of`, seen.token)
+          this.blame(entry, path, `removes the lock that ${holder.who} is inside of`, seen.token)
         }
       }
     }
   }
 
-  private beforeRename(by: Player, from: string, to: string): void {
+  private beforeRename(entry: Parked<Player>): void {
+    const { process: by, step: { path: from } } = entry
+    const to = from.slice(0, -".reap".length)
     const source = this.seen(from)
     if (source._tag === "Absent") {
       return
     }
     if (source._tag !== "Record" || !by.tokens.has(source.token)) {
-      this.blame(by, `renames from ${from} the ${this.describe(from)}`, undefined)
+      this.blame(entry, to, `renames from ${from} the ${this.describe(from)}`, undefined)
     }
     const target = this.seen(to)
     switch (target._tag) {
@@ -295,16 +319,17 @@ export class Watcher {
       case "Broken": {
         const creator = this.creators.get(to)
         if (creator?.alive === true && creator !== by && this.silence(to) < grace * 0.9) {
-          this.blame(by, `replaces at ${to} a record that is being written`, undefined)
+          this.blame(entry, to, `replaces at ${to} a record that is being written`, undefined)
         }
         return
       }
       case "Record":
-        return this.beforeReplacing(by, to, target.token)
+        return this.beforeReplacing(entry, to, target.token)
     }
   }
 
-  private beforeReplacing(by: Player, path: string, token: string): void {
+  private beforeReplacing(entry: Parked<Player>, path: string, token: string): void {
+    const by = entry.process
     const owner = this.ownerOf(token)
     if (owner === undefined || !owner.alive) {
       return
@@ -317,15 +342,20 @@ export class Watcher {
     if (owner === by) {
       return holder === undefined
         ? undefined
-        : this.blame(by, `replaces the lock that ${holder.who} is inside of`, token)
+        : this.blame(entry, path, `replaces the lock that ${holder.who} is inside of`, token)
     }
     const name = owner.tokens.get(token)?.name ?? ""
     if (this.liveness(by, owner, token) !== "unknown") {
-      return this.blame(by, `replaces at ${path} the record ${name} of a living process`, token)
+      return this.blame(entry, path, `replaces at ${path} the record ${name} of a living process`, token)
     }
     const silence = this.silence(path)
     if (silence < this.options.lease * 1e6 * 0.9) {
-      return this.blame(by, `replaces at ${path} the record ${name} after ${Math.round(silence / 1e6)} ms`, token)
+      return this.blame(
+        entry,
+        path,
+        `replaces at ${path} the record ${name} after ${Math.round(silence / 1e6)} ms`,
+        token
+      )
     }
     if (holder !== undefined && !this.strays(owner)) {
       return this.fail(

@@ -251,9 +251,10 @@ export class World {
 
   private paused(player: Player, until: number, duration: number): void {
     player.lastPauseEnd = Math.max(player.lastPauseEnd, until)
+    this.watcher.pauses(player, until)
     this.lastTrouble = Math.max(this.lastTrouble, until)
     this.kernel.after(until - this.kernel.now, undefined, () => {})
-    if (duration > this.plan.lease * 1e6 * Plan.allowedPause * 1.05) {
+    if (this.plan.kind !== "host" && duration > this.plan.lease * 1e6 * Plan.allowedPause * 1.05) {
       this.watcher.mayStray(player, until)
     }
   }

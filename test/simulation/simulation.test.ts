@@ -22,7 +22,7 @@ describe("Simulated worlds", () => {
       const { plan, violation } = Simulation.run(Plan.make(seed))
       assert.isUndefined(violation, `${Plan.format(plan)}\nReplay: npm run simulate -- --seed ${seed}`)
     }
-  })
+  }, 120_000)
 
   it("are the same, byte for byte, for the same seed, and others for another", () => {
     for (const seed of [1, 2, 3, 4]) {
