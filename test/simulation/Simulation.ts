@@ -1,6 +1,7 @@
 /**
  * Runs a world to its end, by its dice, and says what became of it.
  */
+import { remember } from "./Forgotten.js"
 import { isLinearizable } from "./History.js"
 import type { Parked } from "./Kernel.js"
 import * as Plan from "./Plan.js"
@@ -169,6 +170,7 @@ export const run = (plan: Plan.Plan, trace?: (line: string) => void): Outcome =>
   // Every refused system call makes an error, and nobody looks at where it came from.
   const { stackTraceLimit } = Error
   Error.stackTraceLimit = 0
+  const forget = remember()
   try {
     return new Simulation(plan, trace).run()
   } catch (error) {
@@ -178,6 +180,7 @@ export const run = (plan: Plan.Plan, trace?: (line: string) => void): Outcome =>
     )
     return { plan, violation, steps: 0, sections: 0, time: 0 }
   } finally {
+    forget()
     Error.stackTraceLimit = stackTraceLimit
   }
 }

@@ -6,6 +6,7 @@ import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import * as FileLock from "../../src/FileLock.js"
+import { remember } from "./Forgotten.js"
 import type { Parked } from "./Kernel.js"
 import * as Plan from "./Plan.js"
 import * as Players from "./Player.js"
@@ -283,7 +284,9 @@ export const run = (small: SmallWorld, limit = Infinity): Report => {
   let lines: Array<string> = []
   let current: Execution | undefined
   let count = 0
+  const forget = remember()
   const start = () => {
+    forget()
     lines = []
     count++
     current = new Execution(small, ends, (line) => lines.push(line))
@@ -294,6 +297,7 @@ export const run = (small: SmallWorld, limit = Infinity): Report => {
     const violation = current?.world.watcher.violation
     return { ...result, small, ends: ends.size, violation, trace: violation === undefined ? [] : lines }
   } finally {
+    forget()
     Error.stackTraceLimit = stackTraceLimit
   }
 }

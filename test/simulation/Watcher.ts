@@ -121,9 +121,13 @@ export class Watcher {
     if (this.strays(player)) player.strayedUntil = Math.max(player.strayedUntil, until + this.options.lease * 1e6)
   }
 
-  /** Whether a fiber has an excuse for what it does to a path: what it knows of it is from before its process strayed. */
+  /**
+   * Whether a fiber has an excuse for what it does to a path: what it knows of it is from before its process strayed. Where faults
+   * are injected the calls of one fiber are made by others, and only the time can tell.
+   */
   private excused({ fiber, process }: Parked<Player>, path: string): boolean {
-    return (process.looks.get(`${fiber} ${path}`) ?? Infinity) <= process.strayedAt
+    const looked = process.looks.get(`${fiber} ${path}`)
+    return looked === undefined ? this.strays(process) : looked <= process.strayedAt
   }
 
   private silence(path: string): number {
