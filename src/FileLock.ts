@@ -76,7 +76,7 @@ export interface LockHandle {
   /** `${path}.lock` */
   readonly lockPath: string
   readonly mode: LockBackend.Mode
-  /** Us, as others see us. */
+  /** Us, as others see us. A holder that the lock was passed on to within the process is seen as the one that obtained it. */
   readonly holder: LockHolder
   /** Grows with every holder of this lock, where the engine has such a number; lock files have none. */
   readonly fence: Option.Option<bigint>
@@ -100,7 +100,11 @@ export interface Settings {
    * over. Default 30 seconds. All processes that share a lock must agree on it.
    */
   readonly lease?: Duration.DurationInput | undefined
-  /** How long one process may pass a lock among its own fibers. Default 10 milliseconds. */
+  /**
+   * How long one process may pass a lock among its own fibers, counted from when it got it from the engine. Default 10 milliseconds; 0
+   * turns it off. Meanwhile the lock file stays as it is: the holders have one `token` and one `acquiredAt`, and a lock is
+   * passed on only to a waiter with the same label.
+   */
   readonly handoff?: Duration.DurationInput | undefined
   /** The longest pause of the default schedule. Default 100 milliseconds. */
   readonly pollInterval?: Duration.DurationInput | undefined

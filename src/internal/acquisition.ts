@@ -14,8 +14,9 @@ import type { Blocked, Contender, Grant, LockBackend, LockName, Mode, Refused } 
 import { LockAcquisitionError, LockDirectoryError, type Reason } from "../LockError.js"
 import * as LockHolder from "../LockHolder.js"
 import { Bell } from "./bell.js"
+import * as Handoff from "./handoff.js"
 import * as Hold from "./hold.js"
-import type { Line, Lines, Ticket } from "./line.js"
+import type { Line, Lines, Passed, Ticket } from "./line.js"
 import * as Patience from "./patience.js"
 import type * as Sections from "./sections.js"
 
@@ -32,6 +33,8 @@ export interface Wish {
   readonly schedule: Schedule.Schedule<unknown>
   readonly timeout: Duration.Duration
   readonly since: bigint
+  /** How long this process may pass a lock among its own fibers. */
+  readonly handoff: Duration.Duration
   /** Counts the calls of the service: whoever called first is served first. */
   readonly arrival: number
 }
@@ -202,7 +205,7 @@ const untilServed = (
         line.giveBack(ticket)
         return yield* wait.fail("Timeout")
       }
-      yield* Effect.onInterrupt(restore(wait.bell.wait), () => Effect.sync(() => line.giveBack(ticket)))
+      yield* Effect.onInterrupt(restore(wait.bell.wait), () => Handoff.abandon(line, ticket, wait.wish.handoff))
     }
     wait.line = undefined
   })
@@ -308,19 +311,24 @@ export const obtain = (
   restore: Restore
 ): Effect.Effect<Hold.Hold, Failure | Refused> =>
   Effect.suspend(() => {
-    const { arrival, label, mode } = wait.wish
+    const { arrival, handoff, label, mode } = wait.wish
     const line = lines.at(name.lockPath)
-    const ticket = line.draw(wait.bell.ring, arrival)
-    const leaveLine = () => line.giveBack(ticket)
-    return Effect.gen(function*() {
-      yield* untilServed(wait, line, ticket, restore)
+    const ticket = line.draw(wait.bell.ring, arrival, { label, mode })
+    const ask: Effect.Effect<Passed, Failure | Refused> = Effect.gen(function*() {
       const grant = yield* contend(wait, backend.contend({ name, mode, label }), restore).pipe(
         Effect.scoped,
-        Effect.onError(() => Effect.sync(leaveLine))
+        Effect.onError(() => Effect.sync(() => line.giveBack(ticket)))
       )
+      yield* countRecovery(grant)
+      return { grant, lockPath: name.lockPath, since: yield* Clock.currentTimeNanos }
+    })
+    return Effect.gen(function*() {
+      yield* untilServed(wait, line, ticket, restore)
+      const passed = ticket.passed ?? (yield* ask)
+      const { grant } = passed
       line.holder = grant.holder
-      const hold = yield* Hold.make({ name, mode, grant, leaveLine })
-      yield* count(wait, grant)
+      const hold = yield* Hold.make({ name, mode, grant, giveBack: Handoff.giveBack(line, ticket, passed, handoff) })
+      yield* count(wait)
       // Whoever was interrupted meanwhile must not come to own it.
       yield* Effect.onInterrupt(restore(Effect.void), () => Hold.release(hold))
       return hold
@@ -349,11 +357,11 @@ export const reenter = (
     )
   })
 
-const count = (wait: Wait, grant: Grant): Effect.Effect<void> =>
-  Effect.gen(function*() {
-    yield* Metric.increment(Metrics.acquisitions)
-    if (grant.recovered) {
-      yield* Metric.increment(Metrics.recovered)
-    }
-    yield* Metric.update(Metrics.waitTime, yield* wait.waited)
-  })
+const count = (wait: Wait): Effect.Effect<void> =>
+  Effect.zipRight(
+    Metric.increment(Metrics.acquisitions),
+    Effect.flatMap(wait.waited, (waited) => Metric.update(Metrics.waitTime, waited))
+  )
+
+const countRecovery = (grant: Grant): Effect.Effect<void> =>
+  grant.recovered ? Metric.increment(Metrics.recovered) : Effect.void

@@ -96,6 +96,7 @@ export const make = (
 ): FileLock.FileLock => {
   const lines = new Lines()
   const schedule = defaultSchedule(Duration.decode(settings.pollInterval ?? "100 millis"))
+  const handoff = Duration.decode(settings.handoff ?? "10 millis")
   let arrivals = 0
 
   const makeWish = (path: string, options: FileLock.LockOptions): Effect.Effect<Acquisition.Wish> =>
@@ -106,6 +107,7 @@ export const make = (
       schedule: options.schedule ?? schedule,
       timeout: options.timeout === "infinity" ? Duration.infinity : Duration.decode(options.timeout ?? "60 seconds"),
       since,
+      handoff,
       arrival: arrivals++
     }))
 

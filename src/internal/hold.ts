@@ -11,15 +11,14 @@ import * as Option from "effect/Option"
 import * as Metrics from "../FileLockMetrics.js"
 import type { Grant, LockName, Mode } from "../LockBackend.js"
 import type { LockLostError } from "../LockError.js"
-import * as Patience from "./patience.js"
 
 /** A lock that this process holds. */
 export interface Hold {
   readonly name: LockName
   readonly mode: Mode
   readonly grant: Grant
-  /** Called once, when the lock was given back. */
-  readonly leaveLine: () => void
+  /** Gives the lock to whoever is next. */
+  readonly giveBack: Effect.Effect<void>
   readonly since: bigint
   /** Whether its loss was told to `onLost`. */
   lost: boolean
@@ -29,7 +28,7 @@ export interface Hold {
 }
 
 /** Starts a hold: from now on a loss stops whatever runs under it. */
-export const make = (options: Pick<Hold, "name" | "mode" | "grant" | "leaveLine">): Effect.Effect<Hold> =>
+export const make = (options: Pick<Hold, "name" | "mode" | "grant" | "giveBack">): Effect.Effect<Hold> =>
   Effect.gen(function*() {
     const hold: Hold = {
       ...options,
@@ -57,17 +56,11 @@ const watch = (hold: Hold): Effect.Effect<unknown> =>
 export const release = (hold: Hold): Effect.Effect<void> =>
   Effect.gen(function*() {
     hold.watcher?.unsafeInterruptAsFork(FiberId.none)
-    const released = yield* Patience.runWith(hold.grant.release)
-    if (!released) {
-      yield* Effect.logWarning(`Releasing ${hold.name.lockPath} takes long, going on in the background`)
-    }
+    yield* hold.giveBack
     const held = (yield* Clock.currentTimeNanos) - hold.since
     yield* Metric.update(Metrics.holdTime, Duration.toMillis(Duration.nanos(held)))
   }).pipe(
-    Effect.ensuring(Effect.suspend(() => {
-      hold.leaveLine()
-      return Metric.incrementBy(Metrics.held, -1)
-    }))
+    Effect.ensuring(Metric.incrementBy(Metrics.held, -1))
   )
 
 /**

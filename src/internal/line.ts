@@ -1,5 +1,20 @@
 import { constVoid } from "effect/Function"
+import type { Grant, Mode } from "../LockBackend.js"
 import type { LockHolder } from "../LockHolder.js"
+
+/** A lock on its way from one ticket to the next. */
+export interface Passed {
+  readonly grant: Grant
+  readonly lockPath: string
+  /** When the engine granted it, in nanoseconds. */
+  readonly since: bigint
+}
+
+/** What others are told about a holder. A lock is passed on only to whom its record suits. */
+export interface Guise {
+  readonly mode: Mode
+  readonly label: string | undefined
+}
 
 /** A place in a line. */
 export interface Ticket {
@@ -7,6 +22,9 @@ export interface Ticket {
   readonly arrival: number
   /** From now on the owner of the ticket is inside, whether it has noticed or not. */
   served: boolean
+  /** The lock, if it came with the turn. Whoever gives the ticket back gives it back, too. */
+  passed: Passed | undefined
+  readonly guise: Guise | undefined
   readonly wake: () => void
   previous: Ticket | undefined
   next: Ticket | undefined
@@ -28,8 +46,16 @@ export class Line {
   constructor(private readonly onEmpty: () => void = constVoid) {}
 
   /** Draws a ticket. It is served at once when nobody is inside. */
-  draw(wake: () => void, arrival: number): Ticket {
-    const ticket: Ticket = { arrival, served: !this.occupied, wake, previous: undefined, next: undefined }
+  draw(wake: () => void, arrival: number, guise?: Guise): Ticket {
+    const ticket: Ticket = {
+      arrival,
+      served: !this.occupied,
+      passed: undefined,
+      guise,
+      wake,
+      previous: undefined,
+      next: undefined
+    }
     if (ticket.served) {
       this.occupied = true
       return ticket
@@ -51,9 +77,24 @@ export class Line {
       this.onEmpty()
       return
     }
-    this.unlink(next)
-    next.served = true
-    next.wake()
+    this.serve(next)
+  }
+
+  private serve(ticket: Ticket): void {
+    this.unlink(ticket)
+    ticket.served = true
+    ticket.wake()
+  }
+
+  /** Whoever is inside goes, and the next one is in and has the lock; `false` if there is none whom it suits. */
+  passOn(ticket: Ticket, passed: Passed): boolean {
+    const next = this.first
+    if (next === undefined || next.guise?.label !== ticket.guise?.label || next.guise?.mode !== ticket.guise?.mode) {
+      return false
+    }
+    next.passed = passed
+    this.serve(next)
+    return true
   }
 
   /** Gives a ticket back, served or not. */

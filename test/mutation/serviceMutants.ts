@@ -28,16 +28,41 @@ export const serviceMutants: ReadonlyArray<Mutant> = [
   }),
   seed("lost-turn", "whoever is interrupted while waiting in line stays in it", {
     file: "internal/acquisition.ts",
-    find: "yield* Effect.onInterrupt(restore(wait.bell.wait), () => Effect.sync(() => line.giveBack(ticket)))",
+    find: "yield* Effect.onInterrupt(restore(wait.bell.wait), () => Handoff.abandon(line, ticket, wait.wish.handoff))",
     replace: "yield* restore(wait.bell.wait)",
     likely: ["guardsService", "passes on a turn"],
     important: true
   }),
   seed("served-ticket-lost", "a turn that comes at the moment of an interruption is lost for good", {
-    file: "internal/acquisition.ts",
-    find: "Effect.sync(() => line.giveBack(ticket)))\n    }",
-    replace: "Effect.sync(() => ticket.served ? undefined : line.giveBack(ticket)))\n    }",
+    file: "internal/handoff.ts",
+    find: "? Effect.sync(() => line.giveBack(ticket))",
+    replace: "? Effect.sync(() => ticket.served ? undefined : line.giveBack(ticket))",
     likely: ["guardsService", "passes on a turn"]
+  }),
+  seed("passed-lock-lost", "a lock that is passed on at the moment of an interruption is lost for good", {
+    file: "internal/handoff.ts",
+    find: "ticket.passed === undefined\n",
+    replace: "ticket.passed === undefined || ticket.served\n",
+    likely: ["handoff", "loses nothing"],
+    important: true
+  }),
+  seed("handoff-unbounded", "a process passes the lock among its own fibers for ever", {
+    file: "internal/handoff.ts",
+    find: "Duration.lessThan(age, budget)",
+    replace: "Duration.lessThan(Duration.zero, budget)",
+    likely: ["handoff", "ends with its budget"]
+  }),
+  seed("lost-lock-passed-on", "a lock that is lost is passed on", {
+    file: "internal/handoff.ts",
+    find: "!(yield* Deferred.isDone(grant.lost))",
+    replace: "!Duration.equals(age, budget)",
+    likely: ["handoff", "does not pass on a lock that is lost"]
+  }),
+  seed("label-passed-on", "others see the label of whom the lock was passed on from", {
+    file: "internal/line.ts",
+    find: "next.guise?.label !== ticket.guise?.label || ",
+    replace: "",
+    likely: ["handoff", "does not let others see a label"]
   }),
   seed("expired-ticket-kept", "whoever runs out of time in line stays in it", {
     file: "internal/acquisition.ts",
@@ -47,7 +72,7 @@ export const serviceMutants: ReadonlyArray<Mutant> = [
   }),
   seed("line-kept-after-failure", "a failed acquisition keeps its place at the head of the line", {
     file: "internal/acquisition.ts",
-    find: "        Effect.scoped,\n        Effect.onError(() => Effect.sync(leaveLine))",
+    find: "        Effect.scoped,\n        Effect.onError(() => Effect.sync(() => line.giveBack(ticket)))",
     replace: "        Effect.scoped",
     likely: ["guardsService", "is left by whom the engine did not serve"]
   }),

@@ -49,6 +49,8 @@ export interface Plan {
   readonly clockSteps: number
   readonly crashes: number
   readonly stalls: number
+  /** For how many milliseconds a process passes the lock among its own fibers. */
+  readonly handoff: number
 }
 
 /** What a person, or the search for a smaller failure, wants to be different. */
@@ -110,7 +112,8 @@ export const make = (seed: number, overrides: Overrides = {}): Plan => {
     spread: dice.pick([0, 1, 50]),
     clockSteps: 0.125,
     crashes: dice.integer(1, 4),
-    stalls: dice.integer(1, 5)
+    stalls: dice.integer(1, 5),
+    handoff: dice.pick([0, 10, 10, 1_000])
   }
   for (const trouble of overrides.without ?? []) troubles.delete(trouble)
   return {

@@ -80,8 +80,10 @@ const reentered = (actor: Actor, locks: FileLock.FileLock): Effect.Effect<void, 
 
 const entering = (actor: Actor, locks: FileLock.FileLock): Effect.Effect<void, Failure> => {
   const { dice } = actor.world
-  const options = { timeout: "infinity", label: actor.label } as const
-  const limited = { timeout: dice.real(3_000), label: actor.label }
+  // A lock is passed on only to whom its label suits.
+  const label = actor.world.plan.handoff === 0 ? actor.label : undefined
+  const options = { timeout: "infinity", label } as const
+  const limited = { timeout: dice.real(3_000), label }
   const plain = section(actor, Effect.void)
   const way = dice.weighted(
     [

@@ -176,7 +176,8 @@ export class World {
     const faulty = this.plan.troubles.has("faults")
       ? this.runSync(MemoryFileSystem.withFaults(fs, { fault: (operation) => this.fault(operation) }))
       : fs
-    const locks = FileLock.layerWith({ lease: this.plan.lease, pollInterval: this.plan.pollInterval })
+    const { handoff, lease, pollInterval } = this.plan
+    const locks = FileLock.layerWith({ lease, pollInterval, handoff })
     this.note(() => `${player.name} STARTS on ${player.host.name}`)
     this.pending++
     player.started = true

@@ -1,0 +1,43 @@
+import * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type { Line, Passed, Ticket } from "./line.js"
+import * as Patience from "./patience.js"
+
+/**
+ * Gives a lock back that a served ticket stands for: to the next in line, without a step of the engine, for as long as the budget
+ * has lasted since the engine granted it; and to the engine otherwise. Called once for each ticket, uninterruptibly.
+ *
+ * From the decision on everything is synchronous: the lock always belongs to exactly one ticket, and whoever abandons a ticket
+ * gives back what came with it.
+ */
+export const giveBack = (
+  line: Line,
+  ticket: Ticket,
+  passed: Passed,
+  budget: Duration.Duration
+): Effect.Effect<void> =>
+  Effect.gen(function*() {
+    const { grant, lockPath, since } = passed
+    const age = Duration.nanos((yield* Clock.currentTimeNanos) - since)
+    // A lock that is lost is nobody's to pass on.
+    if (Duration.lessThan(age, budget) && !(yield* Deferred.isDone(grant.lost)) && line.passOn(ticket, passed)) {
+      return
+    }
+    const released = yield* Effect.ensuring(
+      Patience.runWith(grant.release),
+      Effect.sync(() => line.giveBack(ticket))
+    )
+    if (!released) {
+      yield* Effect.logWarning(`Releasing ${lockPath} takes long, going on in the background`)
+    }
+  })
+
+/** Gives back a ticket whose owner does not want it any more, and the lock with it if that came at the same moment. */
+export const abandon = (line: Line, ticket: Ticket, budget: Duration.Duration): Effect.Effect<void> =>
+  Effect.suspend(() =>
+    ticket.passed === undefined
+      ? Effect.sync(() => line.giveBack(ticket))
+      : giveBack(line, ticket, ticket.passed, budget)
+  )
