@@ -167,9 +167,8 @@ const settle = (actor: Actor, error: Failure): void => {
     }
     case "LockLostError": {
       const strayed = player.strayedUntil > world.kernel.now
-      // After any pause a lease may be given up early, where somebody else or what the dead left kept it from being sure in time.
-      const kept = Plan.needsLease(plan) || plan.troubles.has("crashes") || plan.troubles.has("leftovers")
-      const gaveUp = error.reason === "LeaseExpired" && kept && player.lastPauseEnd > 0
+      // A pause in the middle of a beat ends it; whoever cannot be sure in time gives up, though nobody may have acted.
+      const gaveUp = error.reason === "LeaseExpired" && player.lastPauseEnd > 0
       return faults || strayed || gaveUp ? undefined : watcher.fail("lost", `${label}: ${error.message}`)
     }
   }
@@ -196,8 +195,15 @@ const tidy = (actor: Actor, locks: FileLock.FileLock): Effect.Effect<void> =>
     const vandal = world.plan.troubles.has("vandal") && !world.quiet && world.dice.chance(0.5)
     if (holder === undefined || (status?.state !== "abandoned" && !vandal)) return
     if (status?.state !== "abandoned") world.watcher.permitted.add(holder.token)
-    yield* locks.breakLock(valuePath, holder)
-  }).pipe(Effect.catchAll((error) => Effect.sync(() => settle(actor, error))))
+    if (status?.state !== "abandoned") world.watcher.breaking.add(label)
+    yield* Effect.ensuring(
+      locks.breakLock(valuePath, holder),
+      Effect.sync(() => world.watcher.breaking.delete(label))
+    )
+  }).pipe(Effect.catchAll((error) =>
+    // Whoever is in the way may have to be silent for a lease first, which is longer than the breaking of a lock waits.
+    Effect.sync(() => Plan.needsLease(actor.world.plan) ? undefined : settle(actor, error))
+  ))
 
 /** The program of one process. */
 export const make =

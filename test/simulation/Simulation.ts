@@ -21,7 +21,7 @@ export interface Outcome {
 }
 
 /** A world that has not ended after so many steps runs in circles. */
-const maxSteps = 60_000
+const maxSteps = 200_000
 
 /** From then on nothing goes wrong any more. */
 const quietAfterSteps = 4_000

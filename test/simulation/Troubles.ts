@@ -72,10 +72,11 @@ export class Troubles {
   /** A process like the dead one, started again; now and then it gets the same process id. */
   private revive(dead: Player): void {
     const { dice } = this.world
-    const spawn = {
-      pidNamespace: dead.identity.info.pidNamespace,
-      pid: dice.chance(0.3) ? dead.identity.info.pid : undefined
-    }
+    const { pid, pidNamespace } = dead.identity.info
+    const taken = this.world.watcher.players.some(({ alive, identity: { info } }) =>
+      alive && info.pid === pid && info.pidNamespace === pidNamespace
+    )
+    const spawn = { pidNamespace, pid: dice.chance(0.3) && !taken ? pid : undefined }
     const player = this.world.addPlayer(dead.host, spawn, undefined)
     this.begin(player, dice.integer(1, 2), dice.chance(0.5) ? dice.real(5) * millis : dice.real(4_000) * millis)
   }

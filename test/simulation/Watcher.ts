@@ -53,6 +53,8 @@ export class Watcher {
   readonly inside = new Set<Section>()
   /** Tokens that a person has declared to be fair game. */
   readonly permitted = new Set<string>()
+  /** Who is breaking the lock of a living holder; if that goes just then, it may be its successor's that is broken. */
+  readonly breaking = new Set<string>()
   violation: Violation | undefined
   /** When somebody was inside last. */
   lastInside = 0
@@ -125,7 +127,8 @@ export class Watcher {
    * Whether a fiber has an excuse for what it does to a path: what it knows of it is from before its process strayed. Where faults
    * are injected the calls of one fiber are made by others, and only the time can tell.
    */
-  private excused({ fiber, process }: Parked<Player>, path: string): boolean {
+  private excused({ fiber, process, who }: Parked<Player>, path: string): boolean {
+    if (this.breaking.has(who)) return true
     const looked = process.looks.get(`${fiber} ${path}`)
     return looked === undefined ? this.strays(process) : looked <= process.strayedAt
   }

@@ -34,6 +34,9 @@ const breakPatience = Duration.seconds(10)
 const shortestLease = Duration.millis(10)
 const longestLease = Duration.days(7)
 
+/** A claim stays alone at such a level only when as many processes have died one after the other, each while it took over from the last. */
+const sweptLevels = 4
+
 /** A process that locks more paths than this looks after the claims of some of them again. */
 const maxSwept = 4096
 
@@ -92,8 +95,11 @@ export const make = (options: {
   /** A process that was killed while it took a lock over may have left its claim, and nobody else looks for it. */
   const sweep = (lockPath: string): Effect.Effect<void> =>
     Effect.gen(function*() {
-      const claimPath = claimOf(lockPath)
-      const lookAgain = yield* Effect.forEach([claimOf(claimPath), claimPath], places.clear).pipe(
+      const claimPaths: Array<string> = []
+      for (let claimPath = claimOf(lockPath); claimPaths.length < sweptLevels; claimPath = claimOf(claimPath)) {
+        claimPaths.unshift(claimPath)
+      }
+      const lookAgain = yield* Effect.forEach(claimPaths, places.clear).pipe(
         Effect.map(Array.getSomes),
         Effect.catchAll((cause) =>
           Effect.as(Effect.logDebug(`Could not look after the claims of ${lockPath}`, cause), [])

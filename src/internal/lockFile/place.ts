@@ -24,6 +24,8 @@ export interface Ours {
   heardAt: Moment.Moment
   /** Somebody may have judged it while it was unwritten: only the claim makes it safe to remove. */
   doubtful: boolean
+  /** A removal was begun: if it is not known how that ended, somebody else's record may be there by now. */
+  removing: boolean
 }
 
 /** `L` or a claim now carries our record. */
@@ -106,7 +108,7 @@ export const make = (options: {
         acquiredAt: yield* DateTime.now,
         ...(label === undefined ? {} : { label: label.slice(0, maxLabelLength) })
       }
-      return { holder, text: Record.encode(holder), heardAt: yield* Moment.now, doubtful: false }
+      return { holder, text: Record.encode(holder), heardAt: yield* Moment.now, doubtful: false, removing: false }
     })
 
   /** Often enough for the judge to count somebody's silence. */
@@ -261,7 +263,7 @@ export const make = (options: {
       if (seen._tag !== "Unreadable") {
         return Effect.succeed(Look.hasToken(seen, ours.holder.token))
       }
-      return codeOf(seen.cause) === "EACCES" ? isLikeOurs(path, ours) : Effect.fail(seen.cause)
+      return codeOf(seen.cause) === "EACCES" && !ours.removing ? isLikeOurs(path, ours) : Effect.fail(seen.cause)
     })
 
   const isLikeOurs = (path: string, ours: Ours) =>
@@ -279,6 +281,7 @@ export const make = (options: {
         return false
       }
       if (!ours.doubtful && !(yield* isOverdue(ours))) {
+        ours.removing = true
         yield* fs.remove(path)
         return true
       }
