@@ -201,8 +201,12 @@ const tidy = (actor: Actor, locks: FileLock.FileLock): Effect.Effect<void> =>
       Effect.sync(() => world.watcher.breaking.delete(label))
     )
   }).pipe(Effect.catchAll((error) =>
-    // Whoever is in the way may have to be silent for a lease first, which is longer than the breaking of a lock waits.
-    Effect.sync(() => Plan.needsLease(actor.world.plan) ? undefined : settle(actor, error))
+    // Whoever is in the way, or we, may pause for longer than the breaking of a lock waits, or has to be silent for a lease first.
+    Effect.sync(() =>
+      Plan.needsLease(actor.world.plan) || actor.world.watcher.players.some(({ lastPauseEnd }) => lastPauseEnd > 0)
+        ? undefined
+        : settle(actor, error)
+    )
   ))
 
 /** The program of one process. */
