@@ -5,6 +5,8 @@ export default defineConfig({
     include: ["test/**/*.test.ts"],
     // Tests start and kill processes and look at their own pid: a worker thread has neither to itself.
     pool: "forks",
+    // Most of them wait most of the time.
+    poolOptions: { forks: { minForks: 1, maxForks: 2 } },
     testTimeout: 30_000,
     hookTimeout: 30_000,
     teardownTimeout: 10_000,
