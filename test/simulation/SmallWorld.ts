@@ -111,7 +111,12 @@ const program =
         })
       )
       return locks.withLockIfAvailable(inside, valuePath).pipe(
-        Effect.catchAll((error) => Effect.sync(() => world.watcher.fail("failure", error.message))),
+        Effect.catchAll((error) =>
+          // Who was slow for longer than the library's patience has given up, and its attempt ends in the background.
+          error._tag === "LockAcquisitionError" && error.reason === "Timeout"
+            ? Effect.void
+            : Effect.sync(() => world.watcher.fail("failure", error.message))
+        ),
         Effect.repeatN(tries - 1)
       )
     })
@@ -151,6 +156,7 @@ class Execution implements Search.Execution {
       this.looks = 0
     }
     if (aged) this.world.kernel.now += 2.1e9
+    for (const slow of creator) slow.lastPauseEnd = this.world.kernel.now
     for (const each of this.players) {
       each.beforeLook = (instance) =>
         Players.park(this.world.kernel, each, { method: "identity", syscall: "isAlive", path: this.nameOf(instance) })
@@ -227,6 +233,17 @@ class Execution implements Search.Execution {
       this.crashesLeft--
       this.world.kill(player)
     }
+    this.wake()
+  }
+
+  /** Whoever waits to try again does so when nobody else can go on. */
+  private wake(): void {
+    const { kernel, watcher } = this.world
+    const until = kernel.now + 1e9
+    const isIdle = () =>
+      watcher.violation === undefined && this.players.every((player) => this.parkedOf(player) === undefined) &&
+      this.players.some(({ alive, ended }) => alive && !ended)
+    while (isIdle() && (kernel.nextAlarm() ?? Infinity) < until) kernel.ring()
   }
 
   /** From one state of the disk, the processes and their timers on, the end is the same: it is played once. */
