@@ -133,6 +133,10 @@ export class Watcher {
     return looked === undefined ? this.strays(process) : looked <= process.strayedAt
   }
 
+  private holderBy(token: string): Section | undefined {
+    return [...this.inside].find((section) => section.token === token)
+  }
+
   private silence(path: string): number {
     return this.options.kernel.now - (this.changedAt.get(path) ?? -1e15)
   }
@@ -297,7 +301,7 @@ export class Watcher {
         }
         return
       case "Record": {
-        const holder = [...this.inside].find(({ token }) => token === seen.token)
+        const holder = this.holderBy(seen.token)
         if (!by.tokens.has(seen.token)) {
           this.blame(entry, path, `removes at ${path} the ${this.describe(path)}`, seen.token)
         } else if (holder !== undefined) {
@@ -341,7 +345,7 @@ export class Watcher {
     if (owner === undefined || !owner.alive) {
       return
     }
-    const holder = [...this.inside].find((section) => section.token === token)
+    const holder = this.holderBy(token)
     if (this.permitted.has(token)) {
       this.mayStray(owner, this.options.kernel.now)
       return this.robToken(token)
