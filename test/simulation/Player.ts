@@ -68,6 +68,8 @@ export class Player implements Runner {
   strayedAt = -1
   /** When it last came back from any pause. */
   lastPauseEnd = 0
+  /** It has told in its log that it gives something back in the background. */
+  saidItGoesOn = false
   /** The step of each fiber's last look at a path, by fiber and path. */
   readonly looks = new Map<string, number>()
   /** Tokens that count as alive, with the names the trace gives them. */

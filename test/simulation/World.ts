@@ -192,6 +192,7 @@ export class World {
         onLog: (level, message, died) => {
           if (!player.alive) return
           if (level !== "DEBUG") this.note(() => `${player.name} logs: ${message()}`)
+          if (message().includes("going on in the background")) player.saidItGoesOn = true
           if (died) this.watcher.fail("defect", `${player.name}: ${message()}`)
         }
       }
@@ -206,10 +207,10 @@ export class World {
     })
   }
 
-  /** A process that has given everything back stands by no claim any more, unless that took longer than the library waits. */
+  /** A process that has given everything back stands by no claim any more, unless it says that it goes on with that. */
   private checkEnd(player: Player): void {
     const live = [...player.tokens.values()].filter((token) => token.live)
-    if (live.length > 0 && !this.plan.troubles.has("faults") && player.lastPauseEnd === 0) {
+    if (live.length > 0 && !player.saidItGoesOn) {
       this.watcher.fail(
         "leak",
         `${player.name} has ended and still stands by ${live.map(({ name }) => name).join(", ")}`
