@@ -207,10 +207,11 @@ export class World {
     })
   }
 
-  /** A process that has given everything back stands by no claim any more, unless it says that it goes on with that. */
+  /** A process that has given everything back stands by no claim any more, unless that took longer than the library waits. */
   private checkEnd(player: Player): void {
     const live = [...player.tokens.values()].filter((token) => token.live)
-    if (live.length > 0 && !player.saidItGoesOn) {
+    const mayGoOn = player.saidItGoesOn || player.lastPauseEnd > 0 || this.plan.troubles.has("faults")
+    if (live.length > 0 && !mayGoOn) {
       this.watcher.fail(
         "leak",
         `${player.name} has ended and still stands by ${live.map(({ name }) => name).join(", ")}`
