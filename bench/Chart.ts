@@ -1,0 +1,97 @@
+/**
+ * One picture per question, drawn by vega without a screen. It says nothing that the table does not say more precisely.
+ */
+import * as Effect from "effect/Effect"
+
+/** One bar, or one point of a line. */
+export interface Datum {
+  readonly name: string
+  /** Which of several panels it belongs to. */
+  readonly panel?: string | undefined
+  readonly value: number
+  readonly low?: number | undefined
+  readonly high?: number | undefined
+  /** Where it lies on a line. */
+  readonly size?: number | undefined
+}
+
+/** What is drawn. */
+export interface Chart {
+  readonly kind: "bars" | "lines"
+  /** What the values are. */
+  readonly unit: string
+  /** What the sizes of a line are. */
+  readonly sizes?: string | undefined
+  readonly logarithmic?: boolean | undefined
+  readonly data: ReadonlyArray<Datum>
+}
+
+const ours = "effect-filelock"
+
+const scale = (chart: Chart) => chart.logarithmic ? { type: "log" } : { type: "linear", zero: true }
+
+const bars = (chart: Chart) => {
+  const order = [...new Set(chart.data.map(({ name }) => name))]
+  const y = { field: "name", type: "nominal", sort: order, title: null }
+  const values = chart.data.map((datum) => ({
+    low: datum.value,
+    high: datum.value,
+    panel: "",
+    ...datum,
+    from: least(chart)
+  }))
+  const x = { field: "value", type: "quantitative", scale: scale(chart), title: chart.unit }
+  const color = {
+    condition: { test: `datum.name === '${ours}'`, value: "#c2410c" },
+    value: "#94a3b8"
+  }
+  return {
+    data: { values },
+    facet: {
+      row: { field: "panel", type: "nominal", title: null, sort: [...new Set(values.map(({ panel }) => panel))] }
+    },
+    spec: {
+      width: 520,
+      height: { step: 20 },
+      layer: [
+        // A logarithmic axis has no zero for a bar to begin at.
+        { mark: "bar", encoding: { y, x, x2: chart.logarithmic ? { field: "from" } : { datum: 0 }, color } },
+        { mark: "rule", encoding: { y, x: { ...x, field: "low" }, x2: { field: "high" } } }
+      ]
+    }
+  }
+}
+
+const least = (chart: Chart): number => {
+  const lows = chart.data.map(({ low, value }) => low ?? value).filter((value) => value > 0)
+  return 10 ** Math.floor(Math.log10(Math.min(...lows)))
+}
+
+const lines = (chart: Chart) => ({
+  data: { values: chart.data.map((datum) => ({ panel: "", ...datum })) },
+  facet: { row: { field: "panel", type: "nominal", title: null } },
+  resolve: { scale: { y: "independent" } },
+  spec: {
+    width: 520,
+    height: 180,
+    mark: { type: "line", point: true },
+    encoding: {
+      x: { field: "size", type: "quantitative", scale: { type: "log" }, title: chart.sizes ?? "" },
+      y: { field: "value", type: "quantitative", scale: scale(chart), title: chart.unit },
+      color: { field: "name", type: "nominal", title: null }
+    }
+  }
+})
+
+/** Draws it. The libraries are loaded only now: where they are not installed, they will have been by then. */
+export const svg = (chart: Chart): Effect.Effect<string> =>
+  Effect.promise(async () => {
+    const [vega, vegaLite] = await Promise.all([import("vega"), import("vega-lite")])
+    const { spec } = vegaLite.compile({
+      $schema: "https://vega.github.io/schema/vega-lite/v6.json",
+      background: "white",
+      config: { font: "sans-serif" },
+      ...(chart.kind === "bars" ? bars(chart) : lines(chart))
+    })
+    return new vega.View(vega.parse(spec), { renderer: "none" }).toSVG()
+  })
