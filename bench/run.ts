@@ -13,18 +13,26 @@ import { fileURLToPath } from "node:url"
 import * as NodeUtil from "node:util"
 import * as TemporaryDirectory from "../test/torture/TemporaryDirectory.js"
 import * as Chart from "./Chart.js"
+import * as Contention from "./contention.js"
+import * as Fibers from "./fibers.js"
+import * as Handoff from "./handoff.js"
+import * as Killed from "./killed.js"
 import * as Machine from "./Machine.js"
 import * as Report from "./Report.js"
 import * as Stage from "./Stage.js"
 import * as Uncontended from "./uncontended.js"
 
-const questions = new Map([
-  ["uncontended", Uncontended.run]
-])
+const questions = {
+  uncontended: Uncontended.run,
+  fibers: Fibers.run,
+  contention: Contention.run,
+  handoff: Handoff.run,
+  killed: Killed.run
+}
 
 const usage = `Usage: npm run bench -- [question ...] [options]
 
-  Questions: ${[...questions.keys()].join(", ")} (all)
+  Questions: ${Object.keys(questions).join(", ")} (all)
 
   --quick     few and small rounds, to see that everything works; writes nothing unless --out says where
   --rounds N  how often everybody has a turn (5; 2 with --quick)
@@ -63,14 +71,14 @@ const write = (directory: string, report: Report.Report, machine: string) =>
 
 const program = Effect.scoped(Effect.gen(function*() {
   if (values.help) return yield* Console.log(usage)
-  const unknown = positionals.filter((name) => !questions.has(name))
+  const unknown = positionals.filter((name) => !(name in questions))
   if (unknown.length > 0) return yield* Effect.dieMessage(`no such question: ${unknown.join(", ")}\n\n${usage}`)
   yield* install
   const root = yield* TemporaryDirectory.make("bench")
   const rounds = Number(values.rounds ?? (values.quick ? 2 : 5))
   const stage = yield* Stage.make(root, { quick: values.quick, rounds })
   const out = values.out ?? (values.quick ? Path.join(root, "results") : Path.join(here, "results"))
-  for (const [name, question] of questions) {
+  for (const [name, question] of Object.entries(questions)) {
     if (positionals.length > 0 && !positionals.includes(name)) continue
     const machine = Machine.describe(root)
     yield* Console.log(`\n${name} (${machine}) …`)
