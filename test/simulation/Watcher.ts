@@ -44,6 +44,8 @@ export class Violation extends Error {
 
 const grace = 2e9
 
+const doubt = grace / 2
+
 /** Whether a step may change something at a lock or a claim. */
 export const changes = ({ method, path, syscall }: Step): boolean =>
   (syscall === "write" || syscall === "rename" || syscall === "unlink" || syscall === "rmdir" ||
@@ -62,6 +64,8 @@ export class Watcher {
   robberies = 0
   private readonly changedAt = new Map<string, number>()
   private readonly creators = new Map<string, Player>()
+  /** Records that took so long to be written that their own process does not believe in them. */
+  private readonly doubted = new Set<string>()
   private contentBefore: string | undefined
 
   constructor(
@@ -269,6 +273,10 @@ export class Watcher {
     const target = step.syscall === "rename" ? step.path.slice(0, -".reap".length) : step.path
     const content = this.options.read(step.path)
     if (content !== this.contentBefore) {
+      const written = this.seen(step.path)
+      if (step.syscall === "write" && written._tag === "Record" && this.silence(step.path) > doubt) {
+        this.doubted.add(written.token)
+      }
       this.changedAt.set(target, this.options.kernel.now)
       if (step.syscall === "open" || step.syscall === "rename") {
         this.creators.set(target, process)
@@ -354,6 +362,9 @@ export class Watcher {
       return holder === undefined
         ? undefined
         : this.blame(entry, path, `replaces the lock that ${holder.who} is inside of`, token)
+    }
+    if (holder === undefined && this.doubted.has(token)) {
+      return
     }
     const name = owner.tokens.get(token)?.name ?? ""
     if (this.liveness(by, owner, token) !== "unknown") {
