@@ -13,7 +13,9 @@ import * as Messages from "./messages.js"
 
 /** What every question gets. */
 export interface Stage {
-  /** Empty, and the question's own. */
+  /** Where scripts lie. */
+  readonly root: string
+  /** Where locks lie. */
   readonly directory: string
   /** `worker.ts` as one file. */
   readonly script: string
@@ -38,16 +40,21 @@ export const make = (
     const script = yield* Bundle.make(fileURLToPath(new URL("./worker.ts", import.meta.url)), root)
     const directory = Path.join(root, "paths")
     Fs.mkdirSync(directory, { recursive: true })
-    return { ...options, directory, script }
+    return { ...options, root, directory, script }
   })
 
-let paths = 0
+let directories = 0
+
+/** An empty directory. */
+export const freshDirectory = (stage: Stage): string => {
+  const directory = Path.join(stage.directory, String(++directories))
+  Fs.mkdirSync(directory)
+  return directory
+}
 
 /** A path nobody had before, with the counter at zero in it: some peers lock only what exists. */
 export const freshPath = (stage: Stage): string => {
-  const directory = Path.join(stage.directory, String(++paths))
-  Fs.mkdirSync(directory)
-  const path = Path.join(directory, "counter")
+  const path = Path.join(freshDirectory(stage), "counter")
   Fs.writeFileSync(path, "0")
   return path
 }
@@ -64,24 +71,26 @@ export const spawn = (
     messages: Messages.Message
   }).pipe(Effect.tap((worker) => hear(worker, "ready")))
 
-type Heard<Tag extends Messages.Message["_tag"]> = Extract<Messages.Message, { readonly _tag: Tag }>
+interface Tagged {
+  readonly _tag: string
+}
 
-/** The next message of a kind. A contestant that fails has not been measured: that ends the run. */
-export const hear = <Tag extends Messages.Message["_tag"]>(
-  worker: Worker,
+type Heard<Out extends Tagged, Tag extends Out["_tag"]> = Extract<Out, { readonly _tag: Tag }>
+
+const isA = <Out extends Tagged, Tag extends Out["_tag"]>(message: Out, tag: Tag): message is Heard<Out, Tag> =>
+  message._tag === tag
+
+/** The next message of a kind. What fails has not been measured: that ends the run. */
+export const hear = <In, Out extends Tagged, Tag extends Out["_tag"]>(
+  worker: ChildProcess.Child<In, Out>,
   tag: Tag
-): Effect.Effect<Heard<Tag>, ChildProcess.UnexpectedExit> =>
+): Effect.Effect<Heard<Out, Tag>, ChildProcess.UnexpectedExit> =>
   ChildProcess.receive(
     worker,
-    (message): message is Heard<Tag> | Heard<"failed"> => message._tag === tag || message._tag === "failed"
+    (message): message is Heard<Out, Tag> => isA(message, tag) || message._tag === "failed"
   ).pipe(
-    Effect.flatMap((message) =>
-      isA(message, tag) ? Effect.succeed(message) : Effect.dieMessage(JSON.stringify(message))
-    )
+    Effect.tap((message) => isA(message, tag) ? Effect.void : Effect.dieMessage(JSON.stringify(message)))
   )
-
-const isA = <Tag extends Messages.Message["_tag"]>(message: Messages.Message, tag: Tag): message is Heard<Tag> =>
-  message._tag === tag
 
 /** Asks and waits for the answer. */
 export const ask = <Tag extends Messages.Message["_tag"]>(worker: Worker, command: Messages.Command, tag: Tag) =>

@@ -15,6 +15,7 @@ import * as TemporaryDirectory from "../test/torture/TemporaryDirectory.js"
 import * as Chart from "./Chart.js"
 import * as Contention from "./contention.js"
 import * as Fibers from "./fibers.js"
+import * as Growth from "./growth.js"
 import * as Handoff from "./handoff.js"
 import * as Killed from "./killed.js"
 import * as Machine from "./Machine.js"
@@ -27,7 +28,8 @@ const questions = {
   fibers: Fibers.run,
   contention: Contention.run,
   handoff: Handoff.run,
-  killed: Killed.run
+  killed: Killed.run,
+  growth: Growth.run
 }
 
 const usage = `Usage: npm run bench -- [question ...] [options]
