@@ -78,7 +78,7 @@ const lines = (chart: Chart) => ({
     encoding: {
       x: { field: "size", type: "quantitative", scale: { type: "log" }, title: chart.sizes ?? "" },
       y: { field: "value", type: "quantitative", scale: scale(chart), title: chart.unit },
-      color: { field: "name", type: "nominal", title: null }
+      color: { field: "name", type: "nominal", title: null, legend: { labelLimit: 300 } }
     }
   }
 })

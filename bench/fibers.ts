@@ -11,7 +11,7 @@ interface Entry {
   readonly name: Contestants.Name
   /** The largest crowd it can stand: for some the time grows with the square of it. */
   readonly most: number
-  /** How many crowds are one turn; a single one of a millisecond says little. */
+  /** How many crowds of a thousand are one turn; a single one of a millisecond says little. */
   readonly repeat: number
 }
 
@@ -33,14 +33,17 @@ const ratio = (values: ReadonlyArray<number>, floors: ReadonlyArray<number>): nu
 /** Everybody has a process of its own, which stays warm while the others have their turn. */
 export const run = (stage: Stage.Stage) =>
   Effect.scoped(Effect.gen(function*() {
-    const sizes = stage.quick ? [100, 1_000] : [1_000, 10_000]
+    const sizes = stage.quick ? [100, 500] : [1_000, 10_000]
     const smallest = Math.min(...sizes)
     const contestants = yield* Effect.forEach(entries, ({ most, name, repeat }) =>
       Effect.gen(function*() {
         const worker = yield* Stage.spawn(stage, name)
         const path = Stage.freshPath(stage)
         const crowd = (size: number) =>
-          Effect.replicateEffect(Stage.ask(worker, { _tag: "crowd", path, size }, "measured"), repeat).pipe(
+          Effect.replicateEffect(
+            Stage.ask(worker, { _tag: "crowd", path, size }, "measured"),
+            Math.max(1, Math.min(repeat, repeat * 1_000 / size))
+          ).pipe(
             Effect.map((turns) => Statistics.median(turns.map(({ millis }) => millis)))
           )
         // Whoever takes a few milliseconds needs a few turns to be compiled, whoever takes seconds does not notice.

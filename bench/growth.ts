@@ -175,8 +175,9 @@ export const run = (stage: Stage.Stage) =>
       ],
       chart: {
         kind: "lines",
-        unit: "each",
-        sizes: "how many (logarithmic)",
+        unit: "each (logarithmic)",
+        sizes: "how many",
+        logarithmic: true,
         data: [
           ...line("µs to acquire", "acquire", 1),
           ...line("µs to release", "release", 1),

@@ -37,7 +37,7 @@ const usage = `Usage: npm run bench -- [question ...] [options]
   Questions: ${Object.keys(questions).join(", ")} (all)
 
   --quick     few and small rounds, to see that everything works; writes nothing unless --out says where
-  --rounds N  how often everybody has a turn (5; 2 with --quick)
+  --rounds N  how often everybody has a turn (5; 1 with --quick)
   --out DIR   where to write (bench/results)`
 
 const { positionals, values } = NodeUtil.parseArgs({
@@ -77,7 +77,7 @@ const program = Effect.scoped(Effect.gen(function*() {
   if (unknown.length > 0) return yield* Effect.dieMessage(`no such question: ${unknown.join(", ")}\n\n${usage}`)
   yield* install
   const root = yield* TemporaryDirectory.make("bench")
-  const rounds = Number(values.rounds ?? (values.quick ? 2 : 5))
+  const rounds = Number(values.rounds ?? (values.quick ? 1 : 5))
   const stage = yield* Stage.make(root, { quick: values.quick, rounds })
   const out = values.out ?? (values.quick ? Path.join(root, "results") : Path.join(here, "results"))
   for (const [name, question] of Object.entries(questions)) {
