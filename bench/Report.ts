@@ -54,12 +54,12 @@ export const format = (value: number): string =>
     ? value.toFixed(2)
     : value.toFixed(3)
 
-/** The median, with minimum and maximum after it. */
+/** The median, with minimum and maximum after it where there was more than one round. */
 export const formatSpread = ({ max, median, min }: Spread): string =>
-  `${format(median)} (${format(min)} to ${format(max)})`
+  min === max ? format(median) : `${format(median)} (${format(min)} to ${format(max)})`
 
-/** How many times `reference` it is. */
-export const formatRatio = (value: number, reference: number): string => `${format(value / reference)} ×`
+/** How many times as much. */
+export const formatRatio = (ratio: number): string => `${format(ratio)} ×`
 
 const table = (columns: ReadonlyArray<string>, rows: ReadonlyArray<ReadonlyArray<string>>): string => {
   const widths = columns.map((title, index) => Math.max(title.length, ...rows.map((row) => row[index]?.length ?? 0)))

@@ -174,7 +174,7 @@ export const run = (stage: Stage.Stage) =>
         result.name,
         String(result.size),
         Report.formatSpread(result.perSecond),
-        `${Report.format(result.perSecond.median / rate(reference, result.size))} ×`,
+        Report.formatRatio(result.perSecond.median / rate(reference, result.size)),
         Report.formatSpread(result.cpu),
         `${result.fairness.median.toFixed(2)} (${result.fairness.min.toFixed(2)} to ${result.fairness.max.toFixed(2)})`,
         ...result.waits.map(Statistics.formatMillis),

@@ -80,11 +80,11 @@ export const run = (stage: Stage.Stage) =>
         String(size),
         Report.formatSpread(spread),
         Report.format(spread.median * 1_000 / size),
-        `${Report.format(ratio)} ×`
+        Report.formatRatio(ratio)
       ]),
       targets: results.filter(({ name }) => name === Contestants.ours).map(({ ratio, size }) => ({
         aim: `at most 4 × the floor with ${size} fibers`,
-        value: `${Report.format(ratio)} ×`,
+        value: Report.formatRatio(ratio),
         reached: ratio <= 4
       })),
       chart: {

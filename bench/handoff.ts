@@ -103,7 +103,7 @@ export const run = (stage: Stage.Stage) =>
       rows: results.map((result) => [
         result.name,
         Report.formatSpread(result.p50),
-        `${Report.format(result.p50.median / p50(reference))} ×`,
+        Report.formatRatio(result.p50.median / p50(reference)),
         Statistics.formatMillis(result.p99),
         Statistics.formatMillis(result.max),
         String(result.count),

@@ -85,7 +85,7 @@ export const run = (stage: Stage.Stage) =>
       rows: results.map(({ millis, name, p50: own, spread }) => [
         name,
         show(own),
-        own === Infinity ? "–" : `${Report.format(own / p50(reference))} ×`,
+        own === Infinity ? "–" : Report.formatRatio(own / p50(reference)),
         show(spread.min),
         show(spread.max),
         String(millis.length)

@@ -63,14 +63,14 @@ export const run = (stage: Stage.Stage) =>
         name,
         Report.formatSpread(Report.spread(micros)),
         Report.formatSpread(Report.spread(cpu)),
-        `${Report.format(ratio(name, floor))} ×`,
-        `${Report.format(ratio(proper, name))} ×`
+        Report.formatRatio(ratio(name, floor)),
+        Report.formatRatio(ratio(proper, name))
       ]),
       targets: [
-        { aim: "at most 1.3 × the floor", value: `${Report.format(overFloor)} ×`, reached: overFloor <= 1.3 },
+        { aim: "at most 1.3 × the floor", value: Report.formatRatio(overFloor), reached: overFloor <= 1.3 },
         {
           aim: "at least 2.5 × faster than proper-lockfile",
-          value: `${Report.format(overProper)} ×`,
+          value: Report.formatRatio(overProper),
           reached: overProper >= 2.5
         }
       ],
