@@ -23,7 +23,9 @@ const names: ReadonlyArray<Contestants.Name> = [
 /** Everybody has a process of its own, which stays warm while the others have their turn. */
 export const run = (stage: Stage.Stage) =>
   Effect.scoped(Effect.gen(function*() {
-    const times = stage.quick ? 200 : 2_000
+    // Many short turns: what else the machine does then meets everybody, and not one of them.
+    const times = stage.quick ? 200 : 500
+    const turns = stage.quick ? stage.rounds : 4 * stage.rounds
     const contestants = yield* Effect.forEach(names, (name) =>
       Effect.gen(function*() {
         const worker = yield* Stage.spawn(stage, name)
@@ -32,10 +34,10 @@ export const run = (stage: Stage.Stage) =>
           Stage.ask(worker, { _tag: "cycle", path, times }, "measured"),
           ({ cpu, millis }) => ({ micros: millis * 1_000 / times, cpu: cpu / times })
         )
-        yield* Effect.replicateEffect(cycle, stage.quick ? 1 : 2, { discard: true })
+        yield* Effect.replicateEffect(cycle, stage.quick ? 1 : 8, { discard: true })
         return { name, cycle, micros: Array<number>(), cpu: Array<number>() }
       }))
-    for (let round = 0; round < stage.rounds; round++) {
+    for (let turn = 0; turn < turns; turn++) {
       for (const contestant of contestants) {
         const measured = yield* contestant.cycle
         contestant.micros.push(measured.micros)
@@ -45,9 +47,9 @@ export const run = (stage: Stage.Stage) =>
 
     const micros = (name: Contestants.Name): ReadonlyArray<number> =>
       contestants.find((contestant) => contestant.name === name)?.micros ?? []
-    // Of each round by itself: what disturbs a round disturbs both that are compared in it.
+    // Of each rotation by itself: what disturbs one disturbs both that are compared in it.
     const ratio = (of: Contestants.Name, to: Contestants.Name): number =>
-      Statistics.median(micros(of).map((value, round) => value / (micros(to)[round] ?? NaN)))
+      Statistics.median(micros(of).map((value, turn) => value / (micros(to)[turn] ?? NaN)))
     const overFloor = ratio(Contestants.ours, floor)
     const overProper = ratio(proper, Contestants.ours)
     const report: Report.Report = {
@@ -55,9 +57,9 @@ export const run = (stage: Stage.Stage) =>
       title: "One process, nobody else: acquire and release",
       method:
         `Each acquires and releases one path ${times} times per turn, in a process of its own that is already warm; ` +
-        `${stage.rounds} turns each, in rotation. The floor writes a lock file of 350 bytes with the flag \`wx\` and unlinks it, with ` +
+        `${turns} turns each, in rotation. The floor writes a lock file of 350 bytes with the flag \`wx\` and unlinks it, with ` +
         "`fs.promises`; the callbacks of the second row (`writeFile` and `rm`) are what Node's `FileSystem` service is made of. " +
-        "Ratios are medians of the ratios of each round.",
+        "Ratios are medians of the ratios of each rotation.",
       columns: ["", "µs per cycle", "CPU µs per cycle", "× the floor", "faster than proper-lockfile"],
       rows: contestants.map(({ cpu, micros, name }) => [
         name,
