@@ -18,7 +18,6 @@
  */
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
-import type * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
@@ -90,6 +89,8 @@ export interface Request {
   readonly name: LockName
   readonly mode: Mode
   readonly label: string | undefined
+  /** Whether the caller waits when the lock cannot be had at once. */
+  readonly waits: boolean
 }
 
 /**
@@ -117,13 +118,16 @@ export interface Grant {
   readonly fence: Option.Option<bigint>
   /** Whether a dead or silent holder was removed for it. */
   readonly recovered: boolean
-  /** Asks the engine now. A loss found here is also told through `lost`. */
+  /** Asks the engine now. */
   readonly verify: Effect.Effect<void, LockLostError>
-  /** Fails once the engine knows that the lock is no longer ours; never succeeds. */
-  readonly lost: Deferred.Deferred<never, LockLostError>
   /**
-   * Gives the lock back and ends whatever kept it. Called once, uninterruptibly. It removes nothing but our own claim, logs
-   * what goes wrong, and goes on trying in the background where that can help.
+   * Keeps the lock for as long as it is held, in a fiber of its own that is interrupted before `release`: beats, renews, watches
+   * the session. Ends only by failing, once the engine knows that the lock is no longer ours.
+   */
+  readonly keep: Effect.Effect<never, LockLostError>
+  /**
+   * Gives the lock back. Called once, uninterruptibly. It removes nothing but our own claim, logs what goes wrong, and goes on
+   * trying in the background where that can help.
    */
   readonly release: Effect.Effect<void>
 }
@@ -153,10 +157,12 @@ export interface Blocked {
  */
 export interface Contender {
   /**
-   * Tries once, without waiting for anybody. It is run uninterruptibly; it leaves nothing behind unless it answers with
-   * a grant.
+   * Tries once, without waiting for anybody. It is run uninterruptibly; it leaves nothing behind but a grant, or what `end`
+   * takes back.
    */
   readonly attempt: Effect.Effect<Grant | Blocked, Refused | LockDirectoryError>
+  /** Gives back whatever this contender keeps of its waiting. Run once a refused attempt was the last one; may be run again. */
+  readonly end: Effect.Effect<void>
   /**
    * Subscribes to changes until the scope closes. The effect inside completes when something may have changed since it last
    * completed (a change while nobody waits is remembered). A hint may be late, wrong or missing: only time is lost by it.

@@ -1,180 +1,19 @@
-import * as Clock from "effect/Clock"
-import * as DateTime from "effect/DateTime"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type * as Exit from "effect/Exit"
-import * as Fiber from "effect/Fiber"
+import type * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as Metrics from "../FileLockMetrics.js"
-import type { Blocked, Contender, Grant, LockBackend, LockName, Mode, Refused } from "../LockBackend.js"
-import { LockAcquisitionError, LockDirectoryError, type Reason } from "../LockError.js"
-import * as LockHolder from "../LockHolder.js"
-import { Bell } from "./bell.js"
+import type { Blocked, Contender, Grant, LockBackend, LockName, Refused } from "../LockBackend.js"
+import { type LockAcquisitionError, LockDirectoryError } from "../LockError.js"
 import * as Handoff from "./handoff.js"
 import * as Hold from "./hold.js"
-import type { Line, Lines, Passed, Ticket } from "./line.js"
-import * as Patience from "./patience.js"
+import type { Line, Lines, Ticket } from "./line.js"
 import type * as Sections from "./sections.js"
-
-/** A wait that is longer says in the log for whom it waits. */
-const tellAfter = Duration.seconds(1)
-
-export type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
-
-/** What the user asked for, and until when. */
-export interface Wish {
-  readonly path: string
-  readonly mode: Mode
-  readonly label: string | undefined
-  readonly schedule: Schedule.Schedule<unknown>
-  readonly timeout: Duration.Duration
-  readonly since: bigint
-  /** How long this process may pass a lock among its own fibers. */
-  readonly handoff: Duration.Duration
-  /** Counts the calls of the service: whoever called first is served first. */
-  readonly arrival: number
-}
-
-/** One acquisition under way: its deadline, who is in the way, and the bell that wakes it. */
-export class Wait {
-  readonly bell = new Bell()
-  /** The deadline is over. */
-  expired = false
-  /** So is the patience with a step that was under way. */
-  outOfPatience = false
-  /** The user's schedule is over: nobody will look again. */
-  exhausted = false
-  /** Who was in the way at the last look of the engine. */
-  blocker: LockHolder.LockHolder | undefined
-  /** The line of this process, while we stand in it. */
-  line: Line | undefined
-  private readonly helpers = new Set<Fiber.RuntimeFiber<unknown, unknown>>()
-
-  lockPath: string
-
-  constructor(readonly wish: Wish) {
-    this.lockPath = `${wish.path}.lock`
-  }
-
-  get holder(): LockHolder.LockHolder | undefined {
-    return this.blocker ?? this.line?.holder
-  }
-
-  get isOver(): boolean {
-    return this.expired || this.exhausted
-  }
-
-  /** From now on it is known what is waited for. */
-  name(name: LockName): Effect.Effect<LockName> {
-    return Effect.sync(() => {
-      this.lockPath = name.lockPath
-      return name
-    })
-  }
-
-  readonly waited = Effect.map(
-    Clock.currentTimeNanos,
-    (now) => Duration.toMillis(Duration.nanos(now - this.wish.since))
-  )
-
-  /** Starts something that rings the bell; it ends with the acquisition at the latest. */
-  help<A>(effect: Effect.Effect<A>): Effect.Effect<Fiber.RuntimeFiber<A>> {
-    return Effect.tap(
-      Effect.forkDaemon(Effect.interruptible(effect)),
-      (fiber) =>
-        Effect.sync(() => {
-          this.helpers.add(fiber)
-          fiber.addObserver(() => this.helpers.delete(fiber))
-        })
-    )
-  }
-
-  readonly end = Effect.suspend(() => Fiber.interruptAll(this.helpers))
-
-  readonly startClock = Effect.suspend(() => {
-    const { timeout } = this.wish
-    this.expired = Duration.equals(timeout, Duration.zero)
-    const tell = Effect.suspend(() =>
-      Effect.flatMap(DateTime.now, (now) =>
-        Effect.logInfo(
-          `Waiting for ${this.lockPath}: ` +
-            (this.holder === undefined ? "in use" : LockHolder.format(this.holder, now))
-        ))
-    )
-    const told = Effect.delay(tell, tellAfter)
-    const expire = Effect.sync(() => {
-      this.expired = true
-      this.bell.ring()
-    })
-    const giveUp = Effect.sync(() => {
-      this.outOfPatience = true
-      this.bell.ring()
-    })
-    if (!Duration.isFinite(timeout)) {
-      return this.help(told)
-    }
-    // Timers may fire a little early, and nobody is told of 10 seconds after 9.999.
-    const rest: Effect.Effect<void> = Effect.flatMap(this.waited, (waited) => {
-      const left = Duration.toMillis(timeout) - waited
-      return left > 0 ? Effect.zipRight(Effect.sleep(Math.ceil(left)), rest) : Effect.void
-    })
-    return this.help(
-      (Duration.greaterThan(timeout, tellAfter) ? Effect.zipRight(told, rest) : rest).pipe(
-        Effect.zipRight(expire),
-        Effect.zipRight(Effect.delay(giveUp, Patience.patience))
-      )
-    )
-  })
-
-  fail(reason: Reason, cause?: unknown): Effect.Effect<never, LockAcquisitionError> {
-    return Effect.gen(this, function*() {
-      if (reason === "Timeout") {
-        yield* Metric.increment(Metrics.timeouts)
-      }
-      return yield* new LockAcquisitionError({
-        path: this.wish.path,
-        lockPath: this.lockPath,
-        reason,
-        waited: yield* this.waited,
-        timeout: Duration.toMillis(this.wish.timeout),
-        at: yield* DateTime.now,
-        holder: this.holder,
-        cause
-      })
-    })
-  }
-
-  /**
-   * Runs a step of the engine that must not be cut off. The caller can be interrupted and has a deadline all the same; then it
-   * waits for the step with patience only, and what the step still obtains is given back.
-   */
-  step<A, E>(
-    effect: Effect.Effect<A, E>,
-    restore: Restore,
-    giveBack: (value: A) => Effect.Effect<void>
-  ): Effect.Effect<A, E | LockAcquisitionError> {
-    return Effect.gen(this, function*() {
-      const fiber = yield* Effect.forkDaemon(Effect.uninterruptible(effect))
-      let exit: Exit.Exit<A, E> | undefined
-      fiber.addObserver((ended) => {
-        exit = ended
-        this.bell.ring()
-      })
-      while (exit === undefined) {
-        if (this.outOfPatience) {
-          yield* Effect.forkDaemon(Patience.undo(fiber, giveBack))
-          return yield* this.fail("Timeout", new Error("the storage did not answer in time"))
-        }
-        yield* Effect.onInterrupt(restore(this.bell.wait), () => Patience.undo(fiber, giveBack))
-      }
-      return yield* exit
-    })
-  }
-}
+import * as Tenure from "./tenure.js"
+import { type Restore, Wait, type Wish } from "./wait.js"
 
 type Failure = LockAcquisitionError | LockDirectoryError
 
@@ -198,16 +37,20 @@ const untilServed = (
   ticket: Ticket,
   restore: Restore
 ): Effect.Effect<void, LockAcquisitionError> =>
-  Effect.gen(function*() {
-    wait.line = line
-    while (!ticket.served) {
-      if (wait.expired) {
-        line.giveBack(ticket)
-        return yield* wait.fail("Timeout")
-      }
-      yield* Effect.onInterrupt(restore(wait.bell.wait), () => Handoff.abandon(line, ticket, wait.wish.handoff))
+  Effect.suspend(() => {
+    if (ticket.served) {
+      wait.line = undefined
+      return Effect.void
     }
-    wait.line = undefined
+    wait.line = line
+    if (wait.expired) {
+      line.giveBack(ticket)
+      return wait.fail("Timeout")
+    }
+    return Effect.zipRight(
+      Effect.onInterrupt(restore(wait.bell.wait), () => Handoff.abandon(line, ticket, wait.wish.handoff)),
+      untilServed(wait, line, ticket, restore)
+    )
   })
 
 /** Rings when it is time to look again: by the engine's word, its hint, or the user's schedule. */
@@ -247,23 +90,34 @@ const alarm = (wait: Wait, effect: Effect.Effect<void>): Effect.Effect<void> => 
   )
 }
 
+const attempt = (wait: Wait, contender: Contender, restore: Restore) =>
+  wait.step(
+    contender.attempt,
+    restore,
+    (answer) => answer._tag === "Grant" ? answer.release : contender.end
+  )
+
 /** Asks the engine until it grants the lock or there is no time left. */
 const contend = (
   wait: Wait,
   contender: Contender,
   restore: Restore
-): Effect.Effect<Grant, Failure | Refused, Scope.Scope> =>
-  Effect.gen(function*() {
+): Effect.Effect<Grant, Failure | Refused> =>
+  Effect.flatMap(
+    attempt(wait, contender, restore),
+    (answer) => answer._tag === "Grant" ? Effect.succeed(answer) : contendAgain(wait, contender, restore, answer)
+  )
+
+const contendAgain = (
+  wait: Wait,
+  contender: Contender,
+  restore: Restore,
+  blocked: Blocked
+): Effect.Effect<Grant, Failure | Refused> =>
+  Effect.scoped(Effect.gen(function*() {
+    let answer: Grant | Blocked = blocked
     let setAlarms: Effect.Effect.Success<ReturnType<typeof makeAlarms>> | undefined
-    while (true) {
-      const answer = yield* wait.step(
-        contender.attempt,
-        restore,
-        (answer) => answer._tag === "Grant" ? answer.release : Effect.void
-      )
-      if (answer._tag === "Grant") {
-        return answer
-      }
+    while (answer._tag === "Blocked") {
       wait.blocker = Option.getOrUndefined(answer.holder)
       if (wait.isOver) {
         return yield* wait.fail(answer.reason, answer.cause)
@@ -271,8 +125,10 @@ const contend = (
       setAlarms ??= yield* makeAlarms(wait, contender)
       yield* setAlarms(answer)
       yield* restore(wait.bell.wait)
+      answer = yield* attempt(wait, contender, restore)
     }
-  })
+    return answer
+  })).pipe(Effect.ensuring(contender.end))
 
 /**
  * Runs one acquisition, from the clock's start to its end. To be run uninterruptibly: `use` restores interruption where it
@@ -297,7 +153,7 @@ export const resolve = (
   backend: LockBackend,
   restore: Restore
 ): Effect.Effect<LockName, Failure | Refused> =>
-  Effect.flatMap(
+  Effect.map(
     wait.step(backend.resolve(wait.wish.path), restore, () => Effect.void),
     (name) => wait.name(name)
   )
@@ -314,25 +170,25 @@ export const obtain = (
     const { arrival, handoff, label, mode } = wait.wish
     const line = lines.at(name.lockPath)
     const ticket = line.draw(wait.bell.ring, arrival, { label, mode })
-    const ask: Effect.Effect<Passed, Failure | Refused> = Effect.gen(function*() {
-      const grant = yield* contend(wait, backend.contend({ name, mode, label }), restore).pipe(
-        Effect.scoped,
-        Effect.onError(() => Effect.sync(() => line.giveBack(ticket)))
-      )
-      yield* countRecovery(grant)
-      return { grant, lockPath: name.lockPath, since: yield* Clock.currentTimeNanos }
-    })
-    return Effect.gen(function*() {
-      yield* untilServed(wait, line, ticket, restore)
-      const passed = ticket.passed ?? (yield* ask)
-      const { grant } = passed
-      line.holder = grant.holder
-      const hold = yield* Hold.make({ name, mode, grant, giveBack: Handoff.giveBack(line, ticket, passed, handoff) })
-      yield* count(wait)
+    const ask: Effect.Effect<Tenure.Tenure, Failure | Refused> = contend(
+      wait,
+      backend.contend({ name, mode, label, waits: !wait.expired }),
+      restore
+    ).pipe(
+      Effect.onError(() => Effect.sync(() => line.giveBack(ticket))),
+      Effect.tap(countRecovery),
+      Effect.flatMap((grant) => Tenure.begin(grant, name.lockPath))
+    )
+    return untilServed(wait, line, ticket, restore).pipe(
+      Effect.flatMap(() => ticket.passed === undefined ? ask : Effect.succeed(ticket.passed)),
+      Effect.flatMap((tenure) => {
+        line.holder = tenure.grant.holder
+        const giveBack = Handoff.giveBack(line, ticket, tenure, handoff)
+        return Hold.make({ name, mode, tenure, giveBack }, wait.wish.since)
+      }),
       // Whoever was interrupted meanwhile must not come to own it.
-      yield* Effect.onInterrupt(restore(Effect.void), () => Hold.release(hold))
-      return hold
-    })
+      Effect.tap((hold) => Effect.onInterrupt(restore(Effect.void), () => Hold.release(hold)))
+    )
   })
 
 /**
@@ -356,12 +212,6 @@ export const reenter = (
       () => section.open ? Effect.succeedSome(giveBack) : Effect.as(giveBack, Option.none())
     )
   })
-
-const count = (wait: Wait): Effect.Effect<void> =>
-  Effect.zipRight(
-    Metric.increment(Metrics.acquisitions),
-    Effect.flatMap(wait.waited, (waited) => Metric.update(Metrics.waitTime, waited))
-  )
 
 const countRecovery = (grant: Grant): Effect.Effect<void> =>
   grant.recovered ? Metric.increment(Metrics.recovered) : Effect.void

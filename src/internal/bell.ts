@@ -2,7 +2,7 @@ import * as Effect from "effect/Effect"
 
 /**
  * Wakes one fiber. A ring while nobody waits is kept, and rings pile up to one: whoever is woken looks at everything that may
- * have changed.
+ * have changed. Nobody waits any more after an interruption.
  */
 export class Bell {
   private rung = false
@@ -25,8 +25,5 @@ export class Bell {
       return
     }
     this.resume = resume
-    return Effect.sync(() => {
-      this.resume = undefined
-    })
   })
 }

@@ -2,6 +2,8 @@ import { isPlatformError } from "@effect/platform/Error"
 import * as Array from "effect/Array"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as DefaultServices from "effect/DefaultServices"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -12,6 +14,7 @@ import * as Option from "effect/Option"
 import * as Order from "effect/Order"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
+import * as Tracer from "effect/Tracer"
 import type * as FileLock from "../FileLock.js"
 import type { LockBackend, LockName, Refused } from "../LockBackend.js"
 import { LockAcquisitionError, type LockDirectoryError, LockLostError } from "../LockError.js"
@@ -20,12 +23,14 @@ import { codeOf } from "./errno.js"
 import * as Hold from "./hold.js"
 import { Lines } from "./line.js"
 import * as Sections from "./sections.js"
+import * as Tenure from "./tenure.js"
+import type * as Wait from "./wait.js"
 
 type Failure = LockAcquisitionError | LockDirectoryError
 
 /** One lock that is wished for, by its canonical name. */
 interface Target {
-  readonly wish: Acquisition.Wish
+  readonly wish: Wait.Wish
   readonly name: LockName
 }
 
@@ -81,13 +86,24 @@ const outcomeOf = (exit: Exit.Exit<unknown, Failure>): string =>
 
 /** How a span says what became of a critical section. */
 const outcomeOfHold = (hold: Hold.Hold, exit: Exit.Exit<unknown, unknown>): string =>
-  hold.lost
+  hold.tenure.loss !== undefined
     ? "lost"
     : Exit.isSuccess(exit)
     ? "succeeded"
     : Cause.isInterruptedOnly(exit.cause)
     ? "interrupted"
     : "failed"
+
+const nobodyLooks = Context.get(DefaultServices.liveServices, Tracer.Tracer)
+
+/** With a span, if there is a tracer to see it: no code of the user runs inside. */
+const traced = <A>(wish: Wait.Wish, acquisition: Effect.Effect<A, Failure>): Effect.Effect<A, Failure> =>
+  Effect.tracerWith((tracer) =>
+    tracer === nobodyLooks ? acquisition : acquisition.pipe(
+      Effect.onExit((exit) => Effect.annotateCurrentSpan("outcome", outcomeOf(exit))),
+      Effect.withSpan("FileLock.acquire", { attributes: { path: wish.path }, captureStackTrace: false })
+    )
+  )
 
 export const make = (
   backend: LockBackend,
@@ -99,7 +115,7 @@ export const make = (
   const handoff = Duration.decode(settings.handoff ?? "10 millis")
   let arrivals = 0
 
-  const makeWish = (path: string, options: FileLock.LockOptions): Effect.Effect<Acquisition.Wish> =>
+  const makeWish = (path: string, options: FileLock.LockOptions): Effect.Effect<Wait.Wish> =>
     Effect.map(Clock.currentTimeNanos, (since) => ({
       path,
       mode: backend.capabilities.shared ? options.mode ?? "exclusive" : "exclusive",
@@ -129,19 +145,19 @@ export const make = (
 
   /** Runs one acquisition up to what `use` makes of its canonical name. */
   const acquisition = <A>(
-    wish: Acquisition.Wish,
+    wish: Wait.Wish,
     known: LockName | undefined,
-    restore: Acquisition.Restore,
-    use: (wait: Acquisition.Wait, name: LockName) => Effect.Effect<A, Failure | Refused>
+    restore: Wait.Restore,
+    use: (wait: Wait.Wait, name: LockName) => Effect.Effect<A, Failure | Refused>
   ): Effect.Effect<A, Failure> =>
-    Acquisition.run(wish, (wait) =>
-      Effect.flatMap(
-        known === undefined ? Acquisition.resolve(wait, backend, restore) : wait.name(known),
-        (name) => use(wait, name)
-      )).pipe(
-        Effect.onExit((exit) => Effect.annotateCurrentSpan("outcome", outcomeOf(exit))),
-        Effect.withSpan("FileLock.acquire", { attributes: { path: wish.path } })
-      )
+    traced(
+      wish,
+      Acquisition.run(wish, (wait) =>
+        Effect.flatMap(
+          known === undefined ? Acquisition.resolve(wait, backend, restore) : Effect.sync(() => wait.name(known)),
+          (name) => use(wait, name)
+        ))
+    )
 
   // ---------------------------------------------------------------------------------------------
   // critical sections
@@ -149,8 +165,7 @@ export const make = (
 
   /** Enters a critical section, by re-entry where the fiber is in one already. */
   const enter =
-    (restore: Acquisition.Restore) =>
-    (wait: Acquisition.Wait, name: LockName): Effect.Effect<Sections.Section, Failure | Refused> =>
+    (restore: Wait.Restore) => (wait: Wait.Wait, name: LockName): Effect.Effect<Sections.Section, Failure | Refused> =>
       Effect.gen(function*() {
         const outer = Sections.find(yield* Sections.get, backend, name.lockPath)
         if (outer === undefined) {
@@ -165,17 +180,23 @@ export const make = (
   const inside = <A, E, R>(
     section: Sections.Section,
     self: Effect.Effect<A, E, R>,
-    restore: Acquisition.Restore
+    restore: Wait.Restore
   ): Effect.Effect<A, E | LockLostError, R> =>
-    self.pipe(
-      Effect.onExit((exit) => Effect.annotateCurrentSpan("outcome", outcomeOfHold(section.hold, exit))),
-      Effect.withSpan("FileLock.hold", { attributes: { path: section.hold.name.path } }),
-      Sections.within(section),
-      (body) => Hold.run(section.hold, body, restore),
-      Effect.ensuring(Sections.close(section))
+    Effect.flatMap(
+      Effect.makeSpan("FileLock.hold", { attributes: { path: section.hold.name.path }, captureStackTrace: false }),
+      (span) =>
+        Hold.run(section.hold, Effect.withParentSpan(self, span), restore, Sections.within(section)).pipe(
+          Effect.onExit((exit) =>
+            Effect.flatMap(Clock.currentTimeNanos, (now) => {
+              span.attribute("outcome", outcomeOfHold(section.hold, exit))
+              span.end(now, exit)
+              return Sections.close(section)
+            })
+          )
+        )
     )
 
-  const withTarget = <A, E, R>(self: Effect.Effect<A, E, R>, wish: Acquisition.Wish, known: LockName | undefined) =>
+  const withTarget = <A, E, R>(self: Effect.Effect<A, E, R>, wish: Wait.Wish, known: LockName | undefined) =>
     Effect.uninterruptibleMask((restore) =>
       Effect.flatMap(
         acquisition(wish, known, restore, enter(restore)),
@@ -220,21 +241,23 @@ export const make = (
   // ---------------------------------------------------------------------------------------------
 
   const toHandle = (section: Sections.Section): FileLock.LockHandle => {
-    const { grant, mode, name } = section.hold
+    const { mode, name, tenure } = section.hold
     return {
       path: name.path,
       lockPath: name.lockPath,
       mode,
-      holder: grant.holder,
-      fence: grant.fence,
-      isHeld: Effect.map(Deferred.isDone(grant.lost), (lost) => section.open && !lost),
-      verify: Effect.suspend(() => section.open ? grant.verify : new LockLostError({ ...name, reason: "Removed" })),
-      lost: Deferred.await(grant.lost)
+      holder: tenure.grant.holder,
+      fence: tenure.grant.fence,
+      isHeld: Effect.sync(() => section.open && tenure.loss === undefined),
+      verify: Effect.suspend(() =>
+        section.open ? Tenure.verify(tenure) : new LockLostError({ ...name, reason: "Removed" })
+      ),
+      lost: Deferred.await(tenure.lost)
     }
   }
 
   /** A handle is a claim of its own and never re-enters: the fiber that holds the lock would wait for itself. */
-  const obtain = (restore: Acquisition.Restore) => (wait: Acquisition.Wait, name: LockName) =>
+  const obtain = (restore: Wait.Restore) => (wait: Wait.Wait, name: LockName) =>
     Effect.gen(function*() {
       const outer = Sections.find(yield* Sections.get, backend, name.lockPath)
       if (outer !== undefined && !wait.expired && (yield* Sections.isOwn(outer))) {
@@ -243,7 +266,7 @@ export const make = (
       return yield* Acquisition.obtain(wait, backend, lines, name, restore)
     })
 
-  const acquireTarget = (wish: Acquisition.Wish, known: LockName | undefined) =>
+  const acquireTarget = (wish: Wait.Wish, known: LockName | undefined) =>
     Effect.uninterruptibleMask((restore) =>
       Effect.gen(function*() {
         const hold = yield* acquisition(wish, known, restore, obtain(restore))

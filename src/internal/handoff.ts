@@ -1,9 +1,9 @@
 import * as Clock from "effect/Clock"
-import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type { Line, Passed, Ticket } from "./line.js"
+import type { Line, Ticket } from "./line.js"
 import * as Patience from "./patience.js"
+import * as Tenure from "./tenure.js"
 
 /**
  * Gives a lock back that a served ticket stands for: to the next in line, without a step of the engine, for as long as the budget
@@ -15,23 +15,24 @@ import * as Patience from "./patience.js"
 export const giveBack = (
   line: Line,
   ticket: Ticket,
-  passed: Passed,
+  tenure: Tenure.Tenure,
   budget: Duration.Duration
 ): Effect.Effect<void> =>
-  Effect.gen(function*() {
-    const { grant, lockPath, since } = passed
-    const age = Duration.nanos((yield* Clock.currentTimeNanos) - since)
+  Effect.flatMap(Clock.currentTimeNanos, (now) => {
+    const age = Duration.nanos(now - tenure.since)
     // A lock that is lost is nobody's to pass on.
-    if (Duration.lessThan(age, budget) && !(yield* Deferred.isDone(grant.lost)) && line.passOn(ticket, passed)) {
-      return
+    if (Duration.lessThan(age, budget) && tenure.loss === undefined && line.passOn(ticket, tenure)) {
+      return Effect.void
     }
-    const released = yield* Effect.ensuring(
-      Patience.runWith(grant.release),
-      Effect.sync(() => line.giveBack(ticket))
+    return Tenure.end(tenure).pipe(
+      Patience.runWith,
+      Effect.ensuring(Effect.sync(() => line.giveBack(ticket))),
+      Effect.flatMap((ended) =>
+        ended
+          ? Effect.void
+          : Effect.logWarning(`Releasing ${tenure.lockPath} takes long, going on in the background`)
+      )
     )
-    if (!released) {
-      yield* Effect.logWarning(`Releasing ${lockPath} takes long, going on in the background`)
-    }
   })
 
 /** Gives back a ticket whose owner does not want it any more, and the lock with it if that came at the same moment. */

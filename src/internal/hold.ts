@@ -1,70 +1,65 @@
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
-import * as Deferred from "effect/Deferred"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
-import * as Metric from "effect/Metric"
-import * as Option from "effect/Option"
+import * as FiberRef from "effect/FiberRef"
+import type * as MetricLabel from "effect/MetricLabel"
 import * as Metrics from "../FileLockMetrics.js"
-import type { Grant, LockName, Mode } from "../LockBackend.js"
+import type { LockName, Mode } from "../LockBackend.js"
 import type { LockLostError } from "../LockError.js"
+import type { Tenure } from "./tenure.js"
+import type { Restore } from "./wait.js"
 
-/** A lock that this process holds. */
+/** A lock that somebody in this process holds. */
 export interface Hold {
   readonly name: LockName
   readonly mode: Mode
-  readonly grant: Grant
+  readonly tenure: Tenure
   /** Gives the lock to whoever is next. */
   readonly giveBack: Effect.Effect<void>
   readonly since: bigint
-  /** Whether its loss was told to `onLost`. */
-  lost: boolean
-  /** Stops the bodies that run under the lock. */
-  readonly onLost: Set<() => void>
-  watcher: Fiber.RuntimeFiber<unknown> | undefined
 }
 
-/** Starts a hold: from now on a loss stops whatever runs under it. */
-export const make = (options: Pick<Hold, "name" | "mode" | "grant" | "giveBack">): Effect.Effect<Hold> =>
-  Effect.gen(function*() {
-    const hold: Hold = {
-      ...options,
-      since: yield* Clock.currentTimeNanos,
-      lost: false,
-      onLost: new Set(),
-      watcher: undefined
-    }
-    yield* Metric.incrementBy(Metrics.held, 1)
-    hold.watcher = yield* Effect.forkDaemon(Effect.interruptible(watch(hold)))
-    return hold
-  })
+/** Updates several metrics at once, at the time in nanoseconds. */
+const measure = (
+  update: (now: bigint, tags: ReadonlyArray<MetricLabel.MetricLabel>) => void
+): Effect.Effect<void> =>
+  Effect.flatMap(
+    FiberRef.get(FiberRef.currentMetricLabels),
+    (tags) => Effect.map(Clock.currentTimeNanos, (now) => update(now, tags))
+  )
 
-const watch = (hold: Hold): Effect.Effect<unknown> =>
-  Effect.catchAll(Deferred.await(hold.grant.lost), () =>
-    Effect.suspend(() => {
-      hold.lost = true
-      for (const stop of hold.onLost) {
-        stop()
-      }
-      return Metric.increment(Metrics.lost)
-    }))
+const millis = (nanos: bigint): number => Number(nanos) / 1e6
+
+/** Starts a hold that was wished for since some time, in nanoseconds. */
+export const make = (options: Omit<Hold, "since">, wishedSince: bigint): Effect.Effect<Hold> => {
+  const hold = { ...options, since: wishedSince }
+  return Effect.as(
+    measure((now, tags) => {
+      hold.since = now
+      Metrics.held.unsafeModify(1, tags)
+      Metrics.acquisitions.unsafeUpdate(1, tags)
+      Metrics.waitTime.unsafeUpdate(millis(now - wishedSince), tags)
+    }),
+    hold
+  )
+}
 
 /** Gives the lock back. Called once. */
 export const release = (hold: Hold): Effect.Effect<void> =>
-  Effect.gen(function*() {
-    hold.watcher?.unsafeInterruptAsFork(FiberId.none)
-    yield* hold.giveBack
-    const held = (yield* Clock.currentTimeNanos) - hold.since
-    yield* Metric.update(Metrics.holdTime, Duration.toMillis(Duration.nanos(held)))
-  }).pipe(
-    Effect.ensuring(Metric.incrementBy(Metrics.held, -1))
+  Effect.ensuring(
+    hold.giveBack,
+    measure((now, tags) => {
+      Metrics.held.unsafeModify(-1, tags)
+      Metrics.holdTime.unsafeUpdate(millis(now - hold.since), tags)
+    })
   )
 
 /**
- * Runs a body for as long as the lock is held; a loss interrupts it. To be run uninterruptibly, with `restore` for the body.
+ * Runs a body for as long as the lock is held; a loss interrupts it. To be run uninterruptibly, with `restore` for the body, and
+ * `within` around it.
  *
  * The body has a fiber of its own, so that a loss stops the body alone. What the body forks belongs to the caller's fiber all the
  * same, and lives as long as it would without a lock.
@@ -72,30 +67,29 @@ export const release = (hold: Hold): Effect.Effect<void> =>
 export const run = <A, E, R>(
   hold: Hold,
   body: Effect.Effect<A, E, R>,
-  restore: <B, F, S>(effect: Effect.Effect<B, F, S>) => Effect.Effect<B, F, S>
+  restore: Restore,
+  within: Restore
 ): Effect.Effect<A, E | LockLostError, R> =>
   Effect.transplant((graft) =>
-    Effect.flatMap(Effect.fork(restore(graft(body))), (fiber) => {
+    Effect.flatMap(Effect.fork(within(restore(graft(body)))), (fiber) => {
+      const { tenure } = hold
       const stop = () => fiber.unsafeInterruptAsFork(FiberId.none)
-      hold.onLost.add(stop)
-      if (hold.lost) {
+      tenure.onLoss.add(stop)
+      if (tenure.loss !== undefined) {
         stop()
       }
       return restore(Fiber.await(fiber)).pipe(
         Effect.catchAllCause(() => Fiber.interrupt(fiber)),
         Effect.flatMap((exit) => {
-          hold.onLost.delete(stop)
-          return Effect.zipRight(fiber.inheritAll, conclude(hold, exit))
+          tenure.onLoss.delete(stop)
+          return Effect.zipRight(fiber.inheritAll, conclude(tenure, exit))
         })
       )
     })
   )
 
 /** A body that ended well, or was stopped, while the lock was lost did not have it to its end. Its own failure is kept. */
-const conclude = <A, E>(hold: Hold, exit: Exit.Exit<A, E>): Effect.Effect<A, E | LockLostError> =>
-  Exit.isSuccess(exit) || Cause.isInterruptedOnly(exit.cause)
-    ? Effect.flatMap(
-      Deferred.poll(hold.grant.lost),
-      Option.match({ onNone: () => exit, onSome: (lost): Effect.Effect<A, E | LockLostError> => lost })
-    )
+const conclude = <A, E>(tenure: Tenure, exit: Exit.Exit<A, E>): Effect.Effect<A, E | LockLostError> =>
+  tenure.loss !== undefined && (Exit.isSuccess(exit) || Cause.isInterruptedOnly(exit.cause))
+    ? Effect.fail(tenure.loss)
     : exit

@@ -1,14 +1,7 @@
 import { constVoid } from "effect/Function"
-import type { Grant, Mode } from "../LockBackend.js"
+import type { Mode } from "../LockBackend.js"
 import type { LockHolder } from "../LockHolder.js"
-
-/** A lock on its way from one ticket to the next. */
-export interface Passed {
-  readonly grant: Grant
-  readonly lockPath: string
-  /** When the engine granted it, in nanoseconds. */
-  readonly since: bigint
-}
+import type { Tenure } from "./tenure.js"
 
 /** What others are told about a holder. A lock is passed on only to whom its record suits. */
 export interface Guise {
@@ -23,7 +16,7 @@ export interface Ticket {
   /** From now on the owner of the ticket is inside, whether it has noticed or not. */
   served: boolean
   /** The lock, if it came with the turn. Whoever gives the ticket back gives it back, too. */
-  passed: Passed | undefined
+  passed: Tenure | undefined
   readonly guise: Guise | undefined
   readonly wake: () => void
   previous: Ticket | undefined
@@ -87,12 +80,12 @@ export class Line {
   }
 
   /** Whoever is inside goes, and the next one is in and has the lock; `false` if there is none whom it suits. */
-  passOn(ticket: Ticket, passed: Passed): boolean {
+  passOn(ticket: Ticket, tenure: Tenure): boolean {
     const next = this.first
     if (next === undefined || next.guise?.label !== ticket.guise?.label || next.guise?.mode !== ticket.guise?.mode) {
       return false
     }
-    next.passed = passed
+    next.passed = tenure
     this.serve(next)
     return true
   }

@@ -69,11 +69,15 @@ const current: FiberRef.FiberRef<ReadonlyArray<Section>> = globalValue(
 /** The sections that the current fiber is in, outermost first; some may be over. */
 export const get = FiberRef.get(current)
 
-/** Runs a body inside one more section. */
+/** Runs a body inside one more section. To be run uninterruptibly, with a body that can be interrupted. */
 export const within = (section: Section) => <A, E, R>(body: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-  Effect.flatMap(Effect.fiberId, (fiber) => {
-    section.openedBy = fiber
-    return Effect.locallyWith(body, current, (sections) => [...sections.filter((known) => known.open), section])
+  Effect.withFiberRuntime((fiber) => {
+    section.openedBy = fiber.id()
+    const outer = fiber.getFiberRef(current)
+    return FiberRef.set(current, [...outer.filter((known) => known.open), section]).pipe(
+      Effect.zipRight(Effect.exit(body)),
+      Effect.flatMap((exit) => Effect.zipRight(FiberRef.set(current, outer), exit))
+    )
   })
 
 /** Puts the current fiber inside a section that ends elsewhere. */

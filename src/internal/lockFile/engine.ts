@@ -1,14 +1,14 @@
-import type { PlatformError } from "@effect/platform/Error"
+import { isPlatformError, type PlatformError } from "@effect/platform/Error"
 import type * as FileSystem from "@effect/platform/FileSystem"
 import type * as Path from "@effect/platform/Path"
-import * as Array from "effect/Array"
+import * as Cause from "effect/Cause"
 import * as DateTime from "effect/DateTime"
-import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
 import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
 import * as LockBackend from "../../LockBackend.js"
 import { type LockDirectoryError, LockLostError } from "../../LockError.js"
 import type { LockHolder } from "../../LockHolder.js"
@@ -18,8 +18,10 @@ import * as Heartbeat from "./heartbeat.js"
 import * as Judge from "./judge.js"
 import * as Look from "./look.js"
 import * as Names from "./names.js"
-import { claimOf } from "./names.js"
+import { nextOf } from "./names.js"
 import * as Place from "./place.js"
+import * as Queue from "./queue.js"
+import * as Sweep from "./sweep.js"
 
 /** How often the life of an owner is asked for while somebody waits; a signal and a small read, some microseconds. */
 const probeInterval = Duration.millis(5)
@@ -33,12 +35,6 @@ const breakPatience = Duration.seconds(10)
 /** Shorter ones end before a heartbeat can be made; longer ones do not fit a timer. */
 const shortestLease = Duration.millis(10)
 const longestLease = Duration.days(7)
-
-/** A claim stays alone at such a level only when as many processes have died one after the other, each while it took over from the last. */
-const sweptLevels = 4
-
-/** A process that locks more paths than this looks after the claims of some of them again. */
-const maxSwept = 4096
 
 const blocked = (
   reason: LockBackend.Blocked["reason"],
@@ -54,6 +50,21 @@ const blocked = (
   holder: Option.fromNullable(details?.holder),
   lookAgain: Option.fromNullable(details?.lookAgain)
 })
+
+/** One contender, and what it remembers from one attempt to the next. */
+interface Contest extends Queue.Waiter {
+  /** Who was in the way at the last look. */
+  owner: LockHolder | undefined
+  /** Of whose death it was told. */
+  buried: string | undefined
+  /** It was woken because the place at the head seems to be free. */
+  headIsFree: boolean
+  /** Nothing can be watched here: it looks again on schedule only. */
+  deaf: boolean
+}
+
+const isGone = (error: unknown): boolean =>
+  isPlatformError(error) ? codeOf(error) === "ENOENT" : Predicate.hasProperty(error, "code") && error.code === "ENOENT"
 
 const holderOf = (look: Look.Look): LockHolder | undefined => look._tag === "Recorded" ? look.holder : undefined
 
@@ -82,100 +93,73 @@ export const make = (options: {
   readonly lease: Duration.Duration
   readonly scope: Scope.Scope
 }): LockBackend.LockBackend => {
-  const { fs, identity } = options
+  const { fs, identity, paths, scope } = options
   const lease = Duration.clamp(options.lease, { minimum: shortestLease, maximum: longestLease })
   const judge = Judge.make(identity, lease)
-  const names = Names.make(fs, options.paths)
-  const places = Place.make({ fs, identity, judge, lease, scope: options.scope })
-  /** Lock paths whose claims were looked after by this process. */
-  const swept = new Set<string>()
-  /** Lock paths whose claims are to be looked at again. */
-  const sweeping = new Set<string>()
-
-  /** A process that was killed while it took a lock over may have left its claim, and nobody else looks for it. */
-  const sweep = (lockPath: string): Effect.Effect<void> =>
-    Effect.gen(function*() {
-      const claimPaths: Array<string> = []
-      for (let claimPath = claimOf(lockPath); claimPaths.length < sweptLevels; claimPath = claimOf(claimPath)) {
-        claimPaths.unshift(claimPath)
-      }
-      const lookAgain = yield* Effect.forEach(claimPaths, places.clear).pipe(
-        Effect.map(Array.getSomes),
-        Effect.catchAll((cause) =>
-          Effect.as(Effect.logDebug(`Could not look after the claims of ${lockPath}`, cause), [])
-        )
-      )
-      if (Array.isNonEmptyArray(lookAgain) && !sweeping.has(lockPath)) {
-        sweeping.add(lockPath)
-        yield* Effect.sleep(Array.min(lookAgain, Duration.Order)).pipe(
-          Effect.interruptible,
-          Effect.zipRight(Effect.suspend(() => {
-            sweeping.delete(lockPath)
-            return sweep(lockPath)
-          })),
-          Effect.forkIn(options.scope)
-        )
-      }
-    })
-
-  const sweepOnce = (lockPath: string, contended: boolean): Effect.Effect<void> =>
-    Effect.suspend(() => {
-      if (!contended && swept.has(lockPath)) {
-        return Effect.void
-      }
-      if (swept.size >= maxSwept) {
-        swept.clear()
-      }
-      swept.add(lockPath)
-      return sweep(lockPath)
-    })
-
-  const lostError = (name: LockBackend.LockName, gone: Heartbeat.Gone) =>
-    Effect.map(DateTime.now, (at) => new LockLostError({ ...name, reason: gone.reason, holder: gone.holder, at }))
+  const names = Names.make(fs, paths)
+  const places = Place.make({ fs, identity, judge, lease, scope })
+  const queue = Queue.make({ fs, places, judge })
+  const sweep = Sweep.make({ fs, paths, places, scope })
 
   const toGrant = (
     name: LockBackend.LockName,
     ours: Place.Ours,
-    recovered: boolean
-  ): Effect.Effect<LockBackend.Grant> =>
-    Effect.gen(function*() {
-      const lost = yield* Deferred.make<never, LockLostError>()
-      const tellLost = (gone: Heartbeat.Gone) =>
-        Effect.flatMap(lostError(name, gone), (error) => Effect.as(Deferred.fail(lost, error), error))
-      const heartbeat = Heartbeat.make({ fs, places, path: name.lockPath, ours, lease })
-      const beating = yield* heartbeat.run.pipe(
-        Effect.catchAll(tellLost),
-        Effect.interruptible,
-        Effect.forkDaemon
-      )
-      return {
-        _tag: "Grant",
-        holder: ours.holder,
-        fence: Option.none(),
-        recovered,
-        lost,
-        verify: Effect.catchAll(heartbeat.verify, (gone) =>
-          Effect.flatMap(gone.reason === "BackendUnavailable" ? lostError(name, gone) : tellLost(gone), Effect.fail)),
-        release: Fiber.interrupt(beating).pipe(
-          Effect.zipRight(places.remove(name.lockPath, ours)),
-          Effect.flatMap((removed) =>
-            removed
-              ? Effect.void
-              : Effect.logWarning(`The lock ${name.lockPath} was no longer ours when it was released`)
+    recovered: boolean,
+    leave: Effect.Effect<void>
+  ): LockBackend.Grant => {
+    const heartbeat = Heartbeat.make({ fs, places, path: name.lockPath, ours, lease })
+    const toLoss = (gone: Heartbeat.Gone) =>
+      Effect.flatMap(DateTime.now, (at) => new LockLostError({ ...name, reason: gone.reason, holder: gone.holder, at }))
+    return {
+      _tag: "Grant",
+      holder: ours.holder,
+      fence: Option.none(),
+      recovered,
+      verify: Effect.catchAll(heartbeat.verify, toLoss),
+      keep: Effect.catchAll(heartbeat.run, toLoss),
+      release: Effect.flatMap(Effect.zipRight(leave, places.remove(name.lockPath, ours)), (removed) =>
+        removed
+          ? Effect.void
+          : Effect.logWarning(`The lock ${name.lockPath} was no longer ours when it was released`))
+    }
+  }
+
+  const attempt = (
+    request: LockBackend.Request,
+    contest: Contest
+  ): Effect.Effect<LockBackend.Grant | LockBackend.Blocked, LockBackend.Refused | LockDirectoryError> =>
+    Effect.flatMap(
+      request.waits && !contest.contended ? queue.mustLineUp(request.name.lockPath) : Effect.succeed(false),
+      (othersFirst) => {
+        // Whoever was woken because nobody is next any more need not ask for the lock: whoever was has it now.
+        if (!othersFirst && !contest.headIsFree) {
+          return tryToPlace(request, contest)
+        }
+        contest.contended = true
+        contest.headIsFree = false
+        return Effect.zipRight(
+          queue.lineUp(contest),
+          Effect.suspend(() =>
+            contest.place === "behind"
+              ? Effect.succeed(blocked("Timeout", { holder: contest.owner }))
+              : tryToPlace(request, contest)
           )
         )
       }
-    })
+    )
 
-  const attempt = (
-    { label, name }: LockBackend.Request,
-    memory: { contended: boolean; owner: LockHolder | undefined }
+  const tryToPlace = (
+    { label, name, waits }: LockBackend.Request,
+    contest: Contest
   ): Effect.Effect<LockBackend.Grant | LockBackend.Blocked, LockBackend.Refused | LockDirectoryError> =>
     Effect.gen(function*() {
       const { lockPath } = name
       let directoryMade = false
+      contest.owner = undefined
       for (let round = 0; round < maxRounds; round++) {
-        const placed = yield* Effect.either(places.place(lockPath, label))
+        const placed = yield* Effect.either(
+          places.place(lockPath, round === 0 && contest.contended ? Look.glance : Look.look, label)
+        )
         if (placed._tag === "Left") {
           if (codeOf(placed.left) === "ENOENT" && !directoryMade) {
             yield* names.makeDirectoryFor(name)
@@ -186,12 +170,11 @@ export const make = (options: {
           return explained === undefined ? blockedBy(placed.left) : yield* explained
         }
         if (placed.right._tag === "Placed") {
-          yield* sweepOnce(lockPath, memory.contended)
-          return yield* toGrant(name, placed.right.ours, false)
+          yield* sweep.once(lockPath)
+          return toGrant(name, placed.right.ours, false, yield* queue.enter(contest))
         }
-        memory.contended = true
         const { look } = placed.right
-        memory.owner = holderOf(look)
+        contest.owner = holderOf(look)
         if (look._tag === "Absent") {
           continue
         }
@@ -203,8 +186,14 @@ export const make = (options: {
         }
         const verdict = yield* judge.judge(lockPath, look)
         if (verdict._tag !== "Stale") {
+          if (contest.contended) {
+            yield* queue.lineUp(contest)
+          } else if (waits) {
+            contest.contended = true
+            contest.place = "behind"
+          }
           const lookAgain = verdict._tag === "Silent" ? verdict.lookAgain : undefined
-          return blocked("Timeout", { holder: memory.owner, lookAgain })
+          return blocked("Timeout", { holder: contest.owner, lookAgain })
         }
         const taken = yield* Effect.either(places.takeOver(lockPath, look, label))
         if (taken._tag === "Left") {
@@ -212,38 +201,57 @@ export const make = (options: {
         }
         if (taken.right._tag === "Placed") {
           yield* Effect.logDebug(`Took over ${lockPath}`)
-          yield* sweepOnce(lockPath, true)
-          return yield* toGrant(name, taken.right.ours, true)
+          yield* sweep.again(lockPath)
+          return toGrant(name, taken.right.ours, true, yield* queue.enter(contest))
         }
         if (taken.right._tag === "Busy") {
           const { claimPath, look, lookAgain } = taken.right
-          memory.owner = holderOf(look)
+          contest.owner = holderOf(look)
           return look._tag === "Foreign"
             ? blocked("Foreign", { cause: new Error(`${claimPath} is ${look.what}`) })
-            : blocked("Timeout", { holder: memory.owner, lookAgain })
+            : blocked("Timeout", { holder: contest.owner, lookAgain })
         }
       }
-      return blocked("Timeout", { holder: memory.owner, lookAgain: Duration.zero })
+      return blocked("Timeout", { holder: contest.owner, lookAgain: Duration.zero })
     })
 
   /** Completes once the owner who is in the way is dead; once for each, since taking over from it may fail. */
-  const untilDead = (memory: { readonly owner: LockHolder | undefined }): Effect.Effect<void> => {
-    let told: string | undefined
-    return Effect.sleep(probeInterval).pipe(
+  const untilDead = (contest: Contest): Effect.Effect<void> =>
+    Effect.sleep(probeInterval).pipe(
       Effect.zipRight(Effect.suspend(() => {
-        const { owner } = memory
-        return owner === undefined || owner.token === told ? Effect.succeed(false) : Effect.map(
-          identity.isAlive(owner),
-          (liveness) => {
-            told = liveness === "dead" ? owner.token : undefined
+        const { owner, place } = contest
+        return owner === undefined || owner.token === contest.buried || place === "behind"
+          ? Effect.succeed(false)
+          : Effect.map(identity.isAlive(owner), (liveness) => {
+            contest.buried = liveness === "dead" ? owner.token : undefined
             return liveness === "dead"
-          }
-        )
+          })
       })),
       Effect.repeat({ until: (dead) => dead }),
       Effect.asVoid
     )
-  }
+
+  /**
+   * Completes when the file that a waiter waits for has changed, or gone: the lock for whoever is next, and the place of who is
+   * next for all others.
+   */
+  const untilChanged = (contest: Contest): Effect.Effect<void> =>
+    Effect.suspend(() => {
+      const behind = contest.place === "behind"
+      // What is no record of ours may be a link to nothing, which is gone whenever one looks.
+      if (contest.deaf || (!behind && contest.owner === undefined)) {
+        return Effect.never
+      }
+      return Stream.runHead(fs.watch(behind ? nextOf(contest.lockPath) : contest.lockPath)).pipe(
+        Effect.catchAllCause((cause) => {
+          contest.deaf = !isGone(Cause.squash(cause))
+          return contest.deaf ? Effect.never : Effect.void
+        }),
+        Effect.zipRight(Effect.sync(() => {
+          contest.headIsFree = behind
+        }))
+      )
+    })
 
   /** A beat of a living owner, or somebody who is taking over, can come between; both pass. */
   const breakClaim = (lockPath: string, token: string): Effect.Effect<boolean, PlatformError> =>
@@ -283,10 +291,20 @@ export const make = (options: {
     capabilities: { liveness: "kernel", fencing: false, shared: false, wakes: true },
     resolve: names.resolve,
     contend: (request) => {
-      const memory: { contended: boolean; owner: LockHolder | undefined } = { contended: false, owner: undefined }
+      const contest: Contest = {
+        lockPath: request.name.lockPath,
+        contended: false,
+        place: "alone",
+        slot: undefined,
+        owner: undefined,
+        buried: undefined,
+        headIsFree: false,
+        deaf: false
+      }
       return {
-        attempt: attempt(request, memory),
-        changes: Effect.succeed(untilDead(memory))
+        attempt: attempt(request, contest),
+        changes: Effect.succeed(Effect.raceFirst(untilDead(contest), untilChanged(contest))),
+        end: queue.leave(contest)
       }
     },
     inspect: (name) =>

@@ -146,8 +146,7 @@ export const make = (options: {
     beat: (opened: Opened) => turn.withPermits(1)(Effect.uninterruptible(beatOnce(opened)))
   })))
 
-  const run = Effect.sleep(interval).pipe(
-    Effect.zipRight(handle),
+  const beating = handle.pipe(
     Effect.flatMap(({ beat, open }) =>
       Effect.flatMap(
         inTime(open),
@@ -159,6 +158,9 @@ export const make = (options: {
       Effect.zipRight(Effect.logError(`The heartbeat of ${path} failed`, defect), expired)
     )
   )
+
+  // Most locks are released before their first beat: until then nothing is set up for it.
+  const run = Effect.zipRight(Effect.sleep(interval), Effect.suspend(() => beating))
 
   const verify = Effect.flatMap(silence, (silent) =>
     silent <= allowed

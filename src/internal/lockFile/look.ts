@@ -49,20 +49,9 @@ export const isSame = (judged: Recorded | Broken, now: Look): boolean =>
 /** Whether what is there now is the record with this token. */
 export const hasToken = (look: Look, token: string): boolean => look._tag === "Recorded" && look.holder.token === token
 
-/**
- * What is at `path`. Nothing but a small regular file is opened: a FIFO would block a thread for ever. `stat` follows
- * links, so a link is asked for first.
- */
-export const look = (fs: FileSystem.FileSystem, path: string): Effect.Effect<Look> =>
+/** Nothing but a small regular file is opened: a FIFO would block a thread for ever. */
+const read = (fs: FileSystem.FileSystem, path: string): Effect.Effect<Look> =>
   Effect.gen(function*() {
-    const isLink = yield* fs.readLink(path).pipe(
-      Effect.as(true),
-      // EINVAL says that it is no link; whatever else is wrong shows again below.
-      Effect.catchAll((error) => codeOf(error) === "ENOENT" ? Effect.fail(error) : Effect.succeed(false))
-    )
-    if (isLink) {
-      return foreign("a symbolic link")
-    }
     const info = yield* fs.stat(path)
     if (info.type !== "File") {
       return foreign(`a ${info.type.toLowerCase()}`)
@@ -89,4 +78,30 @@ export const look = (fs: FileSystem.FileSystem, path: string): Effect.Effect<Loo
     Effect.catchAll((cause) =>
       Effect.succeed<Look>(codeOf(cause) === "ENOENT" ? absent : { _tag: "Unreadable", cause })
     )
+  )
+
+/** What is at `path`. Everything else follows links, so a link is asked for first. */
+export const look = (fs: FileSystem.FileSystem, path: string): Effect.Effect<Look> =>
+  Effect.matchEffect(fs.readLink(path), {
+    onSuccess: () => Effect.succeed(foreign("a symbolic link")),
+    // EINVAL says that it is no link; whatever else is wrong shows again.
+    onFailure: (error) => codeOf(error) === "ENOENT" ? Effect.succeed(absent) : read(fs, path)
+  })
+
+/**
+ * Who is at `path`, for somebody who only wants to know whether to wait: to ask for a link costs as much as all the rest, since the
+ * answer is a failure. A record beyond a link is shown as it is; nobody must act on that without a `look`.
+ */
+export const glance = (fs: FileSystem.FileSystem, path: string): Effect.Effect<Look> =>
+  Effect.flatMap(read(fs, path), (seen) => seen._tag === "Recorded" ? Effect.succeed(seen) : look(fs, path))
+
+/** Whether `path` has certainly this content; if not, a `look` tells why. */
+export const hasText = (fs: FileSystem.FileSystem, path: string, text: string): Effect.Effect<boolean> =>
+  fs.stat(path).pipe(
+    Effect.flatMap((info) =>
+      info.type === "File" && info.size <= Record.maxRecordBytes
+        ? Effect.map(fs.readFile(path), (bytes) => Record.textOf(bytes) === text)
+        : Effect.succeed(false)
+    ),
+    Effect.orElseSucceed(() => false)
   )

@@ -7,10 +7,9 @@ export interface Moment {
   readonly millis: number
 }
 
-export const now: Effect.Effect<Moment> = Effect.zipWith(
+export const now: Effect.Effect<Moment> = Effect.flatMap(
   Clock.currentTimeNanos,
-  Clock.currentTimeMillis,
-  (nanos, millis) => ({ nanos, millis })
+  (nanos) => Effect.map(Clock.currentTimeMillis, (millis) => ({ nanos, millis }))
 )
 
 /** Milliseconds since a moment by whichever clock says more. */

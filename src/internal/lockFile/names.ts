@@ -12,17 +12,29 @@ const maxLinks = 40
 
 const nameMax = 255
 
+const maxAbsent = 4096
+
 const byteLength = (text: string): number => new TextEncoder().encode(text).length
 
-/** The file that gives one process the right to replace the record at `path`; hashed where the name would be too long. */
-export const claimOf = (path: string): string => {
-  const claim = `${path}.reap`
-  const start = claim.lastIndexOf(claim.includes("/") ? "/" : "\\") + 1
-  const name = claim.slice(start)
+/** A name beside `path`; hashed where it would be too long. */
+const beside = (path: string, ending: ".reap" | ".next"): string => {
+  const whole = `${path}${ending}`
+  const start = whole.lastIndexOf(whole.includes("/") ? "/" : "\\") + 1
+  const name = whole.slice(start)
   return byteLength(name) <= nameMax
-    ? claim
-    : `${claim.slice(0, start)}${name.slice(0, 32)}-${(Hash.string(name) >>> 0).toString(36)}.lock.reap`
+    ? whole
+    : `${whole.slice(0, start)}${name.slice(0, 32)}-${(Hash.string(name) >>> 0).toString(36)}.lock${ending}`
 }
+
+/** The file that gives one process the right to replace the record at `path`. */
+export const claimOf = (path: string): string => beside(path, ".reap")
+
+/** The file of the process that is to have the lock next. */
+export const nextOf = (lockPath: string): string => beside(lockPath, ".next")
+
+/** Whether a file of this name would be of no use once the process that made it is dead. */
+export const isLeftover = (name: string): boolean =>
+  /\.lock(?:\.next)?(?:\.reap)+(?:\.room)?$/.test(name) || name.endsWith(".lock.next")
 
 const invalid = (why: string) => new Refused({ reason: "InvalidPath", cause: new Error(why) })
 
@@ -41,6 +53,9 @@ export const make = (fs: FileSystem.FileSystem, paths: Path.Path): Names => {
   /** Longer ones are refused by every system, but only after each of their directories was asked for. */
   const pathMax = paths.sep === "/" ? 4095 : 32_767
 
+  /** Where nothing was at the last look. To ask what is not there costs more than all the rest, so it is asked once only. */
+  const absent = new Set<string>()
+
   const directoryError = (name: LockName, directory: string, cause: unknown) =>
     new LockDirectoryError({ path: name.path, lockPath: name.lockPath, directory, cause })
 
@@ -55,19 +70,37 @@ export const make = (fs: FileSystem.FileSystem, paths: Path.Path): Names => {
       )
     }
     const normal = paths.resolve(path)
-    return Effect.catchAll(fs.realPath(normal), (error) => {
-      const directory = paths.dirname(normal)
-      if (codeOf(error) !== "ENOENT" || directory === normal) {
-        return Effect.fail(error)
-      }
-      return Effect.matchEffect(fs.readLink(normal), {
-        onFailure: () =>
-          Effect.map(canonicalize(directory, links), (parent) => paths.join(parent, paths.basename(normal))),
-        onSuccess: (target) =>
-          links >= maxLinks
-            ? Effect.fail(invalid("too many symbolic links"))
-            : canonicalize(paths.isAbsolute(target) ? target : `${directory}${paths.sep}${target}`, links + 1)
-      })
+    return absent.has(normal) ? followLink(normal, links) : realPathOr(normal, () => followLink(normal, links))
+  }
+
+  const realPathOr = <E>(normal: string, otherwise: () => Effect.Effect<string, PlatformError | E>) =>
+    Effect.catchIf(
+      fs.realPath(normal),
+      (error) => codeOf(error) === "ENOENT" && paths.dirname(normal) !== normal,
+      otherwise
+    )
+
+  /** A link leads to a path that may not be there yet; what is no link either is named by its directory. */
+  const followLink = (normal: string, links: number): Effect.Effect<string, PlatformError | Refused> => {
+    const directory = paths.dirname(normal)
+    const inDirectory = () =>
+      Effect.map(canonicalize(directory, links), (parent) => paths.join(parent, paths.basename(normal)))
+    return Effect.matchEffect(fs.readLink(normal), {
+      onFailure: (error) => {
+        if (codeOf(error) !== "ENOENT") {
+          absent.delete(normal)
+          return realPathOr(normal, inDirectory)
+        }
+        if (absent.size >= maxAbsent) {
+          absent.clear()
+        }
+        absent.add(normal)
+        return inDirectory()
+      },
+      onSuccess: (target) =>
+        links >= maxLinks
+          ? Effect.fail(invalid("too many symbolic links"))
+          : canonicalize(paths.isAbsolute(target) ? target : `${directory}${paths.sep}${target}`, links + 1)
     })
   }
 

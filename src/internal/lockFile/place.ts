@@ -59,8 +59,12 @@ const changed: Changed = { _tag: "Changed" }
 const maxLevels = 6
 
 export interface Places {
-  /** Puts a fresh record of ours at `path` if nothing is there. */
-  readonly place: (path: string, label?: string) => Effect.Effect<Placed | Occupied, PlatformError>
+  /** Puts a fresh record of ours at `path` if nothing is there; looks otherwise. */
+  readonly place: (
+    path: string,
+    look: typeof Look.look,
+    label?: string
+  ) => Effect.Effect<Placed | Occupied, PlatformError>
   /** Replaces exactly what was judged by a fresh record of ours. */
   readonly takeOver: (
     path: string,
@@ -78,7 +82,7 @@ export interface Places {
    * take the record over under our hands.
    */
   readonly remove: (path: string, ours: Ours) => Effect.Effect<boolean>
-  /** Takes over and removes what a dead process left at `path`; answers with when to look again where that cannot be told yet. */
+  /** Removes what a dead process left at `path`, by taking it over; answers with when to look again where that cannot be told yet. */
   readonly clear: (path: string) => Effect.Effect<Option.Option<Duration.Duration>, PlatformError>
 }
 
@@ -100,16 +104,16 @@ export const make = (options: {
   const doubt = Duration.toMillis(publishDoubt)
 
   const freshRecord = (label: string | undefined): Effect.Effect<Ours> =>
-    Effect.gen(function*() {
-      const token = yield* identity.issueToken
-      const holder: LockHolder = {
-        ...identity.info,
-        token,
-        acquiredAt: yield* DateTime.now,
-        ...(label === undefined ? {} : { label: label.slice(0, maxLabelLength) })
-      }
-      return { holder, text: Record.encode(holder), heardAt: yield* Moment.now, doubtful: false, removing: false }
-    })
+    Effect.flatMap(identity.issueToken, (token) =>
+      Effect.map(Moment.now, (heardAt) => {
+        const holder: LockHolder = {
+          ...identity.info,
+          token,
+          acquiredAt: DateTime.unsafeMake(heardAt.millis),
+          ...(label === undefined ? {} : { label: label.slice(0, maxLabelLength) })
+        }
+        return { holder, text: Record.encode(holder), heardAt, doubtful: false, removing: false }
+      }))
 
   /** Often enough for the judge to count somebody's silence. */
   const patiently = Schedule.exponential(Duration.millis(100)).pipe(
@@ -121,14 +125,19 @@ export const make = (options: {
 
   const retire = (ours: Ours) => identity.retireToken(ours.holder.token)
 
-  const placeAt = (path: string, level: number, label?: string): Effect.Effect<Placed | Occupied, PlatformError> =>
+  const placeAt = (
+    path: string,
+    level: number,
+    label: string | undefined,
+    look: typeof Look.look
+  ): Effect.Effect<Placed | Occupied, PlatformError> =>
     Effect.gen(function*() {
       const ours = yield* freshRecord(label)
       const created = yield* Effect.either(fs.writeFileString(path, ours.text, { flag: "wx" }))
       if (created._tag === "Right" && (yield* Moment.since(ours.heardAt)) <= doubt) {
         return { _tag: "Placed", ours } as const
       }
-      const seen = yield* Look.look(fs, path)
+      const seen = yield* look(fs, path)
       // Told that it failed, or that something is there, although our own record is: the answer was lost on its way.
       const isOurs = Look.hasToken(seen, ours.holder.token)
       if (created._tag === "Left") {
@@ -176,7 +185,7 @@ export const make = (options: {
   const claim = (path: string, level: number, label?: string): Effect.Effect<Placed | Busy, PlatformError> =>
     Effect.gen(function*() {
       const claimPath = claimOf(path)
-      const placed = yield* placeAt(claimPath, level + 1, label)
+      const placed = yield* placeAt(claimPath, level + 1, label, Look.look)
       if (placed._tag === "Placed") {
         return placed
       }
@@ -202,12 +211,12 @@ export const make = (options: {
   /** On a full disk each attempt would leave one more unwritten claim; what is written here means nothing. */
   const checkRoom = (claimPath: string) =>
     fs.writeFileString(roomOf(claimPath), " ".repeat(Record.maxRecordBytes)).pipe(
-      Effect.tapError(() => Effect.ignore(removeRoom(claimPath))),
-      Effect.zipRight(removeRoom(claimPath))
+      Effect.tapError(() => Effect.ignore(removeRoom(roomOf(claimPath)))),
+      Effect.zipRight(removeRoom(roomOf(claimPath)))
     )
 
-  const removeRoom = (claimPath: string) =>
-    Effect.catchIf(fs.remove(roomOf(claimPath)), (error) => codeOf(error) === "ENOENT", () => Effect.void)
+  const removeRoom = (room: string) =>
+    Effect.catchIf(fs.remove(room), (error) => codeOf(error) === "ENOENT", () => Effect.void)
 
   const isOverdue = (ours: Ours) => Effect.map(Moment.since(ours.heardAt), (silence) => silence > inTime)
 
@@ -259,6 +268,12 @@ export const make = (options: {
 
   /** Whether our record is at `path`. One that may no longer be read is known by its size and time. */
   const isOurs = (path: string, ours: Ours) =>
+    Effect.flatMap(
+      Look.hasText(fs, path, ours.text),
+      (same) => same ? Effect.succeed(true) : lookWhetherOurs(path, ours)
+    )
+
+  const lookWhetherOurs = (path: string, ours: Ours) =>
     Effect.flatMap(Look.look(fs, path), (seen) => {
       if (seen._tag !== "Unreadable") {
         return Effect.succeed(Look.hasToken(seen, ours.holder.token))
@@ -297,7 +312,7 @@ export const make = (options: {
     })
 
   const remove: Places["remove"] = (path, ours) =>
-    Effect.matchEffect(Effect.retry(removeOnce(path, ours), promptly), {
+    Effect.matchEffect(Effect.orElse(removeOnce(path, ours), () => Effect.retry(removeOnce(path, ours), promptly)), {
       onSuccess: (removed) => Effect.as(retire(ours), removed),
       onFailure: (cause) =>
         Effect.logWarning(
@@ -331,7 +346,10 @@ export const make = (options: {
 
   const clear: Places["clear"] = (path) =>
     Effect.gen(function*() {
-      yield* Effect.ignore(removeRoom(path))
+      if (path.endsWith(roomEnding)) {
+        yield* removeRoom(path)
+        return Option.none()
+      }
       const seen = yield* Look.look(fs, path)
       if (seen._tag !== "Recorded" && seen._tag !== "Broken") {
         return Option.none()
@@ -347,11 +365,13 @@ export const make = (options: {
       return taken._tag === "Busy" ? Option.fromNullable(taken.lookAgain) : Option.none()
     })
 
-  return { place: (path, label) => placeAt(path, 0, label), takeOver, whileClaimed, remove, clear }
+  return { place: (path, look, label) => placeAt(path, 0, label, look), takeOver, whileClaimed, remove, clear }
 }
 
 /** Beside the claim, by a name that is no longer than that of a claim on it. */
-const roomOf = (claimPath: string): string => `${claimOf(claimPath).slice(0, -".reap".length)}.room`
+const roomOf = (claimPath: string): string => `${claimOf(claimPath).slice(0, -".reap".length)}${roomEnding}`
+
+const roomEnding = ".room"
 
 class StillClaimed extends Data.TaggedError("StillClaimed")<{ readonly path: string }> {}
 

@@ -1,0 +1,143 @@
+import type * as FileSystem from "@effect/platform/FileSystem"
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Patience from "../patience.js"
+import type { Judge } from "./judge.js"
+import * as Look from "./look.js"
+import { nextOf } from "./names.js"
+import type { Ours, Places } from "./place.js"
+
+/**
+ * For how long a process may have a lock again and again before it looks whether another one is next, in nanoseconds. The shorter,
+ * the fairer and the slower: each change of the process costs a wake-up.
+ */
+const turn = 5_000_000n
+
+/** A process that has not had a lock for so long comes cold: it looks for nobody. */
+const cold = 100_000_000n
+
+/** A process that uses more locks than this forgets when it had them. */
+const maxTurns = 4096
+
+/** When a process last began to have a lock again and again, and when it last released it. */
+interface Turn {
+  since: bigint
+  last: bigint
+}
+
+/** A process on its way to a lock, among the processes that wait for it. */
+export interface Waiter {
+  readonly lockPath: string
+  /** It was refused the lock, or let somebody else go first. */
+  contended: boolean
+  /** Where it waits: at the head, behind somebody else who is there, or in no line where that cannot be had. */
+  place: "head" | "behind" | "alone"
+  /** Its place at the head. */
+  slot: Ours | undefined
+}
+
+export interface Queue {
+  /** Whether the caller, who wants the lock for the first time, has had it long enough and another process is next. */
+  readonly mustLineUp: (lockPath: string) => Effect.Effect<boolean>
+  /** Becomes next, if nobody who lives is. To be run uninterruptibly. */
+  readonly lineUp: (waiter: Waiter) => Effect.Effect<void>
+  /** Has the lock, and lets somebody else be next; the result is to be run before the lock is released. To be run uninterruptibly. */
+  readonly enter: (waiter: Waiter) => Effect.Effect<Effect.Effect<void>>
+  /** Does not want the lock any more. To be run uninterruptibly. */
+  readonly leave: (waiter: Waiter) => Effect.Effect<void>
+}
+
+/**
+ * The line of the processes that wait for one lock: of its waiters one is next, and has `<file>.lock.next`, a lock file like any
+ * other. It decides nothing: a process that comes cold knows nothing of it, and one that stands still at the head is passed by. But
+ * whoever has had the lock for a while lets the one who is next go first, so that nobody is overtaken for ever.
+ */
+export const make = (options: {
+  readonly fs: FileSystem.FileSystem
+  readonly places: Places
+  readonly judge: Judge
+}): Queue => {
+  const { fs, judge, places } = options
+  const turns = new Map<string, Turn>()
+
+  const takeSlot = (waiter: Waiter, slot: Ours): void => {
+    waiter.place = "head"
+    waiter.slot = slot
+  }
+
+  const tryToLineUp = (waiter: Waiter, nextPath: string) =>
+    Effect.gen(function*() {
+      const placed = yield* places.place(nextPath, Look.glance)
+      if (placed._tag === "Placed") {
+        return takeSlot(waiter, placed.ours)
+      }
+      const { look } = placed
+      if (look._tag === "Foreign" || look._tag === "Unreadable") {
+        waiter.place = "alone"
+        return
+      }
+      waiter.place = "behind"
+      if (look._tag === "Absent" || (yield* judge.judge(nextPath, look))._tag !== "Stale") {
+        return
+      }
+      const taken = yield* places.takeOver(nextPath, look)
+      if (taken._tag === "Placed") {
+        takeSlot(waiter, taken.ours)
+      }
+    })
+
+  /** The place at the head belongs to one call of this only. */
+  const giveUpSlot = (waiter: Waiter): Effect.Effect<unknown> =>
+    Effect.suspend(() => {
+      const { slot } = waiter
+      waiter.slot = undefined
+      waiter.place = "behind"
+      return slot === undefined ? Effect.void : places.remove(nextOf(waiter.lockPath), slot)
+    })
+
+  return {
+    mustLineUp: (lockPath) =>
+      Effect.flatMap(Clock.currentTimeNanos, (now) => {
+        const had = turns.get(lockPath)
+        if (had === undefined || now - had.last > cold) {
+          turns.delete(lockPath)
+          return Effect.succeed(false)
+        }
+        if (now - had.since < turn) {
+          return Effect.succeed(false)
+        }
+        had.since = now
+        return Effect.orElseSucceed(fs.exists(nextOf(lockPath)), () => false)
+      }),
+    lineUp: (waiter) =>
+      Effect.suspend(() =>
+        waiter.slot !== undefined
+          ? Effect.void
+          : Effect.catchAll(tryToLineUp(waiter, nextOf(waiter.lockPath)), (cause) => {
+            waiter.place = "alone"
+            return Effect.logDebug(`Could not line up for ${waiter.lockPath}`, cause)
+          })
+      ),
+    enter: (waiter) =>
+      Effect.flatMap(Clock.currentTimeNanos, (now) => {
+        const { contended, lockPath } = waiter
+        const had = turns.get(lockPath)
+        const turn = had === undefined || contended ? { since: now, last: now } : had
+        if (turns.size >= maxTurns) {
+          turns.clear()
+        }
+        turns.set(lockPath, turn)
+        const exit = Effect.map(Clock.currentTimeNanos, (now) => {
+          turn.last = now
+        })
+        return waiter.slot === undefined
+          ? Effect.succeed(exit)
+          : Effect.map(Effect.forkDaemon(giveUpSlot(waiter)), (fiber) => Effect.zipRight(Fiber.await(fiber), exit))
+      }),
+    leave: (waiter) =>
+      Effect.suspend(() =>
+        waiter.slot === undefined ? Effect.void : Effect.asVoid(Patience.runWith(giveUpSlot(waiter)))
+      )
+  }
+}

@@ -1,0 +1,85 @@
+import type { PlatformError } from "@effect/platform/Error"
+import type * as FileSystem from "@effect/platform/FileSystem"
+import type * as Path from "@effect/platform/Path"
+import * as Array from "effect/Array"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Order from "effect/Order"
+import type * as Scope from "effect/Scope"
+import { isLeftover } from "./names.js"
+import type { Places } from "./place.js"
+
+/** A process that uses more directories than this looks after some of them again. */
+const maxDirectories = 4096
+
+export interface Sweep {
+  /** Looks after the directory of a lock, if this process has not done so before. To be run uninterruptibly. */
+  readonly once: (lockPath: string) => Effect.Effect<void>
+  /** Looks after the directory of a lock. To be run uninterruptibly. */
+  readonly again: (lockPath: string) => Effect.Effect<void>
+}
+
+/** The claims on claims first. */
+const innermostFirst = Order.reverse(Order.mapInput(Order.number, (name: string) => name.length))
+
+/**
+ * Removes what dead processes left beside their locks: somebody who was killed while it took a lock over, or waited for one, may
+ * have been the last who cared for it.
+ */
+export const make = (options: {
+  readonly fs: FileSystem.FileSystem
+  readonly paths: Path.Path
+  readonly places: Places
+  readonly scope: Scope.Scope
+}): Sweep => {
+  const { fs, paths, places, scope } = options
+  const known = new Set<string>()
+  /** What is to be looked at again. */
+  const pending = new Set<string>()
+
+  const clear = (path: string): Effect.Effect<void, PlatformError> =>
+    Effect.flatMap(places.clear(path), (lookAgain) => {
+      if (lookAgain._tag === "None" || pending.has(path)) {
+        return Effect.void
+      }
+      pending.add(path)
+      return Effect.sleep(Duration.max(lookAgain.value, Duration.millis(1))).pipe(
+        Effect.interruptible,
+        Effect.zipRight(Effect.suspend(() => {
+          pending.delete(path)
+          return Effect.ignoreLogged(clear(path))
+        })),
+        Effect.forkIn(scope)
+      )
+    })
+
+  const again: Sweep["again"] = (lockPath) => {
+    const directory = paths.dirname(lockPath)
+    return fs.readDirectory(directory).pipe(
+      Effect.flatMap((names) =>
+        Effect.forEach(
+          Array.sort(names.filter(isLeftover), innermostFirst),
+          (name) => clear(paths.join(directory, name)),
+          { discard: true }
+        )
+      ),
+      Effect.catchAll((cause) => Effect.logDebug(`Could not look after what is left in ${directory}`, cause))
+    )
+  }
+
+  return {
+    again,
+    once: (lockPath) =>
+      Effect.suspend(() => {
+        const directory = paths.dirname(lockPath)
+        if (known.has(directory)) {
+          return Effect.void
+        }
+        if (known.size >= maxDirectories) {
+          known.clear()
+        }
+        known.add(directory)
+        return again(lockPath)
+      })
+  }
+}

@@ -1,0 +1,69 @@
+import * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as FiberId from "effect/FiberId"
+import * as Metric from "effect/Metric"
+import * as Metrics from "../FileLockMetrics.js"
+import type { Grant } from "../LockBackend.js"
+import type { LockLostError } from "../LockError.js"
+
+/** What the engine granted, from then until it is given back to the engine; the holds of one process may pass it on. */
+export interface Tenure {
+  readonly grant: Grant
+  readonly lockPath: string
+  /** When the engine granted it, in nanoseconds. */
+  readonly since: bigint
+  readonly lost: Deferred.Deferred<never, LockLostError>
+  /** Its loss, once that is known. */
+  loss: LockLostError | undefined
+  /** Stops what runs under it. */
+  readonly onLoss: Set<() => void>
+  keeper: Fiber.RuntimeFiber<unknown> | undefined
+}
+
+/** Begins to keep what was granted. To be run uninterruptibly; whoever has it must `end` it. */
+export const begin = (grant: Grant, lockPath: string): Effect.Effect<Tenure> =>
+  Effect.flatMap(Clock.currentTimeNanos, (since) => {
+    const tenure: Tenure = {
+      grant,
+      lockPath,
+      since,
+      lost: Deferred.unsafeMake(FiberId.none),
+      loss: undefined,
+      onLoss: new Set(),
+      keeper: undefined
+    }
+    const keep = Effect.catchAll(grant.keep, (loss) => lose(tenure, loss))
+    return Effect.map(Effect.forkDaemon(Effect.interruptible(keep)), (keeper) => {
+      tenure.keeper = keeper
+      return tenure
+    })
+  })
+
+/** Gives it back to the engine. To be run uninterruptibly. */
+export const end = (tenure: Tenure): Effect.Effect<void> =>
+  Effect.zipRight(
+    tenure.keeper === undefined ? Effect.void : Fiber.interrupt(tenure.keeper),
+    tenure.grant.release
+  )
+
+const lose = (tenure: Tenure, loss: LockLostError): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    if (tenure.loss !== undefined) {
+      return Effect.void
+    }
+    tenure.loss = loss
+    Deferred.unsafeDone(tenure.lost, Effect.fail(loss))
+    for (const stop of tenure.onLoss) {
+      stop()
+    }
+    return Metric.increment(Metrics.lost)
+  })
+
+/** Asks the engine now. What is gone for good is told to everybody. */
+export const verify = (tenure: Tenure): Effect.Effect<void, LockLostError> =>
+  Effect.tapError(
+    tenure.grant.verify,
+    (loss) => loss.reason === "BackendUnavailable" ? Effect.void : lose(tenure, loss)
+  )
