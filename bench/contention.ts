@@ -117,11 +117,12 @@ export const run = (stage: Stage.Stage) =>
     const rate = (name: Contestants.Name, size: number): number =>
       results.find((result) => result.name === name && result.size === size)?.perSecond.median ?? NaN
 
+    // Only who excludes can be beaten: without waiting for each other everybody is fast.
+    const excludes = (name: Contestants.Name): boolean =>
+      results.every((result) => result.name !== name || (result.overlaps === 0 && result.lost === 0))
+
     const targets = results.filter(({ name }) => name === Contestants.ours).flatMap((own): Array<Report.Target> => {
-      // Only who excludes can be beaten: without waiting for each other everybody is fast.
-      const others = results.filter((other) =>
-        other.size === own.size && other.name !== own.name && other.overlaps === 0 && other.lost === 0
-      )
+      const others = results.filter(({ name, size }) => size === own.size && name !== own.name && excludes(name))
       const most = Math.max(...others.map(({ perSecond }) => perSecond.median))
       const least = Math.min(...others.map(({ cpu }) => cpu.median))
       const among = `with ${own.size} processes`
@@ -176,7 +177,7 @@ export const run = (stage: Stage.Stage) =>
         Report.formatSpread(result.perSecond),
         Report.formatRatio(result.perSecond.median / rate(reference, result.size)),
         Report.formatSpread(result.cpu),
-        `${result.fairness.median.toFixed(2)} (${result.fairness.min.toFixed(2)} to ${result.fairness.max.toFixed(2)})`,
+        Report.formatSpread(result.fairness),
         ...result.waits.map(Statistics.formatMillis),
         String(result.overlaps),
         String(result.lost),
