@@ -14,11 +14,11 @@ import * as Path from "node:path"
 import * as Url from "node:url"
 
 /** `holds`: no error in the whole state space. Anything else: spin has to find exactly this. */
-type Verdict = "holds" | "two holders" | "blocked for ever"
+type Verdict = "holds" | "two holders" | "blocked for ever" | "overtaken"
 
 interface Run {
   readonly name: string
-  readonly model: "lockfile" | "lease"
+  readonly model: "lockfile" | "lease" | "queue"
   readonly flags: string
   readonly expected: Verdict
   readonly only?: "short" | "long"
@@ -71,6 +71,14 @@ const runs: ReadonlyArray<Run> = [
   needed("lockfile", "a failed write's file is unlinked, if in time", "-DN=3 -DFAIL_UNLINK"),
   needed("lockfile", "another claim name for broken files, rename", "-DN=3 -DOLD_CLAIMS"),
   needed("lockfile", "another claim name for broken files, unlink", "-DN=3 -DOLD_CLAIMS -DUNLINK_C3", "long"),
+  claim("queue", "who is next, 3 processes, 2 kills, 1 stopped", "-DCRASHES=2 -DSTOPS=1"),
+  claim("queue", "who is next, 4 processes, 1 kill, 1 stopped", "-DP=4 -DTURN=1 -DCRASHES=1 -DSTOPS=1", "long"),
+  ...([
+    ["whoever released the lock does not look who is next", "-DNO_LOOK", "overtaken"],
+    ["whoever waits behind asks for the lock all the same", "-DNO_COURTESY", "overtaken"],
+    ["the slot of a dead process is kept", "-DNO_BURIAL -DCRASHES=1", "blocked for ever"],
+    ["nobody passes by a head that stands still", "-DNO_PATIENCE -DSTOPS=1", "blocked for ever"]
+  ] as const).map(([name, flags, expected]): Run => ({ name, model: "queue", flags, expected })),
   {
     name: "doubt: waits for its own earlier record",
     model: "lockfile",
@@ -145,6 +153,7 @@ const interpret = (output: string): string => {
   const errors = /errors: (\d+)/.exec(output)?.[1]
   if (errors === "0") return "holds"
   if (/assertion violated \((holders|working)==[01]\)/.test(output)) return "two holders"
+  if (/assertion violated \(overtaken/.test(output)) return "overtaken"
   if (/invalid end state|acceptance cycle/.test(output)) return "blocked for ever"
   const violated = /assertion violated (.*?) \(at/.exec(output)?.[1]
   return violated === undefined ? "no verdict" : `violated ${violated}`

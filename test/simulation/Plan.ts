@@ -20,7 +20,8 @@ export const troubles = [
   "clockSet",
   "leftovers",
   "longHolds",
-  "impatience"
+  "impatience",
+  "badHints"
 ] as const
 
 export type Trouble = typeof troubles[number]
@@ -51,6 +52,9 @@ export interface Plan {
   readonly stalls: number
   /** For how many milliseconds a process passes the lock among its own fibers. */
   readonly handoff: number
+  /** How many of the events of a watch get lost, and for how many milliseconds at most the others are on their way. */
+  readonly lostEvents: number
+  readonly lateEvents: number
 }
 
 /** What a person, or the search for a smaller failure, wants to be different. */
@@ -84,7 +88,8 @@ const likely: ReadonlyArray<readonly [probability: number, trouble: Trouble]> = 
   [0.1, "clockSet"],
   [0.4, "leftovers"],
   [0.3, "longHolds"],
-  [0.3, "impatience"]
+  [0.3, "impatience"],
+  [0.4, "badHints"]
 ]
 
 export const make = (seed: number, overrides: Overrides = {}): Plan => {
@@ -113,11 +118,15 @@ export const make = (seed: number, overrides: Overrides = {}): Plan => {
     clockSteps: 0.125,
     crashes: dice.integer(1, 4),
     stalls: dice.integer(1, 5),
-    handoff: dice.pick([0, 10, 10, 1_000])
+    handoff: dice.pick([0, 10, 10, 1_000]),
+    lostEvents: 0,
+    lateEvents: 0.2
   }
+  const hints = { lostEvents: dice.pick([0, 0.3, 1]), lateEvents: dice.pick([0.2, 5, 500]) }
   for (const trouble of overrides.without ?? []) troubles.delete(trouble)
   return {
     ...plan,
+    ...(troubles.has("badHints") ? hints : {}),
     processes: overrides.processes ?? plan.processes,
     fibers: overrides.fibers ?? plan.fibers,
     rounds: overrides.rounds ?? plan.rounds

@@ -4,6 +4,7 @@
 import * as FileSystem from "@effect/platform/FileSystem"
 import * as Path from "@effect/platform/Path"
 import * as Cause from "effect/Cause"
+import * as Chunk from "effect/Chunk"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as DefaultServices from "effect/DefaultServices"
@@ -15,7 +16,9 @@ import { globalValue } from "effect/GlobalValue"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as LogLevel from "effect/LogLevel"
+import * as Predicate from "effect/Predicate"
 import * as Random from "effect/Random"
+import * as Stream from "effect/Stream"
 import type * as MemoryFileSystem from "../../src/MemoryFileSystem.js"
 import { type Machine, ProcessIdentity } from "../../src/ProcessIdentity.js"
 import type { Kernel, Runner } from "./Kernel.js"
@@ -178,14 +181,29 @@ const detached = (file: FileSystem.File): FileSystem.File => ({
   writeAll: (buffer) => happens(file.writeAll(buffer))
 })
 
-/** Lets the handles of a file system behave as Node's under interruption. */
-export const asOnNode = (fs: FileSystem.FileSystem): FileSystem.FileSystem => ({
+/**
+ * Lets the handles of a file system behave as Node's under interruption, and its watches as a system's: an event comes some
+ * milliseconds late, as `lateness` says, or never.
+ */
+export const asOnNode = (fs: FileSystem.FileSystem, lateness: () => number | undefined): FileSystem.FileSystem => ({
   ...fs,
-  open: (path, options) => Effect.map(fs.open(path, options), detached)
+  open: (path, options) => Effect.map(fs.open(path, options), detached),
+  watch: (path, options) =>
+    fs.watch(path, options).pipe(
+      Stream.mapEffect((event) => {
+        const late = lateness()
+        return late === undefined ? Effect.succeedNone : Effect.delay(Effect.succeedSome(event), Duration.millis(late))
+      }),
+      Stream.filterMap((event) => event)
+    )
 })
 
 /** What the library says in its log; a fiber that dies unobserved says so there as well. */
 export type Listener = (level: string, message: () => string, died: boolean) => void
+
+/** On Node the watch of a path that has just gone throws, and whoever is interrupted at that moment ends with it. */
+const isWatchOfNothing = (cause: Cause.Cause<unknown>): boolean =>
+  Chunk.every(Cause.defects(cause), (defect) => Predicate.hasProperty(defect, "syscall") && defect.syscall === "watch")
 
 const listening = (listener: Listener) =>
   Logger.replace(
@@ -195,7 +213,7 @@ const listening = (listener: Listener) =>
         const failure = Cause.isEmpty(cause) ? "" : ` ${Cause.pretty(cause).split("\n", 1)[0]}`
         return `${[message].flat().map(String).join(" ")}${failure}`
       }
-      listener(logLevel.label, format, Cause.isDie(cause))
+      listener(logLevel.label, format, Cause.isDie(cause) && !isWatchOfNothing(cause))
     })
   )
 

@@ -163,7 +163,11 @@ export class World {
   viewOf(player: Player): Effect.Effect<FileSystem.FileSystem> {
     return Effect.map(
       this.disk.view({ step: (step) => Players.park(this.kernel, player, step) }),
-      Players.asOnNode
+      (fs) =>
+        Players.asOnNode(
+          fs,
+          () => this.dice.chance(this.plan.lostEvents) ? undefined : this.dice.real(this.plan.lateEvents)
+        )
     )
   }
 

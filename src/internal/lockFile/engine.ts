@@ -5,6 +5,7 @@ import * as Cause from "effect/Cause"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import { constVoid } from "effect/Function"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import type * as Scope from "effect/Scope"
@@ -62,6 +63,9 @@ interface Contest extends Queue.Waiter {
   /** Nothing can be watched here: it looks again on schedule only. */
   deaf: boolean
 }
+
+/** Never completes, and sets no timer for it as `Effect.never` does. */
+const nothing = Effect.async<never>(constVoid)
 
 const isGone = (error: unknown): boolean =>
   isPlatformError(error) ? codeOf(error) === "ENOENT" : Predicate.hasProperty(error, "code") && error.code === "ENOENT"
@@ -127,26 +131,36 @@ export const make = (options: {
   const attempt = (
     request: LockBackend.Request,
     contest: Contest
-  ): Effect.Effect<LockBackend.Grant | LockBackend.Blocked, LockBackend.Refused | LockDirectoryError> =>
-    Effect.flatMap(
-      request.waits && !contest.contended ? queue.mustLineUp(request.name.lockPath) : Effect.succeed(false),
-      (othersFirst) => {
-        // Whoever was woken because nobody is next any more need not ask for the lock: whoever was has it now.
-        if (!othersFirst && !contest.headIsFree) {
-          return tryToPlace(request, contest)
-        }
-        contest.contended = true
-        contest.headIsFree = false
-        return Effect.zipRight(
-          queue.lineUp(contest),
-          Effect.suspend(() =>
-            contest.place === "behind"
-              ? Effect.succeed(blocked("Timeout", { holder: contest.owner }))
-              : tryToPlace(request, contest)
-          )
-        )
+  ): Effect.Effect<LockBackend.Grant | LockBackend.Blocked, LockBackend.Refused | LockDirectoryError> => {
+    if (!request.waits || contest.slot !== undefined) {
+      return tryToPlace(request, contest)
+    }
+    const tryInTurn = Effect.flatMap(
+      queue.lineUp(contest),
+      (mayTry) => mayTry ? tryToPlace(request, contest) : watchOn(contest)
+    )
+    return contest.contended
+      ? tryInTurn
+      : Effect.flatMap(
+        queue.mustLineUp(contest.lockPath),
+        (othersFirst) => othersFirst ? tryInTurn : tryToPlace(request, contest)
+      )
+  }
+
+  /** Somebody else is next; who has the lock meanwhile? */
+  const watchOn = (contest: Contest): Effect.Effect<LockBackend.Blocked> => {
+    contest.contended = true
+    const headWasFree = contest.headIsFree
+    contest.headIsFree = false
+    // Whoever was next has it, and whoever is next asks.
+    return headWasFree ? Effect.succeed(blocked("Timeout", { holder: contest.owner })) : Effect.map(
+      Look.glance(fs, contest.lockPath),
+      (look) => {
+        contest.owner = holderOf(look)
+        return blocked("Timeout", { holder: contest.owner })
       }
     )
+  }
 
   const tryToPlace = (
     { label, name, waits }: LockBackend.Request,
@@ -186,9 +200,7 @@ export const make = (options: {
         }
         const verdict = yield* judge.judge(lockPath, look)
         if (verdict._tag !== "Stale") {
-          if (contest.contended) {
-            yield* queue.lineUp(contest)
-          } else if (waits) {
+          if (waits && !contest.contended) {
             contest.contended = true
             contest.place = "behind"
           }
@@ -240,12 +252,12 @@ export const make = (options: {
       const behind = contest.place === "behind"
       // What is no record of ours may be a link to nothing, which is gone whenever one looks.
       if (contest.deaf || (!behind && contest.owner === undefined)) {
-        return Effect.never
+        return nothing
       }
       return Stream.runHead(fs.watch(behind ? nextOf(contest.lockPath) : contest.lockPath)).pipe(
         Effect.catchAllCause((cause) => {
           contest.deaf = !isGone(Cause.squash(cause))
-          return contest.deaf ? Effect.never : Effect.void
+          return contest.deaf ? nothing : Effect.void
         }),
         Effect.zipRight(Effect.sync(() => {
           contest.headIsFree = behind
@@ -296,13 +308,14 @@ export const make = (options: {
         contended: false,
         place: "alone",
         slot: undefined,
+        ahead: undefined,
         owner: undefined,
         buried: undefined,
         headIsFree: false,
         deaf: false
       }
       return {
-        attempt: attempt(request, contest),
+        attempt: Effect.suspend(() => attempt(request, contest)),
         changes: Effect.succeed(Effect.raceFirst(untilDead(contest), untilChanged(contest))),
         end: queue.leave(contest)
       }

@@ -14,6 +14,12 @@ import type { Ours, Places } from "./place.js"
  */
 const turn = 5_000_000n
 
+/**
+ * For how long a waiter lets the one who is next go first, in nanoseconds. That one may stand still; if not, and the lock only takes
+ * long, to ask for it now and then makes little difference.
+ */
+const courtesy = 250_000_000n
+
 /** A process that has not had a lock for so long comes cold: it looks for nobody. */
 const cold = 100_000_000n
 
@@ -35,13 +41,18 @@ export interface Waiter {
   place: "head" | "behind" | "alone"
   /** Its place at the head. */
   slot: Ours | undefined
+  /** Behind whom it waits, and since when, in nanoseconds. */
+  ahead: { readonly token: string; readonly since: bigint } | undefined
 }
 
 export interface Queue {
   /** Whether the caller, who wants the lock for the first time, has had it long enough and another process is next. */
   readonly mustLineUp: (lockPath: string) => Effect.Effect<boolean>
-  /** Becomes next, if nobody who lives is. To be run uninterruptibly. */
-  readonly lineUp: (waiter: Waiter) => Effect.Effect<void>
+  /**
+   * Becomes next, if nobody who lives is; the result says whether to ask for the lock: as the one who is next, or because that
+   * one does not. To be run uninterruptibly.
+   */
+  readonly lineUp: (waiter: Waiter) => Effect.Effect<boolean>
   /** Has the lock, and lets somebody else be next; the result is to be run before the lock is released. To be run uninterruptibly. */
   readonly enter: (waiter: Waiter) => Effect.Effect<Effect.Effect<void>>
   /** Does not want the lock any more. To be run uninterruptibly. */
@@ -51,7 +62,7 @@ export interface Queue {
 /**
  * The line of the processes that wait for one lock: of its waiters one is next, and has `<file>.lock.next`, a lock file like any
  * other. It decides nothing: a process that comes cold knows nothing of it, and one that stands still at the head is passed by. But
- * whoever has had the lock for a while lets the one who is next go first, so that nobody is overtaken for ever.
+ * whoever has had the lock for a while, and whoever waits, lets the one who is next go first: nobody is overtaken for ever.
  */
 export const make = (options: {
   readonly fs: FileSystem.FileSystem
@@ -77,8 +88,13 @@ export const make = (options: {
         waiter.place = "alone"
         return
       }
-      waiter.place = "behind"
       if (look._tag === "Absent" || (yield* judge.judge(nextPath, look))._tag !== "Stale") {
+        const now = yield* Clock.currentTimeNanos
+        const token = look._tag === "Recorded" ? look.holder.token : ""
+        if (waiter.ahead?.token !== token) {
+          waiter.ahead = { token, since: now }
+        }
+        waiter.place = now - waiter.ahead.since < courtesy ? "behind" : "alone"
         return
       }
       const taken = yield* places.takeOver(nextPath, look)
@@ -111,13 +127,12 @@ export const make = (options: {
         return Effect.orElseSucceed(fs.exists(nextOf(lockPath)), () => false)
       }),
     lineUp: (waiter) =>
-      Effect.suspend(() =>
-        waiter.slot !== undefined
-          ? Effect.void
-          : Effect.catchAll(tryToLineUp(waiter, nextOf(waiter.lockPath)), (cause) => {
-            waiter.place = "alone"
-            return Effect.logDebug(`Could not line up for ${waiter.lockPath}`, cause)
-          })
+      tryToLineUp(waiter, nextOf(waiter.lockPath)).pipe(
+        Effect.catchAll((cause) => {
+          waiter.place = "alone"
+          return Effect.logDebug(`Could not line up for ${waiter.lockPath}`, cause)
+        }),
+        Effect.map(() => waiter.place !== "behind")
       ),
     enter: (waiter) =>
       Effect.flatMap(Clock.currentTimeNanos, (now) => {

@@ -1,4 +1,3 @@
-import type { PlatformError } from "@effect/platform/Error"
 import type * as FileSystem from "@effect/platform/FileSystem"
 import type * as Path from "@effect/platform/Path"
 import * as Array from "effect/Array"
@@ -34,24 +33,8 @@ export const make = (options: {
 }): Sweep => {
   const { fs, paths, places, scope } = options
   const known = new Set<string>()
-  /** What is to be looked at again. */
+  /** Directories that are to be looked at again. */
   const pending = new Set<string>()
-
-  const clear = (path: string): Effect.Effect<void, PlatformError> =>
-    Effect.flatMap(places.clear(path), (lookAgain) => {
-      if (lookAgain._tag === "None" || pending.has(path)) {
-        return Effect.void
-      }
-      pending.add(path)
-      return Effect.sleep(Duration.max(lookAgain.value, Duration.millis(1))).pipe(
-        Effect.interruptible,
-        Effect.zipRight(Effect.suspend(() => {
-          pending.delete(path)
-          return Effect.ignoreLogged(clear(path))
-        })),
-        Effect.forkIn(scope)
-      )
-    })
 
   const again: Sweep["again"] = (lockPath) => {
     const directory = paths.dirname(lockPath)
@@ -59,10 +42,24 @@ export const make = (options: {
       Effect.flatMap((names) =>
         Effect.forEach(
           Array.sort(names.filter(isLeftover), innermostFirst),
-          (name) => clear(paths.join(directory, name)),
-          { discard: true }
+          (name) => places.clear(paths.join(directory, name))
         )
       ),
+      Effect.flatMap((results) => {
+        const lookAgain = Array.getSomes(results)
+        if (!Array.isNonEmptyArray(lookAgain) || pending.has(directory)) {
+          return Effect.void
+        }
+        pending.add(directory)
+        return Effect.sleep(Array.min(lookAgain, Duration.Order)).pipe(
+          Effect.interruptible,
+          Effect.zipRight(Effect.suspend(() => {
+            pending.delete(directory)
+            return again(lockPath)
+          })),
+          Effect.forkIn(scope)
+        )
+      }),
       Effect.catchAll((cause) => Effect.logDebug(`Could not look after what is left in ${directory}`, cause))
     )
   }
