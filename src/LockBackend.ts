@@ -164,10 +164,10 @@ export interface Contender {
   /** Gives back whatever this contender keeps of its waiting. Run once a refused attempt was the last one; may be run again. */
   readonly end: Effect.Effect<void>
   /**
-   * Subscribes to changes until the scope closes. The effect inside completes when something may have changed since it last
-   * completed (a change while nobody waits is remembered). A hint may be late, wrong or missing: only time is lost by it.
+   * Sees to it, until the scope closes, that `ring` is called when something may have changed since the last attempt. Run after each
+   * refused attempt, in one scope. A hint may be late, wrong or missing: only time is lost by it.
    */
-  readonly changes: Effect.Effect<Effect.Effect<void>, never, Scope.Scope>
+  readonly changes: (ring: () => void) => Effect.Effect<void, never, Scope.Scope>
 }
 
 /**

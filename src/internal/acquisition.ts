@@ -8,6 +8,7 @@ import type * as Scope from "effect/Scope"
 import * as Metrics from "../FileLockMetrics.js"
 import type { Blocked, Contender, Grant, LockBackend, LockName, Refused } from "../LockBackend.js"
 import { type LockAcquisitionError, LockDirectoryError } from "../LockError.js"
+import type { Flights } from "./flights.js"
 import * as Handoff from "./handoff.js"
 import * as Hold from "./hold.js"
 import type { Line, Lines, Ticket } from "./line.js"
@@ -57,7 +58,7 @@ const untilServed = (
 const makeAlarms = (
   wait: Wait,
   contender: Contender
-): Effect.Effect<(blocked: Blocked) => Effect.Effect<void>, never, Scope.Scope> =>
+): Effect.Effect<(blocked: Blocked) => Effect.Effect<void, never, Scope.Scope>> =>
   Effect.gen(function*() {
     const ring = Effect.sync(wait.bell.ring)
     const driver = yield* Schedule.driver(wait.wish.schedule)
@@ -65,14 +66,13 @@ const makeAlarms = (
       Effect.sync(() => {
         wait.exhausted = true
       }))
-    const changed = yield* contender.changes
     const scheduled = alarm(wait, Effect.zipRight(tick, ring))
-    const hinted = alarm(wait, Effect.zipRight(changed, ring))
+    const changed = contender.changes(wait.bell.ring)
     let promised: Fiber.RuntimeFiber<void> | undefined
     return (blocked) =>
       Effect.gen(function*() {
         yield* scheduled
-        yield* hinted
+        yield* changed
         promised?.unsafeInterruptAsFork(FiberId.none)
         promised = Option.isSome(blocked.lookAgain)
           ? yield* wait.help(Effect.zipRight(Effect.sleep(blocked.lookAgain.value), ring))
@@ -150,11 +150,11 @@ export const run = <A, R>(
 /** The canonical name of what is wished for. */
 export const resolve = (
   wait: Wait,
-  backend: LockBackend,
+  names: Flights<LockName, LockDirectoryError | Refused>,
   restore: Restore
 ): Effect.Effect<LockName, Failure | Refused> =>
   Effect.map(
-    wait.step(backend.resolve(wait.wish.path), restore, () => Effect.void),
+    wait.step(names.join(wait.wish.path), restore, () => Effect.void),
     (name) => wait.name(name)
   )
 

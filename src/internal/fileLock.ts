@@ -20,6 +20,7 @@ import type { LockBackend, LockName, Refused } from "../LockBackend.js"
 import { LockAcquisitionError, type LockDirectoryError, LockLostError } from "../LockError.js"
 import * as Acquisition from "./acquisition.js"
 import { codeOf } from "./errno.js"
+import { Flights } from "./flights.js"
 import * as Hold from "./hold.js"
 import { Lines } from "./line.js"
 import * as Sections from "./sections.js"
@@ -111,6 +112,7 @@ export const make = (
   typeId: FileLock.TypeId
 ): FileLock.FileLock => {
   const lines = new Lines()
+  const names = new Flights(backend.resolve)
   const schedule = defaultSchedule(Duration.decode(settings.pollInterval ?? "100 millis"))
   const handoff = Duration.decode(settings.handoff ?? "10 millis")
   let arrivals = 0
@@ -135,7 +137,7 @@ export const make = (
         const wish = { ...first, path }
         return Effect.map(
           Effect.uninterruptibleMask((restore) =>
-            Acquisition.run(wish, (wait) => Acquisition.resolve(wait, backend, restore))
+            Acquisition.run(wish, (wait) => Acquisition.resolve(wait, names, restore))
           ),
           (name): Target => ({ name, wish })
         )
@@ -154,7 +156,7 @@ export const make = (
       wish,
       Acquisition.run(wish, (wait) =>
         Effect.flatMap(
-          known === undefined ? Acquisition.resolve(wait, backend, restore) : Effect.sync(() => wait.name(known)),
+          known === undefined ? Acquisition.resolve(wait, names, restore) : Effect.sync(() => wait.name(known)),
           (name) => use(wait, name)
         ))
     )
@@ -271,7 +273,7 @@ export const make = (
       Effect.gen(function*() {
         const hold = yield* acquisition(wish, known, restore, obtain(restore))
         const section = Sections.open(backend, hold, Hold.release(hold))
-        yield* Effect.addFinalizer(() => Sections.close(section))
+        yield* Effect.addFinalizer(() => Effect.zipRight(Sections.forget(section), Sections.close(section)))
         const span = yield* Effect.makeSpanScoped("FileLock.hold", { attributes: { path: hold.name.path } })
         yield* Effect.addFinalizer((exit) => Effect.sync(() => span.attribute("outcome", outcomeOfHold(hold, exit))))
         yield* Sections.enter(section)
@@ -307,7 +309,7 @@ export const make = (
       (wish) =>
         Effect.uninterruptibleMask((restore) =>
           Acquisition.run(wish, (wait) =>
-            Effect.flatMap(Acquisition.resolve(wait, backend, restore), (name) => restore(question(name))))
+            Effect.flatMap(Acquisition.resolve(wait, names, restore), (name) => restore(question(name))))
         )
     ).pipe(
       Effect.catchTag("LockDirectoryError", ({ cause, lockPath, path }) =>

@@ -1,9 +1,9 @@
-import * as Array from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
 import * as FiberId from "effect/FiberId"
 import * as FiberRef from "effect/FiberRef"
 import { globalValue } from "effect/GlobalValue"
+import * as HashMap from "effect/HashMap"
 import * as Option from "effect/Option"
 import type { LockBackend } from "../LockBackend.js"
 import type { Hold } from "./hold.js"
@@ -21,6 +21,8 @@ export interface Section {
   readonly end: Effect.Effect<void>
   /** The fiber whose body it is. */
   openedBy: FiberId.FiberId
+  /** Another section on a lock of this name that the fiber was in before. */
+  around: Section | undefined
   /** Whether it may be re-entered. */
   open: boolean
   /** Itself, while it is open, and those that have re-entered it. */
@@ -34,6 +36,7 @@ export const open = (backend: LockBackend, hold: Hold, end: Effect.Effect<void>)
   line: new Line(),
   end,
   openedBy: FiberId.none,
+  around: undefined,
   open: true,
   users: 1
 })
@@ -56,25 +59,48 @@ const drop = (section: Section): Effect.Effect<void> => {
   return section.users > 0 ? Effect.void : section.end
 }
 
-const current: FiberRef.FiberRef<ReadonlyArray<Section>> = globalValue(
+/** By the names of their locks, the innermost of each. */
+type Sections = HashMap.HashMap<string, Section>
+
+const current: FiberRef.FiberRef<Sections> = globalValue(
   "effect-filelock/sections",
   () =>
-    FiberRef.unsafeMake<ReadonlyArray<Section>>([], {
+    FiberRef.unsafeMake<Sections>(HashMap.empty(), {
       // A fiber that waits for several others must not forget what it, or the others, hold.
       join: (ours, theirs) =>
-        ours === theirs ? ours : [...ours, ...theirs.filter((section) => section.open && !ours.includes(section))]
+        ours === theirs
+          ? ours
+          : HashMap.reduce(
+            theirs,
+            ours,
+            (all, section, name) => section.open && !HashMap.has(all, name) ? HashMap.set(all, name, section) : all
+          )
     })
 )
 
-/** The sections that the current fiber is in, outermost first; some may be over. */
+/** The sections that the current fiber is in; some may be over. */
 export const get = FiberRef.get(current)
+
+const openOf = (section: Section | undefined): Section | undefined => {
+  let open = section
+  while (open !== undefined && !open.open) {
+    open = open.around
+  }
+  return open
+}
+
+const add = (sections: Sections, section: Section): Sections => {
+  const name = section.hold.name.lockPath
+  section.around = openOf(Option.getOrUndefined(HashMap.get(sections, name)))
+  return HashMap.set(sections, name, section)
+}
 
 /** Runs a body inside one more section. To be run uninterruptibly, with a body that can be interrupted. */
 export const within = (section: Section) => <A, E, R>(body: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.withFiberRuntime((fiber) => {
     section.openedBy = fiber.id()
     const outer = fiber.getFiberRef(current)
-    return FiberRef.set(current, [...outer.filter((known) => known.open), section]).pipe(
+    return FiberRef.set(current, add(outer, section)).pipe(
       Effect.zipRight(Effect.exit(body)),
       Effect.flatMap((exit) => Effect.zipRight(FiberRef.set(current, outer), exit))
     )
@@ -84,19 +110,28 @@ export const within = (section: Section) => <A, E, R>(body: Effect.Effect<A, E, 
 export const enter = (section: Section): Effect.Effect<void> =>
   Effect.flatMap(Effect.fiberId, (fiber) => {
     section.openedBy = fiber
-    return FiberRef.update(current, (sections) => [...sections.filter((known) => known.open), section])
+    return FiberRef.update(current, (sections) => add(sections, section))
+  })
+
+/** Forgets what is over, where the current fiber is the one that entered it. */
+export const forget = (section: Section): Effect.Effect<void> =>
+  FiberRef.update(current, (sections) => {
+    const name = section.hold.name.lockPath
+    if (Option.getOrUndefined(HashMap.get(sections, name)) !== section) {
+      return sections
+    }
+    const around = openOf(section.around)
+    return around === undefined ? HashMap.remove(sections, name) : HashMap.set(sections, name, around)
   })
 
 /** The innermost section on a lock that is still open. */
-export const find = (
-  sections: ReadonlyArray<Section>,
-  backend: LockBackend,
-  lockPath: string
-): Section | undefined =>
-  Option.getOrUndefined(Array.findLast(
-    sections,
-    (section) => section.open && section.backend === backend && section.hold.name.lockPath === lockPath
-  ))
+export const find = (sections: Sections, backend: LockBackend, lockPath: string): Section | undefined => {
+  let section = openOf(Option.getOrUndefined(HashMap.get(sections, lockPath)))
+  while (section !== undefined && section.backend !== backend) {
+    section = openOf(section.around)
+  }
+  return section
+}
 
 /** Whether this very fiber, and not only one that started it, is in a section. */
 export const isOwn = (section: Section): Effect.Effect<boolean> =>

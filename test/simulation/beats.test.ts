@@ -28,7 +28,7 @@ describe("what simulations have found about heartbeats", () => {
         yield* Effect.sleep("10 millis")
         yield* lock.verify
       })))
-    assert.isDefined(Script.playUntil(world, ({ step }) => step.syscall === "lstat" && step.path.endsWith(".room")))
+    assert.isDefined(Script.playUntil(world, ({ step }) => step.syscall === "scandir"))
     world.stall(holder, world.plan.lease * 0.7 * millis)
     const isClaiming = Script.playUntil(
       world,

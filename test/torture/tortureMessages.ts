@@ -16,6 +16,8 @@ export const Settings = Schema.Struct({
   work: Schema.Number,
   /** How many sections before it ends by itself. */
   sections: Schema.NullOr(Schema.Number),
+  /** For how long it stays after that, in milliseconds. */
+  stays: Schema.Number,
   /** In milliseconds; the library's default unless given. */
   lease: Schema.NullOr(Schema.Number),
   /** Whether to take the lock at all: without it the watchers must find violations. */

@@ -55,6 +55,7 @@ const program = Effect.gen(function*() {
     step: () => {}
   })
   yield* Effect.replicateEffect(fiber, settings.fibers, { concurrency: "unbounded", discard: true })
+  yield* Effect.sleep(settings.stays)
   yield* Effect.sync(() => process.disconnect())
 })
 

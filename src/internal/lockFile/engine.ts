@@ -1,34 +1,30 @@
-import { isPlatformError, type PlatformError } from "@effect/platform/Error"
+import type { PlatformError } from "@effect/platform/Error"
 import type * as FileSystem from "@effect/platform/FileSystem"
 import type * as Path from "@effect/platform/Path"
-import * as Cause from "effect/Cause"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import { constVoid } from "effect/Function"
 import * as Option from "effect/Option"
-import * as Predicate from "effect/Predicate"
 import type * as Scope from "effect/Scope"
-import * as Stream from "effect/Stream"
 import * as LockBackend from "../../LockBackend.js"
 import { type LockDirectoryError, LockLostError } from "../../LockError.js"
 import type { LockHolder } from "../../LockHolder.js"
 import type { ProcessIdentity } from "../../ProcessIdentity.js"
 import { codeOf } from "../errno.js"
 import * as Heartbeat from "./heartbeat.js"
+import * as Hints from "./hints.js"
 import * as Judge from "./judge.js"
 import * as Look from "./look.js"
 import * as Names from "./names.js"
-import { nextOf } from "./names.js"
 import * as Place from "./place.js"
 import * as Queue from "./queue.js"
 import * as Sweep from "./sweep.js"
 
-/** How often the life of an owner is asked for while somebody waits; a signal and a small read, some microseconds. */
-const probeInterval = Duration.millis(5)
-
 /** An attempt waits for nobody, so it looks only so often at a path that changes under its eyes. */
 const maxRounds = 16
+
+/** How often the breaking of a lock is tried again while others are taking it over. */
+const breakInterval = Duration.millis(5)
 
 /** How long the breaking of a lock waits for others that are taking it over. */
 const breakPatience = Duration.seconds(10)
@@ -51,24 +47,6 @@ const blocked = (
   holder: Option.fromNullable(details?.holder),
   lookAgain: Option.fromNullable(details?.lookAgain)
 })
-
-/** One contender, and what it remembers from one attempt to the next. */
-interface Contest extends Queue.Waiter {
-  /** Who was in the way at the last look. */
-  owner: LockHolder | undefined
-  /** Of whose death it was told. */
-  buried: string | undefined
-  /** It was woken because the place at the head seems to be free. */
-  headIsFree: boolean
-  /** Nothing can be watched here: it looks again on schedule only. */
-  deaf: boolean
-}
-
-/** Never completes, and sets no timer for it as `Effect.never` does. */
-const nothing = Effect.async<never>(constVoid)
-
-const isGone = (error: unknown): boolean =>
-  isPlatformError(error) ? codeOf(error) === "ENOENT" : Predicate.hasProperty(error, "code") && error.code === "ENOENT"
 
 const holderOf = (look: Look.Look): LockHolder | undefined => look._tag === "Recorded" ? look.holder : undefined
 
@@ -130,7 +108,7 @@ export const make = (options: {
 
   const attempt = (
     request: LockBackend.Request,
-    contest: Contest
+    contest: Hints.Contest
   ): Effect.Effect<LockBackend.Grant | LockBackend.Blocked, LockBackend.Refused | LockDirectoryError> => {
     if (!request.waits || contest.slot !== undefined) {
       return tryToPlace(request, contest)
@@ -148,7 +126,7 @@ export const make = (options: {
   }
 
   /** Somebody else is next; who has the lock meanwhile? */
-  const watchOn = (contest: Contest): Effect.Effect<LockBackend.Blocked> => {
+  const watchOn = (contest: Hints.Contest): Effect.Effect<LockBackend.Blocked> => {
     contest.contended = true
     const headWasFree = contest.headIsFree
     contest.headIsFree = false
@@ -164,7 +142,7 @@ export const make = (options: {
 
   const tryToPlace = (
     { label, name, waits }: LockBackend.Request,
-    contest: Contest
+    contest: Hints.Contest
   ): Effect.Effect<LockBackend.Grant | LockBackend.Blocked, LockBackend.Refused | LockDirectoryError> =>
     Effect.gen(function*() {
       const { lockPath } = name
@@ -202,7 +180,7 @@ export const make = (options: {
         if (verdict._tag !== "Stale") {
           if (waits && !contest.contended) {
             contest.contended = true
-            contest.place = "behind"
+            contest.place = contest.slot === undefined ? "behind" : "head"
           }
           const lookAgain = verdict._tag === "Silent" ? verdict.lookAgain : undefined
           return blocked("Timeout", { holder: contest.owner, lookAgain })
@@ -227,44 +205,6 @@ export const make = (options: {
       return blocked("Timeout", { holder: contest.owner, lookAgain: Duration.zero })
     })
 
-  /** Completes once the owner who is in the way is dead; once for each, since taking over from it may fail. */
-  const untilDead = (contest: Contest): Effect.Effect<void> =>
-    Effect.sleep(probeInterval).pipe(
-      Effect.zipRight(Effect.suspend(() => {
-        const { owner, place } = contest
-        return owner === undefined || owner.token === contest.buried || place === "behind"
-          ? Effect.succeed(false)
-          : Effect.map(identity.isAlive(owner), (liveness) => {
-            contest.buried = liveness === "dead" ? owner.token : undefined
-            return liveness === "dead"
-          })
-      })),
-      Effect.repeat({ until: (dead) => dead }),
-      Effect.asVoid
-    )
-
-  /**
-   * Completes when the file that a waiter waits for has changed, or gone: the lock for whoever is next, and the place of who is
-   * next for all others.
-   */
-  const untilChanged = (contest: Contest): Effect.Effect<void> =>
-    Effect.suspend(() => {
-      const behind = contest.place === "behind"
-      // What is no record of ours may be a link to nothing, which is gone whenever one looks.
-      if (contest.deaf || (!behind && contest.owner === undefined)) {
-        return nothing
-      }
-      return Stream.runHead(fs.watch(behind ? nextOf(contest.lockPath) : contest.lockPath)).pipe(
-        Effect.catchAllCause((cause) => {
-          contest.deaf = !isGone(Cause.squash(cause))
-          return contest.deaf ? nothing : Effect.void
-        }),
-        Effect.zipRight(Effect.sync(() => {
-          contest.headIsFree = behind
-        }))
-      )
-    })
-
   /** A beat of a living owner, or somebody who is taking over, can come between; both pass. */
   const breakClaim = (lockPath: string, token: string): Effect.Effect<boolean, PlatformError> =>
     Effect.gen(function*() {
@@ -285,7 +225,7 @@ export const make = (options: {
       if (broken) {
         return true
       }
-      yield* Effect.sleep(probeInterval)
+      yield* Effect.sleep(breakInterval)
       return yield* breakClaim(lockPath, token)
     })
 
@@ -303,20 +243,23 @@ export const make = (options: {
     capabilities: { liveness: "kernel", fencing: false, shared: false, wakes: true },
     resolve: names.resolve,
     contend: (request) => {
-      const contest: Contest = {
+      const contest: Hints.Contest = {
         lockPath: request.name.lockPath,
         contended: false,
         place: "alone",
         slot: undefined,
         ahead: undefined,
         owner: undefined,
-        buried: undefined,
-        headIsFree: false,
-        deaf: false
+        headIsFree: false
       }
+      let hints: Hints.Hints | undefined
       return {
         attempt: Effect.suspend(() => attempt(request, contest)),
-        changes: Effect.succeed(Effect.raceFirst(untilDead(contest), untilChanged(contest))),
+        changes: (ring) =>
+          Effect.suspend(() => {
+            hints ??= Hints.make({ fs, identity, contest, ring })
+            return hints.await
+          }),
         end: queue.leave(contest)
       }
     },

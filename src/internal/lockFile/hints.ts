@@ -1,0 +1,107 @@
+import { isPlatformError } from "@effect/platform/Error"
+import type * as FileSystem from "@effect/platform/FileSystem"
+import * as Cause from "effect/Cause"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
+import * as FiberId from "effect/FiberId"
+import * as Predicate from "effect/Predicate"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import type { LockHolder } from "../../LockHolder.js"
+import type { ProcessIdentity } from "../../ProcessIdentity.js"
+import { codeOf } from "../errno.js"
+import { nextOf } from "./names.js"
+import type { Waiter } from "./queue.js"
+
+/** How often the life of an owner is asked for while somebody waits; a signal and a small read, some microseconds. */
+const probeInterval = Duration.millis(5)
+
+/** One contender, and what it remembers from one attempt to the next. */
+export interface Contest extends Waiter {
+  /** Who was in the way at the last look. */
+  owner: LockHolder | undefined
+  /** It was woken because the place at the head seems to be free. */
+  headIsFree: boolean
+}
+
+export interface Hints {
+  /** Watches what a contender waits for now. Called after each refused attempt. */
+  readonly await: Effect.Effect<void, never, Scope.Scope>
+}
+
+const isGone = (error: unknown): boolean =>
+  isPlatformError(error) ? codeOf(error) === "ENOENT" : Predicate.hasProperty(error, "code") && error.code === "ENOENT"
+
+/**
+ * What may end a wait before the schedule does: the file that is waited for has changed, or its owner is dead. A hint may come late,
+ * or not at all, and only time is lost by it.
+ */
+export const make = (options: {
+  readonly fs: FileSystem.FileSystem
+  readonly identity: ProcessIdentity
+  readonly contest: Contest
+  readonly ring: () => void
+}): Hints => {
+  const { contest, fs, identity, ring } = options
+  /** Of whose death was told: once for each, since taking over from it may fail. */
+  let buried: string | undefined
+  let probing = false
+  let watching: { readonly path: string; readonly fiber: Fiber.RuntimeFiber<void> } | undefined
+  /** Nothing can be watched here. */
+  let deaf = false
+
+  const probe: Effect.Effect<void> = Effect.sleep(probeInterval).pipe(
+    Effect.zipRight(Effect.suspend(() => {
+      const { owner, place } = contest
+      if (owner === undefined || owner.token === buried || place === "behind") {
+        return Effect.void
+      }
+      return Effect.map(identity.isAlive(owner), (liveness) => {
+        if (liveness === "dead") {
+          buried = owner.token
+          ring()
+        }
+      })
+    })),
+    Effect.forever
+  )
+
+  /** Rings when the file has changed, or gone. */
+  const watch = (path: string): Effect.Effect<void> =>
+    Stream.runHead(Stream.tap(fs.watch(path), () => told(path))).pipe(
+      Effect.catchAllCause((cause) => {
+        deaf = !isGone(Cause.squash(cause))
+        return deaf ? Effect.void : told(path)
+      })
+    )
+
+  const told = (path: string): Effect.Effect<void> =>
+    Effect.suspend(() => {
+      if (watching?.path !== path) {
+        return Effect.void
+      }
+      watching = undefined
+      contest.headIsFree = contest.place === "behind"
+      ring()
+      // Whoever was woken goes first; a watch takes its time to end.
+      return Effect.yieldNow()
+    })
+
+  return {
+    await: Effect.gen(function*() {
+      if (!probing) {
+        probing = true
+        yield* Effect.forkScoped(Effect.interruptible(probe))
+      }
+      const path = contest.place === "behind" ? nextOf(contest.lockPath) : contest.lockPath
+      // What is no record of ours may be a link to nothing, which is gone whenever one looks.
+      const isThere = contest.place === "behind" || contest.owner !== undefined
+      if (watching?.path === path || !isThere || deaf) {
+        return
+      }
+      watching?.fiber.unsafeInterruptAsFork(FiberId.none)
+      watching = { path, fiber: yield* Effect.forkScoped(Effect.interruptible(watch(path))) }
+    })
+  }
+}
