@@ -164,7 +164,8 @@ describe("The judge", () => {
   const recorded = (changes?: Parameters<typeof makeHolder>[0], beat = 0): Look.Recorded => ({
     _tag: "Recorded",
     holder: makeHolder(changes),
-    text: makeRecord(changes).replace(Record.formatBeat(0), Record.formatBeat(beat))
+    text: makeRecord(changes).replace(Record.formatBeat(0), Record.formatBeat(beat)),
+    stamp: ""
   })
 
   /** Looks every so often, and says what the judge said each time. */

@@ -1,6 +1,7 @@
 import type { PlatformError } from "@effect/platform/Error"
 import type * as FileSystem from "@effect/platform/FileSystem"
 import type * as Path from "@effect/platform/Path"
+import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -22,6 +23,9 @@ import * as Sweep from "./sweep.js"
 
 /** An attempt waits for nobody, so it looks only so often at a path that changes under its eyes. */
 const maxRounds = 16
+
+/** For how long a file that looks the same is taken for the same record, in nanoseconds. */
+const unchangedFor = 1_000_000_000n
 
 /** How often the breaking of a lock is tried again while others are taking it over. */
 const breakInterval = Duration.millis(5)
@@ -140,14 +144,39 @@ export const make = (options: {
     )
   }
 
+  /**
+   * Whether the living owner that was seen a moment ago is still there. To look for that is all that most looks on schedule have to
+   * do: to ask for the lock in vain, and to read who has it, costs several times as much.
+   */
+  const isUnchanged = (contest: Hints.Contest): Effect.Effect<boolean> =>
+    Effect.suspend(() => {
+      const { lockPath, seen } = contest
+      if (seen === undefined) {
+        return Effect.succeed(false)
+      }
+      return Effect.flatMap(Clock.currentTimeNanos, (now) =>
+        now - seen.at > unchangedFor ? Effect.succeed(false) : Effect.flatMap(
+          Look.hasStamp(fs, lockPath, seen.stamp),
+          (same) =>
+            same
+              ? Effect.map(identity.isAlive(seen.owner), (liveness) =>
+                liveness === "alive")
+              : Effect.succeed(false)
+        ))
+    })
+
   const tryToPlace = (
     { label, name, waits }: LockBackend.Request,
     contest: Hints.Contest
   ): Effect.Effect<LockBackend.Grant | LockBackend.Blocked, LockBackend.Refused | LockDirectoryError> =>
     Effect.gen(function*() {
       const { lockPath } = name
+      if (yield* isUnchanged(contest)) {
+        return blocked("Timeout", { holder: contest.owner })
+      }
       let directoryMade = false
       contest.owner = undefined
+      contest.seen = undefined
       for (let round = 0; round < maxRounds; round++) {
         const placed = yield* Effect.either(
           places.place(lockPath, round === 0 && contest.contended ? Look.glance : Look.look, label)
@@ -181,6 +210,9 @@ export const make = (options: {
           if (waits && !contest.contended) {
             contest.contended = true
             contest.place = contest.slot === undefined ? "behind" : "head"
+          }
+          if (verdict._tag === "Live" && look._tag === "Recorded") {
+            contest.seen = { owner: look.holder, stamp: look.stamp, at: yield* Clock.currentTimeNanos }
           }
           const lookAgain = verdict._tag === "Silent" ? verdict.lookAgain : undefined
           return blocked("Timeout", { holder: contest.owner, lookAgain })
@@ -250,6 +282,7 @@ export const make = (options: {
         slot: undefined,
         ahead: undefined,
         owner: undefined,
+        seen: undefined,
         headIsFree: false
       }
       let hints: Hints.Hints | undefined

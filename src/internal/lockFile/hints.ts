@@ -15,12 +15,14 @@ import { nextOf } from "./names.js"
 import type { Waiter } from "./queue.js"
 
 /** How often the life of an owner is asked for while somebody waits; a signal and a small read, some microseconds. */
-const probeInterval = Duration.millis(5)
+const probeInterval = Duration.millis(8)
 
 /** One contender, and what it remembers from one attempt to the next. */
 export interface Contest extends Waiter {
   /** Who was in the way at the last look. */
   owner: LockHolder | undefined
+  /** The living owner that was seen last, and when, in nanoseconds; nothing if there was a hint since. */
+  seen: { readonly owner: LockHolder; readonly stamp: string; readonly at: bigint } | undefined
   /** It was woken because the place at the head seems to be free. */
   headIsFree: boolean
 }
@@ -60,6 +62,7 @@ export const make = (options: {
       return Effect.map(identity.isAlive(owner), (liveness) => {
         if (liveness === "dead") {
           buried = owner.token
+          contest.seen = undefined
           ring()
         }
       })
@@ -82,6 +85,7 @@ export const make = (options: {
         return Effect.void
       }
       watching = undefined
+      contest.seen = undefined
       contest.headIsFree = contest.place === "behind"
       ring()
       // Whoever was woken goes first; a watch takes its time to end.

@@ -15,6 +15,8 @@ export interface Recorded {
   readonly _tag: "Recorded"
   readonly text: string
   readonly holder: LockHolder
+  /** Of the file: while that is the same, and nobody hints at a change, so is most likely the record. */
+  readonly stamp: string
 }
 
 /** Created and not, or not wholly, written. */
@@ -49,6 +51,17 @@ export const isSame = (judged: Recorded | Broken, now: Look): boolean =>
 /** Whether what is there now is the record with this token. */
 export const hasToken = (look: Look, token: string): boolean => look._tag === "Recorded" && look.holder.token === token
 
+const inodeOf = (info: FileSystem.File.Info): number => Option.getOrElse(info.ino, () => -1)
+
+const modifiedAt = (info: FileSystem.File.Info): number =>
+  Option.match(info.mtime, { onNone: () => -1, onSome: (date) => date.getTime() })
+
+const toStamp = (info: FileSystem.File.Info): string => `${inodeOf(info)}:${modifiedAt(info)}:${info.size}`
+
+/** Whether the file at `path` has this stamp. */
+export const hasStamp = (fs: FileSystem.FileSystem, path: string, stamp: string): Effect.Effect<boolean> =>
+  Effect.match(fs.stat(path), { onSuccess: (info) => toStamp(info) === stamp, onFailure: () => false })
+
 /** Nothing but a small regular file is opened: a FIFO would block a thread for ever. */
 const read = (fs: FileSystem.FileSystem, path: string): Effect.Effect<Look> =>
   Effect.gen(function*() {
@@ -66,14 +79,12 @@ const read = (fs: FileSystem.FileSystem, path: string): Effect.Effect<Look> =>
     const text = Record.textOf(bytes)
     const holder = Record.decode(text)
     if (Option.isSome(holder)) {
-      return { _tag: "Recorded", text, holder: holder.value } as const
+      return { _tag: "Recorded", text, holder: holder.value, stamp: toStamp(info) } as const
     }
     if (!Record.isTorn(text)) {
       return foreign("a file with other content")
     }
-    const inode = Option.getOrElse(info.ino, () => -1)
-    const modified = Option.match(info.mtime, { onNone: () => -1, onSome: (date) => date.getTime() })
-    return { _tag: "Broken", identity: `${inode}:${modified}:${text}` } as const
+    return { _tag: "Broken", identity: `${inodeOf(info)}:${modifiedAt(info)}:${text}` } as const
   }).pipe(
     Effect.catchAll((cause) =>
       Effect.succeed<Look>(codeOf(cause) === "ENOENT" ? absent : { _tag: "Unreadable", cause })

@@ -53,8 +53,11 @@ export const make = (fs: FileSystem.FileSystem, paths: Path.Path): Names => {
   /** Longer ones are refused by every system, but only after each of their directories was asked for. */
   const pathMax = paths.sep === "/" ? 4095 : 32_767
 
-  /** Where nothing was at the last look. To ask what is not there costs more than all the rest, so it is asked once only. */
-  const absent = new Set<string>()
+  /**
+   * Where nothing was at the last look, and its canonical name. To ask what is not there costs more than all the rest, so it is
+   * asked once only.
+   */
+  const absent = new Map<string, string>()
 
   const directoryError = (name: LockName, directory: string, cause: unknown) =>
     new LockDirectoryError({ path: name.path, lockPath: name.lockPath, directory, cause })
@@ -91,11 +94,14 @@ export const make = (fs: FileSystem.FileSystem, paths: Path.Path): Names => {
           absent.delete(normal)
           return realPathOr(normal, inDirectory)
         }
+        // A file beside this name is the same, whatever has become of the directories on the way to it.
+        if (absent.get(normal) === normal) {
+          return Effect.succeed(normal)
+        }
         if (absent.size >= maxAbsent) {
           absent.clear()
         }
-        absent.add(normal)
-        return inDirectory()
+        return Effect.tap(inDirectory(), (canonical) => Effect.sync(() => absent.set(normal, canonical)))
       },
       onSuccess: (target) =>
         links >= maxLinks

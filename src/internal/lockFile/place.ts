@@ -171,7 +171,7 @@ export const make = (options: {
         yield* removeLater(path, ours)
         return { _tag: "Occupied", look: yield* Look.look(fs, path) } as const
       }
-      const judged: Look.Recorded = { _tag: "Recorded", text: ours.text, holder: ours.holder }
+      const judged: Look.Recorded = { _tag: "Recorded", text: ours.text, holder: ours.holder, stamp: "" }
       const taken = yield* takeOverAt(path, judged, level, label).pipe(Effect.tapError(() => remove(path, ours)))
       if (taken._tag === "Placed") {
         yield* retire(ours)
