@@ -15,7 +15,7 @@ import { nextOf } from "./names.js"
 import type { Waiter } from "./queue.js"
 
 /** How often the life of an owner is asked for while somebody waits; a signal and a small read, some microseconds. */
-const probeInterval = Duration.millis(8)
+const probeInterval = Duration.millis(5)
 
 /** One contender, and what it remembers from one attempt to the next. */
 export interface Contest extends Waiter {
