@@ -120,8 +120,8 @@ export const protocolMutants: ReadonlyArray<Mutant> = [
   }),
   seed("token-retired-early", "a token is retired before its record is removed", {
     file: place,
-    find: "    Effect.matchEffect(Effect.retry(removeOnce(path, ours), promptly), {",
-    replace: "    Effect.matchEffect(Effect.zipRight(retire(ours), Effect.retry(removeOnce(path, ours), promptly)), {",
+    find: "Effect.orElse(removeOnce(path, ours), () =>",
+    replace: "Effect.orElse(Effect.zipRight(retire(ours), removeOnce(path, ours)), () =>",
     likely: ["guards", "to whom the token lives"]
   }),
   seed("token-issued-late", "a token is entered only after its record can be seen", {
@@ -185,8 +185,8 @@ export const protocolMutants: ReadonlyArray<Mutant> = [
   }),
   seed("sweep-skipped", "a claim that a dead process left is never looked for", {
     file: engine,
-    find: "      if (!contended && swept.has(lockPath)) {",
-    replace: "      if (!contended || swept.has(lockPath)) {",
+    find: "          yield* sweep.once(lockPath)\n",
+    replace: "",
     likely: ["guards", "nothing but its claim"]
   }),
   seed("judged-by-age", "a holder that is alive by proof loses its lock when it has had it for longer than a lease", {
@@ -229,26 +229,26 @@ export const protocolMutants: ReadonlyArray<Mutant> = [
   }),
   seed("broken-by-content", "two files that are not written yet are taken for the same", {
     file: look,
-    find: "identity: `${inode}:${modified}:${text}`",
+    find: "identity: `${inodeOf(info)}:${modifiedAt(info)}:${text}`",
     replace: "identity: text",
     likely: ["guards", "that has its inode"]
   }),
   seed("broken-without-time", "a file that is not written yet is taken for another one that had its inode", {
     file: look,
-    find: "identity: `${inode}:${modified}:${text}`",
-    replace: "identity: `${inode}:${text}`",
+    find: "identity: `${inodeOf(info)}:${modifiedAt(info)}:${text}`",
+    replace: "identity: `${inodeOf(info)}:${text}`",
     likely: ["guards", "that has its inode"]
   }),
   seed("broken-without-inode", "a file that is not written yet is taken for another one of the same time", {
     file: look,
-    find: "identity: `${inode}:${modified}:${text}`",
-    replace: "identity: `${modified}:${text}`",
+    find: "identity: `${inodeOf(info)}:${modifiedAt(info)}:${text}`",
+    replace: "identity: `${modifiedAt(info)}:${text}`",
     likely: ["guards", "because the wall clock was set back"]
   }),
   seed("links-followed", "a symbolic link at the lock's place is followed", {
     file: look,
-    find: "    if (isLink) {",
-    replace: "    if (isLink && path === \"\") {",
+    find: "onSuccess: () => Effect.succeed(foreign(\"a symbolic link\")),",
+    replace: "onSuccess: () => read(fs, path),",
     likely: ["guards", "a symbolic link to an empty file"]
   }),
   seed("no-size-limit", "a file of any size is taken for a record that was not written to its end", {
@@ -334,8 +334,8 @@ export const protocolMutants: ReadonlyArray<Mutant> = [
   }),
   seed("dead-owner-unnoticed", "waiters do not probe whether the owner is dead", {
     file: engine,
-    find: "        changes: Effect.succeed(untilDead(memory))",
-    replace: "        changes: Effect.succeed(Effect.never)",
+    find: "hints ??= Hints.make({ fs, probe, contest, ring })",
+    replace: "hints ??= Hints.make({ fs, probe: { register: () => Effect.void }, contest, ring })",
     likely: ["guards", "begins as soon as the owner is dead"]
   })
 ]

@@ -3,33 +3,33 @@ import { type Mutant, seed } from "./Mutant.js"
 /** Bugs in the line of a process, in acquisitions, holds and critical sections, and in the canonical names of locks. */
 export const serviceMutants: ReadonlyArray<Mutant> = [
   seed("attempt-interruptible", "an attempt of the engine is cut off when its caller is interrupted", {
-    file: "internal/acquisition.ts",
-    find: "yield* Effect.forkDaemon(Effect.uninterruptible(effect))",
-    replace: "yield* Effect.forkDaemon(Effect.interruptible(effect))",
+    file: "internal/wait.ts",
+    find: "Effect.flatMap(Effect.forkDaemon(Effect.uninterruptible(effect)), (fiber) => {",
+    replace: "Effect.flatMap(Effect.forkDaemon(Effect.interruptible(effect)), (fiber) => {",
     also: [{
-      file: "internal/acquisition.ts",
-      find: "yield* Effect.onInterrupt(restore(this.bell.wait), () => Patience.undo(fiber, giveBack))",
-      replace: "yield* Effect.onInterrupt(restore(this.bell.wait), () => Fiber.interrupt(fiber))"
+      file: "internal/wait.ts",
+      find: "Effect.onInterrupt(restore(this.bell.wait), () => Patience.undo(fiber, giveBack))",
+      replace: "Effect.onInterrupt(restore(this.bell.wait), () => Fiber.interrupt(fiber))"
     }],
     likely: ["guardsService", "is never cut off"],
     important: true
   }),
   seed("late-grant-kept", "what a step still obtains after its caller was interrupted is not given back", {
     file: "internal/acquisition.ts",
-    find: "(answer) => answer._tag === \"Grant\" ? answer.release : Effect.void",
+    find: "(answer) => answer._tag === \"Grant\" ? answer.release : contender.end",
     replace: "() => Effect.void",
     likely: ["guardsService", "what it obtains is given back"]
   }),
   seed("grant-kept-on-interruption", "whoever is interrupted just as the lock is granted keeps it for ever", {
     file: "internal/acquisition.ts",
-    find: "yield* Effect.onInterrupt(restore(Effect.void), () => Hold.release(hold))",
-    replace: "yield* restore(Effect.void)",
+    find: "Effect.onInterrupt(restore(Effect.void), () => Hold.release(hold))",
+    replace: "Effect.as(restore(Effect.void), hold)",
     likely: ["guardsService", "gives back what it obtained"]
   }),
   seed("lost-turn", "whoever is interrupted while waiting in line stays in it", {
     file: "internal/acquisition.ts",
-    find: "yield* Effect.onInterrupt(restore(wait.bell.wait), () => Handoff.abandon(line, ticket, wait.wish.handoff))",
-    replace: "yield* restore(wait.bell.wait)",
+    find: "Effect.onInterrupt(restore(wait.bell.wait), () => Handoff.abandon(line, ticket, wait.wish.handoff))",
+    replace: "restore(wait.bell.wait)",
     likely: ["guardsService", "passes on a turn"],
     important: true
   }),
@@ -54,8 +54,8 @@ export const serviceMutants: ReadonlyArray<Mutant> = [
   }),
   seed("lost-lock-passed-on", "a lock that is lost is passed on", {
     file: "internal/handoff.ts",
-    find: "!(yield* Deferred.isDone(grant.lost))",
-    replace: "!Duration.equals(age, budget)",
+    find: " && tenure.loss === undefined && line",
+    replace: " && line",
     likely: ["handoff", "does not pass on a lock that is lost"]
   }),
   seed("label-passed-on", "others see the label of whom the lock was passed on from", {
@@ -66,30 +66,30 @@ export const serviceMutants: ReadonlyArray<Mutant> = [
   }),
   seed("expired-ticket-kept", "whoever runs out of time in line stays in it", {
     file: "internal/acquisition.ts",
-    find: "        line.giveBack(ticket)\n        return yield* wait.fail(\"Timeout\")",
-    replace: "        return yield* wait.fail(\"Timeout\")",
+    find: "      line.giveBack(ticket)\n      return wait.fail(\"Timeout\")",
+    replace: "      return wait.fail(\"Timeout\")",
     likely: ["guardsService", "is left by whom it did not serve"]
   }),
   seed("line-kept-after-failure", "a failed acquisition keeps its place at the head of the line", {
     file: "internal/acquisition.ts",
-    find: "        Effect.scoped,\n        Effect.onError(() => Effect.sync(() => line.giveBack(ticket)))",
-    replace: "        Effect.scoped",
+    find: "      Effect.onError(() => Effect.sync(() => line.giveBack(ticket))),\n",
+    replace: "",
     likely: ["guardsService", "is left by whom the engine did not serve"]
   }),
   seed("timeout-not-in-line", "the timeout does not count while waiting in line", {
     file: "internal/acquisition.ts",
-    find: "      if (wait.expired) {",
-    replace: "      if (wait.expired && line.holder === undefined) {",
+    find: "    if (wait.expired) {",
+    replace: "    if (wait.expired && line.holder === undefined) {",
     likely: ["guardsService", "is left by whom it did not serve"]
   }),
   seed("timeout-not-at-the-engine", "the timeout does not count while another process holds the lock", {
-    file: "internal/acquisition.ts",
+    file: "internal/wait.ts",
     find: "    return this.expired || this.exhausted",
     replace: "    return this.exhausted",
     likely: ["FileLock", "in memory waits a whole lease of silence"]
   }),
   seed("no-patience", "a caller waits for ever for a storage that does not answer", {
-    file: "internal/acquisition.ts",
+    file: "internal/wait.ts",
     find: "        if (this.outOfPatience) {",
     replace: "        if (this.outOfPatience && this.exhausted) {",
     likely: ["guardsService", "does not answer"]
@@ -121,8 +121,8 @@ export const serviceMutants: ReadonlyArray<Mutant> = [
   }),
   seed("no-release-on-failure", "a body that fails keeps the lock", {
     file: "internal/fileLock.ts",
-    find: "      Effect.ensuring(Sections.close(section))",
-    replace: "      Effect.zipLeft(Sections.close(section))",
+    find: "              return Sections.close(section)\n",
+    replace: "              return Exit.isSuccess(exit) ? Sections.close(section) : Effect.void\n",
     likely: ["FileLock", "in memory releases on success, failure, defect and interruption alike"],
     important: true
   }),
@@ -151,9 +151,9 @@ export const serviceMutants: ReadonlyArray<Mutant> = [
     likely: ["guardsService", "does not answer"]
   }),
   seed("loss-is-not-told", "a body goes on when its lock is lost", {
-    file: "internal/hold.ts",
-    find: "        stop()\n      }\n      return Metric",
-    replace: "        void stop\n      }\n      return Metric",
+    file: "internal/tenure.ts",
+    find: "      stop()\n    }",
+    replace: "      void stop\n    }",
     likely: ["guardsLease", "declares itself lost"],
     important: true
   }),
@@ -183,8 +183,8 @@ export const serviceMutants: ReadonlyArray<Mutant> = [
   }),
   seed("section-of-another-path", "a critical section on one path lets in to another path", {
     file: "internal/sections.ts",
-    find: "section.open && section.backend === backend && section.hold.name.lockPath === lockPath",
-    replace: "section.open && section.backend === backend && lockPath !== \"\"",
+    find: "openOf(Option.getOrUndefined(HashMap.get(sections, lockPath)))",
+    replace: "openOf(lockPath === \"\" ? undefined : HashMap.toValues(sections)[0])",
     likely: ["FileLock", "in memory locks the same paths each time"]
   }),
   seed("no-canonical-names", "two spellings of a path are two locks", {
@@ -197,12 +197,7 @@ export const serviceMutants: ReadonlyArray<Mutant> = [
   seed("dangling-links-kept", "a link to a file that is not there yet is another lock than that file", {
     file: "internal/lockFile/names.ts",
     find: "return Effect.matchEffect(fs.readLink(normal), {",
-    replace: "return Effect.matchEffect(Effect.fail(error), {",
-    also: [{
-      file: "internal/lockFile/names.ts",
-      find: "        onSuccess: (target) =>",
-      replace: "        onSuccess: (target: string) =>"
-    }],
+    replace: "return Effect.matchEffect(fs.readLink(`${normal}.none`), {",
     likely: ["FileLock", "in memory takes one lock for all spellings of a file"]
   })
 ]

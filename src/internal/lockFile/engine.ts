@@ -17,7 +17,9 @@ import * as Hints from "./hints.js"
 import * as Judge from "./judge.js"
 import * as Look from "./look.js"
 import * as Names from "./names.js"
+import { nextOf } from "./names.js"
 import * as Place from "./place.js"
+import * as Probe from "./probe.js"
 import * as Queue from "./queue.js"
 import * as Sweep from "./sweep.js"
 
@@ -85,6 +87,7 @@ export const make = (options: {
   const names = Names.make(fs, paths)
   const places = Place.make({ fs, identity, judge, lease, scope })
   const queue = Queue.make({ fs, places, judge })
+  const probe = Probe.make(identity)
   const sweep = Sweep.make({ fs, paths, places, scope })
 
   const toGrant = (
@@ -118,8 +121,12 @@ export const make = (options: {
       return tryToPlace(request, contest)
     }
     const tryInTurn = Effect.flatMap(
-      queue.lineUp(contest),
-      (mayTry) => mayTry ? tryToPlace(request, contest) : watchOn(contest)
+      isUnchangedAhead(contest),
+      (unchanged) =>
+        unchanged ? Effect.succeed(blocked("Timeout", { holder: contest.owner })) : Effect.flatMap(
+          queue.lineUp(contest),
+          (mayTry) => mayTry ? tryToPlace(request, contest) : watchOn(contest)
+        )
     )
     return contest.contended
       ? tryInTurn
@@ -145,25 +152,30 @@ export const make = (options: {
   }
 
   /**
-   * Whether the living owner that was seen a moment ago is still there. To look for that is all that most looks on schedule have to
-   * do: to ask for the lock in vain, and to read who has it, costs several times as much.
+   * Whether the living owner that was seen a moment ago is still there. To find that out is all that most looks on schedule have to
+   * do: to ask for the lock in vain, and to read who has it, costs several times as much. Where the file is watched there is
+   * nothing to look at: its owner lives on this machine, and a watch sees what happens on this machine.
    */
   const isUnchanged = (contest: Hints.Contest): Effect.Effect<boolean> =>
     Effect.suspend(() => {
-      const { lockPath, seen } = contest
-      if (seen === undefined) {
-        return Effect.succeed(false)
-      }
-      return Effect.flatMap(Clock.currentTimeNanos, (now) =>
-        now - seen.at > unchangedFor ? Effect.succeed(false) : Effect.flatMap(
-          Look.hasStamp(fs, lockPath, seen.stamp),
-          (same) =>
-            same
-              ? Effect.map(identity.isAlive(seen.owner), (liveness) =>
-                liveness === "alive")
-              : Effect.succeed(false)
-        ))
+      const { lockPath, seen, watching } = contest
+      return seen === undefined ? Effect.succeed(false) : Effect.flatMap(
+        isRecent(seen.at, unchangedFor, seen.owner),
+        (recent) => recent && watching !== lockPath ? Look.hasStamp(fs, lockPath, seen.stamp) : Effect.succeed(recent)
+      )
     })
+
+  const isRecent = (at: bigint, within: bigint, owner: LockHolder): Effect.Effect<boolean> =>
+    Effect.flatMap(Clock.currentTimeNanos, (now) =>
+      now - at > within
+        ? Effect.succeed(false)
+        : Effect.map(identity.isAlive(owner), (liveness) => liveness === "alive"))
+
+  /** The same for whoever waits behind somebody else. */
+  const isUnchangedAhead = ({ ahead, headIsFree, lockPath, place, watching }: Hints.Contest): Effect.Effect<boolean> =>
+    place !== "behind" || headIsFree || watching !== nextOf(lockPath) || ahead?.holder === undefined
+      ? Effect.succeed(false)
+      : isRecent(ahead.seen, Queue.courtesy / 2n, ahead.holder)
 
   const tryToPlace = (
     { label, name, waits }: LockBackend.Request,
@@ -282,6 +294,7 @@ export const make = (options: {
         slot: undefined,
         ahead: undefined,
         owner: undefined,
+        watching: undefined,
         seen: undefined,
         headIsFree: false
       }
@@ -290,7 +303,7 @@ export const make = (options: {
         attempt: Effect.suspend(() => attempt(request, contest)),
         changes: (ring) =>
           Effect.suspend(() => {
-            hints ??= Hints.make({ fs, identity, contest, ring })
+            hints ??= Hints.make({ fs, probe, contest, ring })
             return hints.await
           }),
         end: queue.leave(contest)

@@ -1,7 +1,6 @@
 import { isPlatformError } from "@effect/platform/Error"
 import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Cause from "effect/Cause"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
@@ -9,13 +8,10 @@ import * as Predicate from "effect/Predicate"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { LockHolder } from "../../LockHolder.js"
-import type { ProcessIdentity } from "../../ProcessIdentity.js"
 import { codeOf } from "../errno.js"
 import { nextOf } from "./names.js"
+import type { Mourner, Probe } from "./probe.js"
 import type { Waiter } from "./queue.js"
-
-/** How often the life of an owner is asked for while somebody waits; a signal and a small read, some microseconds. */
-const probeInterval = Duration.millis(5)
 
 /** One contender, and what it remembers from one attempt to the next. */
 export interface Contest extends Waiter {
@@ -41,50 +37,49 @@ const isGone = (error: unknown): boolean =>
  */
 export const make = (options: {
   readonly fs: FileSystem.FileSystem
-  readonly identity: ProcessIdentity
+  readonly probe: Probe
   readonly contest: Contest
   readonly ring: () => void
 }): Hints => {
-  const { contest, fs, identity, ring } = options
+  const { contest, fs, probe, ring } = options
   /** Of whose death was told: once for each, since taking over from it may fail. */
   let buried: string | undefined
   let probing = false
-  let watching: { readonly path: string; readonly fiber: Fiber.RuntimeFiber<void> } | undefined
+  let watcher: Fiber.RuntimeFiber<void> | undefined
   /** Nothing can be watched here. */
   let deaf = false
 
-  const probe: Effect.Effect<void> = Effect.sleep(probeInterval).pipe(
-    Effect.zipRight(Effect.suspend(() => {
+  const mourner: Mourner = {
+    get owner() {
       const { owner, place } = contest
-      if (owner === undefined || owner.token === buried || place === "behind") {
-        return Effect.void
-      }
-      return Effect.map(identity.isAlive(owner), (liveness) => {
-        if (liveness === "dead") {
-          buried = owner.token
-          contest.seen = undefined
-          ring()
-        }
-      })
-    })),
-    Effect.forever
-  )
+      return owner?.token === buried || place === "behind" ? undefined : owner
+    },
+    tell: () => {
+      buried = contest.owner?.token
+      contest.seen = undefined
+      ring()
+    }
+  }
 
   /** Rings when the file has changed, or gone. */
   const watch = (path: string): Effect.Effect<void> =>
     Stream.runHead(Stream.tap(fs.watch(path), () => told(path))).pipe(
       Effect.catchAllCause((cause) => {
-        deaf = !isGone(Cause.squash(cause))
-        return deaf ? Effect.void : told(path)
+        if (isGone(Cause.squash(cause))) {
+          return told(path)
+        }
+        deaf = true
+        contest.watching = undefined
+        return Effect.void
       })
     )
 
   const told = (path: string): Effect.Effect<void> =>
     Effect.suspend(() => {
-      if (watching?.path !== path) {
+      if (contest.watching !== path) {
         return Effect.void
       }
-      watching = undefined
+      contest.watching = undefined
       contest.seen = undefined
       contest.headIsFree = contest.place === "behind"
       ring()
@@ -96,16 +91,17 @@ export const make = (options: {
     await: Effect.gen(function*() {
       if (!probing) {
         probing = true
-        yield* Effect.forkScoped(Effect.interruptible(probe))
+        yield* probe.register(mourner)
       }
       const path = contest.place === "behind" ? nextOf(contest.lockPath) : contest.lockPath
       // What is no record of ours may be a link to nothing, which is gone whenever one looks.
       const isThere = contest.place === "behind" || contest.owner !== undefined
-      if (watching?.path === path || !isThere || deaf) {
+      if (contest.watching === path || !isThere || deaf) {
         return
       }
-      watching?.fiber.unsafeInterruptAsFork(FiberId.none)
-      watching = { path, fiber: yield* Effect.forkScoped(Effect.interruptible(watch(path))) }
+      watcher?.unsafeInterruptAsFork(FiberId.none)
+      contest.watching = path
+      watcher = yield* Effect.forkScoped(Effect.interruptible(watch(path)))
     })
   }
 }

@@ -2,6 +2,7 @@ import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import type { LockHolder } from "../../LockHolder.js"
 import * as Patience from "../patience.js"
 import type { Judge } from "./judge.js"
 import * as Look from "./look.js"
@@ -18,7 +19,7 @@ const turn = 5_000_000n
  * For how long a waiter lets the one who is next go first, in nanoseconds. That one may stand still; if not, and the lock only takes
  * long, to ask for it now and then makes little difference.
  */
-const courtesy = 250_000_000n
+export const courtesy = 250_000_000n
 
 /** A process that has not had a lock for so long comes cold: it looks for nobody. */
 const cold = 100_000_000n
@@ -41,8 +42,10 @@ export interface Waiter {
   place: "head" | "behind" | "alone"
   /** Its place at the head. */
   slot: Ours | undefined
-  /** Behind whom it waits, and since when, in nanoseconds. */
-  ahead: { readonly token: string; readonly since: bigint } | undefined
+  /** Behind whom it waits, since when, and when that was seen last, in nanoseconds. */
+  ahead: { readonly holder: LockHolder | undefined; readonly since: bigint; seen: bigint } | undefined
+  /** The path that is being watched. */
+  watching: string | undefined
 }
 
 export interface Queue {
@@ -90,10 +93,11 @@ export const make = (options: {
       }
       if (look._tag === "Absent" || (yield* judge.judge(nextPath, look))._tag !== "Stale") {
         const now = yield* Clock.currentTimeNanos
-        const token = look._tag === "Recorded" ? look.holder.token : ""
-        if (waiter.ahead?.token !== token) {
-          waiter.ahead = { token, since: now }
+        const holder = look._tag === "Recorded" ? look.holder : undefined
+        if (waiter.ahead === undefined || waiter.ahead.holder?.token !== holder?.token) {
+          waiter.ahead = { holder, since: now, seen: now }
         }
+        waiter.ahead.seen = now
         waiter.place = now - waiter.ahead.since < courtesy ? "behind" : "alone"
         return
       }
