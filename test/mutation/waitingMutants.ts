@@ -1,0 +1,108 @@
+import { type Mutant, seed } from "./Mutant.js"
+
+const queue = "internal/lockFile/queue.ts"
+const hints = "internal/lockFile/hints.ts"
+const engine = "internal/lockFile/engine.ts"
+
+/** Bugs in how processes and fibers wait. */
+export const waitingMutants: ReadonlyArray<Mutant> = [
+  seed("wake-up-dropped", "a change of the lock file wakes nobody", {
+    file: hints,
+    find: "      ring()\n      // Whoever",
+    replace: "      // Whoever",
+    likely: ["waiting", "ends at the very moment of the release"],
+    important: true
+  }),
+  seed("deaf-for-ever", "a path that has just gone counts as one that cannot be watched", {
+    file: hints,
+    find: "        if (isGone(Cause.squash(cause))) {",
+    replace: "        if (isGone(Cause.squash(cause)) && path === \"\") {",
+    likely: ["waiting", "ends at the very moment of the release"]
+  }),
+  seed("watch-outlives-waiter", "a watch goes on when its waiter has gone", {
+    file: hints,
+    find: "watcher = yield* Effect.forkScoped(Effect.interruptible(watch(path)))",
+    replace: "watcher = yield* Effect.forkDaemon(Effect.interruptible(watch(path)))",
+    likely: ["waiting", "The watchers of a process"]
+  }),
+  seed("watch-trusted-for-ever", "a watch is trusted for as long as it tells nothing", {
+    file: engine,
+    find: "        isRecent(seen.at, unchangedFor, seen.owner),",
+    replace: "        isRecent(seen.at, unchangedFor * 1_000_000n, seen.owner),",
+    likely: ["waiting", "goes on by its schedule"]
+  }),
+  seed("line-ignored", "whoever has had the lock for long takes it again although another process is next", {
+    file: queue,
+    find: "        return Effect.orElseSucceed(fs.exists(nextOf(lockPath)), () => false)",
+    replace: "        return Effect.succeed(false)",
+    likely: ["queue", "lets the one who is next go first when it has had its turn"],
+    important: true
+  }),
+  seed("endless-turn", "a turn never ends", {
+    file: queue,
+    find: "        if (now - had.since < turn) {",
+    replace: "        if (now - had.since < turn * 1_000_000n) {",
+    likely: ["queue", "lets the one who is next go first when it has had its turn"]
+  }),
+  seed("no-turn", "whoever has had the lock looks each time who is next", {
+    file: queue,
+    find: "        if (now - had.since < turn) {",
+    replace: "        if (now < had.since) {",
+    likely: ["queue", "does not even look who is next within its turn"]
+  }),
+  seed("nobody-is-cold", "a process lines up although it has not had the lock for long", {
+    file: queue,
+    find: "had === undefined || now - had.last > cold",
+    replace: "had === undefined || now - had.last > cold * 1_000_000n",
+    likely: ["queue", "looks for nobody when that was a while ago"]
+  }),
+  seed("slot-kept", "whoever was next keeps its place when it goes away", {
+    file: queue,
+    find: "waiter.slot === undefined ? Effect.void : Effect.asVoid(Patience.runWith(giveUpSlot(waiter)))",
+    replace: "Effect.void",
+    likely: ["queue", "is so no more once it has waited for long enough"],
+    important: true
+  }),
+  seed("slot-kept-inside", "whoever was next keeps its place when it has the lock", {
+    file: queue,
+    find: "        return waiter.slot === undefined\n",
+    replace: "        return waiter.slot === undefined || waiter.contended\n",
+    likely: ["queue", "is so no more once it has the lock"]
+  }),
+  seed("dead-is-next", "a process that was next and has died stays next", {
+    file: queue,
+    find: "(yield* judge.judge(nextPath, look))._tag !== \"Stale\"",
+    replace: "(yield* judge.judge(nextPath, look))._tag !== undefined",
+    likely: ["queue", "another one is next when the one that was has died"]
+  }),
+  seed("no-courtesy", "whoever waits behind another process asks for the lock all the same", {
+    file: queue,
+    find: "waiter.place = now - waiter.ahead.since < courtesy ? \"behind\" : \"alone\"",
+    replace: "waiter.place = \"alone\"",
+    likely: ["queue", "is let go first for a while"]
+  }),
+  seed("endless-courtesy", "a process that stands still at the head stops all who wait behind it", {
+    file: queue,
+    find: "waiter.place = now - waiter.ahead.since < courtesy ? \"behind\" : \"alone\"",
+    replace: "waiter.place = \"behind\"",
+    likely: ["queue", "and then passed by"]
+  }),
+  seed("try-lines-up", "whoever only tries takes a place in line", {
+    file: engine,
+    find: "    if (!request.waits || contest.slot !== undefined) {",
+    replace: "    if (contest.slot !== undefined) {",
+    likely: ["queue", "asks once only, and for nobody"]
+  }),
+  seed("answer-from-before", "whoever asks is told what was found out before", {
+    file: "internal/flights.ts",
+    find: "        this.under.set(key, undefined)\n        return Effect.forkDaemon(",
+    replace: "        this.under.delete(key)\n        return Effect.forkDaemon(",
+    likely: ["flights", "is asked a third time"]
+  }),
+  seed("flight-lost", "whoever comes while a question is asked is never answered", {
+    file: "internal/flights.ts",
+    find: "        next.passengers.push(resume)\n",
+    replace: "",
+    likely: ["flights", "is asked once now, and once for all"]
+  })
+]
