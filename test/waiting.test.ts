@@ -139,15 +139,30 @@ describe("A wait where the watch", () => {
       play((stage) =>
         Effect.gen(function*() {
           const holder = yield* stage.join()
-          const holding = yield* Effect.fork(holder.enter("holder", { stay: "10 seconds" }))
+          const holding = yield* Effect.fork(holder.enter("holder", { stay: "30 seconds" }))
           yield* Effect.sleep("1 millis")
           const waiter = yield* joinWith(stage, watch)
-          yield* waiter.locks.withLock(Effect.void, path, { schedule: Schedule.spaced("1 second") })
+          yield* waiter.locks.withLock(Effect.void, path, { schedule: Schedule.spaced("3 seconds") })
           assert.isNotNull(holding.unsafePoll())
-          // At its coming, and each second.
+          // At its coming, and each three seconds.
           assert.strictEqual(waiter.looks(), 11)
           assert.isAtMost(waiter.watches(), 2)
           assert.isBelow(waiter.ledger.entries.length, 100)
+        })
+      ))
+
+    it.effect(`${what} is over soon after the release`, () =>
+      play((stage) =>
+        Effect.gen(function*() {
+          const holder = yield* stage.join()
+          const waiter = yield* joinWith(stage, watch)
+          const holding = yield* Effect.fork(holder.enter("holder", { stay: "30 seconds" }))
+          yield* Effect.sleep("1 millis")
+          const waiting = yield* Effect.fork(waiter.locks.withLock(Effect.void, path))
+          yield* Fiber.join(holding)
+          yield* Effect.sleep("2 seconds")
+          assert.isNotNull(waiting.unsafePoll())
+          yield* Fiber.join(waiting)
         })
       ))
 
@@ -266,7 +281,8 @@ describe("The watchers of a process", () => {
         assert.strictEqual(realInstances(), before)
         yield* Fiber.interrupt(watching)
         assert.deepStrictEqual(yield* fs.readDirectory(directory), [])
-      }).pipe(Effect.provide([NodeFileSystem.layer, Logger.remove(Logger.defaultLogger)]))
+      }).pipe(Effect.provide([NodeFileSystem.layer, Logger.remove(Logger.defaultLogger)])),
+    60_000
   )
 })
 
