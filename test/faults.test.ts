@@ -136,7 +136,7 @@ for (const scene of scenes) {
       Effect.gen(function*() {
         const { complaints, operations } = yield* play(scene)
         assert.deepStrictEqual(complaints, [])
-        assert.isAtLeast(operations.length, 8)
+        assert.isAtLeast(operations.length, 6)
       }))
 
     for (const trouble of troublesOf(scene)) {

@@ -13,7 +13,7 @@
  * Guards that can be left out: NO_LOOK (whoever released L does not look for a head), NO_COURTESY (whoever waits behind a head
  * asks for L all the same), NO_BURIAL (a dead head keeps its slot), NO_PATIENCE (nobody ever passes by a head that stands still).
  *
- * Left out: time. A turn is a number of acquisitions here and 5 ms in the library; a process comes cold once, and there after
+ * Left out: time. A turn is a number of acquisitions here and 10 ms in the library; a process comes cold once, and there after
  * 100 ms without the lock; who stands still is known at once, and there after 250 ms.
  */
 #ifndef P

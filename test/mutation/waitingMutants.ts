@@ -15,8 +15,8 @@ export const waitingMutants: ReadonlyArray<Mutant> = [
   }),
   seed("deaf-for-ever", "a path that has just gone counts as one that cannot be watched", {
     file: hints,
-    find: "        if (isGone(Cause.squash(cause))) {",
-    replace: "        if (isGone(Cause.squash(cause)) && path === \"\") {",
+    find: "isGone(Cause.squash(cause)) ? told(path) : giveUp(path)",
+    replace: "isGone(Cause.squash(cause)) ? Effect.void : giveUp(path)",
     likely: ["waiting", "ends at the very moment of the release"]
   }),
   seed("watch-outlives-waiter", "a watch goes on when its waiter has gone", {
@@ -58,16 +58,10 @@ export const waitingMutants: ReadonlyArray<Mutant> = [
   }),
   seed("slot-kept", "whoever was next keeps its place when it goes away", {
     file: queue,
-    find: "waiter.slot === undefined ? Effect.void : Effect.asVoid(Patience.runWith(giveUpSlot(waiter)))",
-    replace: "Effect.void",
+    find: "leaving === undefined ? Effect.void : Effect.asVoid(Patience.runWith(leaving))",
+    replace: "leaving === undefined ? Effect.void : Effect.void",
     likely: ["queue", "is so no more once it has waited for long enough"],
     important: true
-  }),
-  seed("slot-kept-inside", "whoever was next keeps its place when it has the lock", {
-    file: queue,
-    find: "        return waiter.slot === undefined\n",
-    replace: "        return waiter.slot === undefined || waiter.contended\n",
-    likely: ["queue", "is so no more once it has the lock"]
   }),
   seed("dead-is-next", "a process that was next and has died stays next", {
     file: queue,

@@ -4,6 +4,7 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
+import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -61,18 +62,20 @@ export const make = (options: {
     }
   }
 
-  /** Rings when the file has changed, or gone. */
+  /** Rings when the file has changed, or gone; and a last time where it cannot be watched. */
   const watch = (path: string): Effect.Effect<void> =>
     Stream.runHead(Stream.tap(fs.watch(path), () => told(path))).pipe(
-      Effect.catchAllCause((cause) => {
-        if (isGone(Cause.squash(cause))) {
-          return told(path)
-        }
-        deaf = true
-        contest.watching = undefined
-        return Effect.void
+      Effect.matchCauseEffect({
+        onSuccess: (event) => Option.isSome(event) ? Effect.void : giveUp(path),
+        onFailure: (cause) => isGone(Cause.squash(cause)) ? told(path) : giveUp(path)
       })
     )
+
+  const giveUp = (path: string): Effect.Effect<void> =>
+    Effect.suspend(() => {
+      deaf = true
+      return told(path)
+    })
 
   const told = (path: string): Effect.Effect<void> =>
     Effect.suspend(() => {

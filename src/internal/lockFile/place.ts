@@ -82,6 +82,11 @@ export interface Places {
    * take the record over under our hands.
    */
   readonly remove: (path: string, ours: Ours) => Effect.Effect<boolean>
+  /**
+   * Removes our record from a path that excludes nobody, without looking: while we are in time nobody may replace it, and if
+   * somebody did by hand, no more is lost than a place in line.
+   */
+  readonly discard: (path: string, ours: Ours) => Effect.Effect<void>
   /** Removes what a dead process left at `path`, by taking it over; answers with when to look again where that cannot be told yet. */
   readonly clear: (path: string) => Effect.Effect<Option.Option<Duration.Duration>, PlatformError>
 }
@@ -324,6 +329,16 @@ export const make = (options: {
         )
     })
 
+  const discard: Places["discard"] = (path, ours) =>
+    Effect.flatMap(
+      isOverdue(ours),
+      (overdue) =>
+        overdue || ours.doubtful ? Effect.asVoid(remove(path, ours)) : Effect.matchEffect(fs.remove(path), {
+          onSuccess: () => retire(ours),
+          onFailure: (error) => codeOf(error) === "ENOENT" ? retire(ours) : Effect.asVoid(remove(path, ours))
+        })
+    )
+
   /**
    * Goes on while the engine is there, and for a while beyond: the process may live on without it, and its record would be in
    * the way of everybody who sees that it lives. No attempt is cut off, or a claim would stay.
@@ -365,7 +380,7 @@ export const make = (options: {
       return taken._tag === "Busy" ? Option.fromNullable(taken.lookAgain) : Option.none()
     })
 
-  return { place: (path, look, label) => placeAt(path, 0, label, look), takeOver, whileClaimed, remove, clear }
+  return { place: (path, look, label) => placeAt(path, 0, label, look), takeOver, whileClaimed, remove, discard, clear }
 }
 
 /** Beside the claim, by a name that is no longer than that of a claim on it. */

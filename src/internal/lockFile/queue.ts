@@ -13,7 +13,7 @@ import type { Ours, Places } from "./place.js"
  * For how long a process may have a lock again and again before it looks whether another one is next, in nanoseconds. The shorter,
  * the fairer and the slower: each change of the process costs a wake-up.
  */
-const turn = 5_000_000n
+const turn = 10_000_000n
 
 /**
  * For how long a waiter lets the one who is next go first, in nanoseconds. That one may stand still; if not, and the lock only takes
@@ -107,14 +107,13 @@ export const make = (options: {
       }
     })
 
-  /** The place at the head belongs to one call of this only. */
-  const giveUpSlot = (waiter: Waiter): Effect.Effect<unknown> =>
-    Effect.suspend(() => {
-      const { slot } = waiter
-      waiter.slot = undefined
-      waiter.place = "behind"
-      return slot === undefined ? Effect.void : places.remove(nextOf(waiter.lockPath), slot)
-    })
+  /** Takes the place at the head from a waiter, at once; the result gives it up. */
+  const takeSlotFrom = (waiter: Waiter): Effect.Effect<void> | undefined => {
+    const { lockPath, slot } = waiter
+    waiter.slot = undefined
+    waiter.place = "behind"
+    return slot === undefined ? undefined : places.discard(nextOf(lockPath), slot)
+  }
 
   return {
     mustLineUp: (lockPath) =>
@@ -150,13 +149,15 @@ export const make = (options: {
         const exit = Effect.map(Clock.currentTimeNanos, (now) => {
           turn.last = now
         })
-        return waiter.slot === undefined
+        const leaving = takeSlotFrom(waiter)
+        return leaving === undefined
           ? Effect.succeed(exit)
-          : Effect.map(Effect.forkDaemon(giveUpSlot(waiter)), (fiber) => Effect.zipRight(Fiber.await(fiber), exit))
+          : Effect.map(Effect.forkDaemon(leaving), (fiber) => Effect.zipRight(Fiber.await(fiber), exit))
       }),
     leave: (waiter) =>
-      Effect.suspend(() =>
-        waiter.slot === undefined ? Effect.void : Effect.asVoid(Patience.runWith(giveUpSlot(waiter)))
-      )
+      Effect.suspend(() => {
+        const leaving = takeSlotFrom(waiter)
+        return leaving === undefined ? Effect.void : Effect.asVoid(Patience.runWith(leaving))
+      })
   }
 }
