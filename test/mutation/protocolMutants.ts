@@ -184,7 +184,7 @@ export const protocolMutants: ReadonlyArray<Mutant> = [
     likely: ["guardsLease", "leaves no claim behind"]
   }),
   seed("sweep-skipped", "a claim that a dead process left is never looked for", {
-    file: engine,
+    file: "internal/lockFile/attempt.ts",
     find: "          yield* sweep.once(lockPath)\n",
     replace: "",
     likely: ["guards", "nothing but its claim"]

@@ -2,7 +2,7 @@ import { type Mutant, seed } from "./Mutant.js"
 
 const queue = "internal/lockFile/queue.ts"
 const hints = "internal/lockFile/hints.ts"
-const engine = "internal/lockFile/engine.ts"
+const attempt = "internal/lockFile/attempt.ts"
 
 /** Bugs in how processes and fibers wait. */
 export const waitingMutants: ReadonlyArray<Mutant> = [
@@ -26,7 +26,7 @@ export const waitingMutants: ReadonlyArray<Mutant> = [
     likely: ["waiting", "The watchers of a process"]
   }),
   seed("watch-trusted-for-ever", "a watch is trusted for as long as it tells nothing", {
-    file: engine,
+    file: attempt,
     find: "        isRecent(seen.at, unchangedFor, seen.owner),",
     replace: "        isRecent(seen.at, unchangedFor * 1_000_000n, seen.owner),",
     likely: ["waiting", "goes on by its schedule"]
@@ -82,7 +82,7 @@ export const waitingMutants: ReadonlyArray<Mutant> = [
     likely: ["queue", "and then passed by"]
   }),
   seed("try-lines-up", "whoever only tries takes a place in line", {
-    file: engine,
+    file: attempt,
     find: "    if (!request.waits || contest.slot !== undefined) {",
     replace: "    if (contest.slot !== undefined) {",
     likely: ["queue", "asks once only, and for nobody"]
