@@ -69,3 +69,17 @@ export const make = (name: Name, installation: string): Contestant => {
       return Peers.crossProcessLock(require("cross-process-lock"))
   }
 }
+
+/** Those that exclude processes, as their users have them wait and as fast as they can. */
+export const betweenProcesses: ReadonlyArray<Name> = [
+  ours,
+  "kernel lock",
+  "kernel lock, kept open",
+  "raw wx, 50 ms",
+  "raw wx, 1 ms",
+  "lockfile, 50 ms",
+  "lockfile, 1 ms",
+  "proper-lockfile, 50 ms",
+  "proper-lockfile, 1 ms",
+  "cross-process-lock"
+]

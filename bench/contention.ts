@@ -11,19 +11,6 @@ import type * as Messages from "./messages.js"
 import * as Report from "./Report.js"
 import * as Stage from "./Stage.js"
 
-const names: ReadonlyArray<Contestants.Name> = [
-  Contestants.ours,
-  "kernel lock",
-  "kernel lock, kept open",
-  "raw wx, 50 ms",
-  "raw wx, 1 ms",
-  "lockfile, 50 ms",
-  "lockfile, 1 ms",
-  "proper-lockfile, 50 ms",
-  "proper-lockfile, 1 ms",
-  "cross-process-lock"
-]
-
 const reference: Contestants.Name = "kernel lock"
 
 type Contended = Extract<Messages.Message, { readonly _tag: "contended" }>
@@ -103,13 +90,13 @@ export const run = (stage: Stage.Stage) =>
     const duration = stage.quick ? 500 : 2_000
     const turns: Array<{ readonly name: Contestants.Name; readonly size: number; readonly outcome: Outcome }> = []
     for (let round = 0; round < stage.rounds; round++) {
-      for (const name of names) {
+      for (const name of Contestants.betweenProcesses) {
         for (const outcome of yield* turn(stage, name, sizes, duration)) turns.push({ name, ...outcome })
       }
     }
 
     const results = sizes.flatMap((size) =>
-      names.map((name) => {
+      Contestants.betweenProcesses.map((name) => {
         const own = turns.filter((turn) => turn.size === size && turn.name === name)
         return { size, name, ...summarize(own.map(({ outcome }) => outcome)) }
       })

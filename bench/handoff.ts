@@ -8,19 +8,6 @@ import * as Contestants from "./Contestants.js"
 import * as Report from "./Report.js"
 import * as Stage from "./Stage.js"
 
-const names: ReadonlyArray<Contestants.Name> = [
-  Contestants.ours,
-  "kernel lock",
-  "kernel lock, kept open",
-  "raw wx, 50 ms",
-  "raw wx, 1 ms",
-  "lockfile, 50 ms",
-  "lockfile, 1 ms",
-  "proper-lockfile, 50 ms",
-  "proper-lockfile, 1 ms",
-  "cross-process-lock"
-]
-
 const reference: Contestants.Name = "kernel lock"
 
 /** `from` holds for `hold` milliseconds after `to` has begun to wait. */
@@ -40,7 +27,7 @@ export const run = (stage: Stage.Stage) =>
     const long = stage.quick ? 500 : 3_000
     // The same for everybody: how long one waits decides how patient a waiter has become.
     const random = Random.make("hand-off")
-    const contestants = yield* Effect.forEach(names, (name) =>
+    const contestants = yield* Effect.forEach(Contestants.betweenProcesses, (name) =>
       Effect.gen(function*() {
         const one = yield* Stage.spawn(stage, name)
         const other = yield* Stage.spawn(stage, name)
