@@ -71,13 +71,13 @@ export const waitingMutants: ReadonlyArray<Mutant> = [
   }),
   seed("no-courtesy", "whoever waits behind another process asks for the lock all the same", {
     file: queue,
-    find: "waiter.place = now - waiter.ahead.since < courtesy ? \"behind\" : \"alone\"",
+    find: "waiter.place = now - since < courtesy ? \"behind\" : \"alone\"",
     replace: "waiter.place = \"alone\"",
     likely: ["queue", "is let go first for a while"]
   }),
   seed("endless-courtesy", "a process that stands still at the head stops all who wait behind it", {
     file: queue,
-    find: "waiter.place = now - waiter.ahead.since < courtesy ? \"behind\" : \"alone\"",
+    find: "waiter.place = now - since < courtesy ? \"behind\" : \"alone\"",
     replace: "waiter.place = \"behind\"",
     likely: ["queue", "and then passed by"]
   }),

@@ -5,6 +5,7 @@ import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Random from "effect/Random"
 import type * as LockBackend from "../../LockBackend.js"
 import { type LockDirectoryError, LockLostError } from "../../LockError.js"
 import type { LockHolder } from "../../LockHolder.js"
@@ -21,6 +22,12 @@ import type { Sweep } from "./sweep.js"
 
 /** An attempt waits for nobody, so it looks only so often at a path that changes under its eyes. */
 const maxRounds = 16
+
+/**
+ * For how many milliseconds whoever was outrun on the way to the head leaves it to others: if all who wait were woken each time,
+ * the more of them there are the less they would get done.
+ */
+const rest = Random.nextRange(25, 100)
 
 /** For how long a file that looks the same is taken for the same record, in nanoseconds. */
 const unchangedFor = 1_000_000_000n
@@ -119,20 +126,22 @@ export const make = (options: {
       )
   }
 
-  /** Somebody else is next; who has the lock meanwhile? */
-  const watchOn = (contest: Hints.Contest): Effect.Effect<LockBackend.Blocked> => {
-    contest.contended = true
-    const headWasFree = contest.headIsFree
-    contest.headIsFree = false
-    // Whoever was next has it, and whoever is next asks.
-    return headWasFree ? Effect.succeed(blocked("Timeout", { holder: contest.owner })) : Effect.map(
-      Look.glance(fs, contest.lockPath),
-      (look) => {
-        contest.owner = holderOf(look)
-        return blocked("Timeout", { holder: contest.owner })
+  /** Somebody else is next. */
+  const watchOn = (contest: Hints.Contest): Effect.Effect<LockBackend.Blocked> =>
+    Effect.gen(function*() {
+      contest.contended = true
+      contest.outrun = contest.headIsFree
+      contest.headIsFree = false
+      if (contest.outrun) {
+        return blocked("Timeout", { holder: contest.owner, lookAgain: Duration.millis(yield* rest) })
       }
-    )
-  }
+      const now = yield* Clock.currentTimeNanos
+      if (now - contest.glancedAt > unchangedFor) {
+        contest.glancedAt = now
+        contest.owner = holderOf(yield* Look.glance(fs, contest.lockPath))
+      }
+      return blocked("Timeout", { holder: contest.owner })
+    })
 
   /**
    * Whether the living owner that was seen a moment ago is still there. To find that out is all that most looks on schedule have to
@@ -144,7 +153,10 @@ export const make = (options: {
       const { lockPath, seen, watching } = contest
       return seen === undefined ? Effect.succeed(false) : Effect.flatMap(
         isRecent(seen.at, unchangedFor, seen.owner),
-        (recent) => recent && watching !== lockPath ? Look.hasStamp(fs, lockPath, seen.stamp) : Effect.succeed(recent)
+        (recent) =>
+          recent && watching !== lockPath
+            ? Effect.map(Look.stampOf(fs, lockPath), (stamp) => stamp === seen.stamp)
+            : Effect.succeed(recent)
       )
     })
 

@@ -95,7 +95,9 @@ export const make = (options: {
         owner: undefined,
         watching: undefined,
         seen: undefined,
-        headIsFree: false
+        glancedAt: 0n,
+        headIsFree: false,
+        outrun: false
       }
       let hints: Hints.Hints | undefined
       return {

@@ -20,8 +20,12 @@ export interface Contest extends Waiter {
   owner: LockHolder | undefined
   /** The living owner that was seen last, and when, in nanoseconds; nothing if there was a hint since. */
   seen: { readonly owner: LockHolder; readonly stamp: string; readonly at: bigint } | undefined
+  /** When it last looked who has the lock while somebody else was next, in nanoseconds. */
+  glancedAt: bigint
   /** It was woken because the place at the head seems to be free. */
   headIsFree: boolean
+  /** It was, and somebody else was faster: it rests before it waits for the next change. */
+  outrun: boolean
 }
 
 export interface Hints {
@@ -96,10 +100,11 @@ export const make = (options: {
         probing = true
         yield* probe.register(mourner)
       }
-      const path = contest.place === "behind" ? nextOf(contest.lockPath) : contest.lockPath
+      const behind = contest.place === "behind"
+      const path = behind ? nextOf(contest.lockPath) : contest.lockPath
       // What is no record of ours may be a link to nothing, which is gone whenever one looks.
-      const isThere = contest.place === "behind" || contest.owner !== undefined
-      if (contest.watching === path || !isThere || deaf) {
+      const wanted = behind ? !contest.outrun : contest.owner !== undefined
+      if (contest.watching === path || !wanted || deaf) {
         return
       }
       watcher?.unsafeInterruptAsFork(FiberId.none)

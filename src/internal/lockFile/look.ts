@@ -58,9 +58,9 @@ const modifiedAt = (info: FileSystem.File.Info): number =>
 
 const toStamp = (info: FileSystem.File.Info): string => `${inodeOf(info)}:${modifiedAt(info)}:${info.size}`
 
-/** Whether the file at `path` has this stamp. */
-export const hasStamp = (fs: FileSystem.FileSystem, path: string, stamp: string): Effect.Effect<boolean> =>
-  Effect.match(fs.stat(path), { onSuccess: (info) => toStamp(info) === stamp, onFailure: () => false })
+/** The stamp of the file at `path`; `undefined` where that cannot be told. */
+export const stampOf = (fs: FileSystem.FileSystem, path: string): Effect.Effect<string | undefined> =>
+  Effect.match(fs.stat(path), { onSuccess: toStamp, onFailure: () => undefined })
 
 /** Nothing but a small regular file is opened: a FIFO would block a thread for ever. */
 const read = (fs: FileSystem.FileSystem, path: string): Effect.Effect<Look> =>

@@ -43,7 +43,12 @@ export interface Waiter {
   /** Its place at the head. */
   slot: Ours | undefined
   /** Behind whom it waits, since when, and when that was seen last, in nanoseconds. */
-  ahead: { readonly holder: LockHolder | undefined; readonly since: bigint; seen: bigint } | undefined
+  ahead: {
+    readonly stamp: string | undefined
+    readonly holder: LockHolder | undefined
+    readonly since: bigint
+    readonly seen: bigint
+  } | undefined
   /** The path that is being watched. */
   watching: string | undefined
 }
@@ -82,6 +87,9 @@ export const make = (options: {
 
   const tryToLineUp = (waiter: Waiter, nextPath: string) =>
     Effect.gen(function*() {
+      if (waiter.ahead !== undefined && (yield* isAnotherAhead(waiter, waiter.ahead.stamp, nextPath))) {
+        return
+      }
       const placed = yield* places.place(nextPath, Look.glance)
       if (placed._tag === "Placed") {
         return takeSlot(waiter, placed.ours)
@@ -93,12 +101,10 @@ export const make = (options: {
       }
       if (look._tag === "Absent" || (yield* judge.judge(nextPath, look))._tag !== "Stale") {
         const now = yield* Clock.currentTimeNanos
-        const holder = look._tag === "Recorded" ? look.holder : undefined
-        if (waiter.ahead === undefined || waiter.ahead.holder?.token !== holder?.token) {
-          waiter.ahead = { holder, since: now, seen: now }
-        }
-        waiter.ahead.seen = now
-        waiter.place = now - waiter.ahead.since < courtesy ? "behind" : "alone"
+        const { holder, stamp } = look._tag === "Recorded" ? look : { holder: undefined, stamp: undefined }
+        const since = waiter.ahead?.stamp === stamp ? waiter.ahead?.since ?? now : now
+        waiter.ahead = { stamp, holder, since, seen: now }
+        waiter.place = now - since < courtesy ? "behind" : "alone"
         return
       }
       const taken = yield* places.takeOver(nextPath, look)
@@ -106,6 +112,18 @@ export const make = (options: {
         takeSlot(waiter, taken.ours)
       }
     })
+
+  /** Whether somebody else is next than at the last look; who it is matters only if he stays there. */
+  const isAnotherAhead = (waiter: Waiter, before: string | undefined, nextPath: string): Effect.Effect<boolean> =>
+    Effect.flatMap(
+      Look.stampOf(fs, nextPath),
+      (stamp) =>
+        stamp === undefined || stamp === before ? Effect.succeed(false) : Effect.map(Clock.currentTimeNanos, (now) => {
+          waiter.ahead = { stamp, holder: undefined, since: now, seen: now }
+          waiter.place = "behind"
+          return true
+        })
+    )
 
   /** Takes the place at the head from a waiter, at once; the result gives it up. */
   const takeSlotFrom = (waiter: Waiter): Effect.Effect<void> | undefined => {
