@@ -330,6 +330,5 @@ export const worlds: ReadonlyArray<SmallWorld> = [
   { scene: "dead holder and dead claim", processes: 2, tries: 1, crashes: 0, quick: false },
   { scene: "unwritten, grace elapsed", processes: 2, tries: 1, crashes: 0, quick: false },
   { scene: "unwritten, grace elapsed", processes: 2, tries: 1, crashes: 1, quick: false },
-  { scene: "slow creator", processes: 1, tries: 1, crashes: 0, quick: false },
-  { scene: "slow creator", processes: 1, tries: 1, crashes: 1, quick: false }
+  { scene: "slow creator", processes: 1, tries: 1, crashes: 0, quick: false }
 ]
