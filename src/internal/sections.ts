@@ -59,22 +59,27 @@ const drop = (section: Section): Effect.Effect<void> => {
   return section.users > 0 ? Effect.void : section.end
 }
 
-/** By the names of their locks, the innermost of each. */
-type Sections = HashMap.HashMap<string, Section>
+/**
+ * By the names of their locks, the innermost of each. An object of its own: a map would be compared with its successor, entry by
+ * entry, whenever a fiber enters a section.
+ */
+interface Sections {
+  readonly byName: HashMap.HashMap<string, Section>
+}
 
 const current: FiberRef.FiberRef<Sections> = globalValue(
   "effect-filelock/sections",
   () =>
-    FiberRef.unsafeMake<Sections>(HashMap.empty(), {
+    FiberRef.unsafeMake<Sections>({ byName: HashMap.empty() }, {
       // A fiber that waits for several others must not forget what it, or the others, hold.
       join: (ours, theirs) =>
-        ours === theirs
-          ? ours
-          : HashMap.reduce(
-            theirs,
-            ours,
+        ours === theirs ? ours : {
+          byName: HashMap.reduce(
+            theirs.byName,
+            ours.byName,
             (all, section, name) => section.open && !HashMap.has(all, name) ? HashMap.set(all, name, section) : all
           )
+        }
     })
 )
 
@@ -89,10 +94,13 @@ const openOf = (section: Section | undefined): Section | undefined => {
   return open
 }
 
+const innermost = ({ byName }: Sections, lockPath: string): Section | undefined =>
+  Option.getOrUndefined(HashMap.get(byName, lockPath))
+
 const add = (sections: Sections, section: Section): Sections => {
   const name = section.hold.name.lockPath
-  section.around = openOf(Option.getOrUndefined(HashMap.get(sections, name)))
-  return HashMap.set(sections, name, section)
+  section.around = openOf(innermost(sections, name))
+  return { byName: HashMap.set(sections.byName, name, section) }
 }
 
 /** Runs a body inside one more section. To be run uninterruptibly, with a body that can be interrupted. */
@@ -117,16 +125,17 @@ export const enter = (section: Section): Effect.Effect<void> =>
 export const forget = (section: Section): Effect.Effect<void> =>
   FiberRef.update(current, (sections) => {
     const name = section.hold.name.lockPath
-    if (Option.getOrUndefined(HashMap.get(sections, name)) !== section) {
+    if (innermost(sections, name) !== section) {
       return sections
     }
+    const { byName } = sections
     const around = openOf(section.around)
-    return around === undefined ? HashMap.remove(sections, name) : HashMap.set(sections, name, around)
+    return { byName: around === undefined ? HashMap.remove(byName, name) : HashMap.set(byName, name, around) }
   })
 
 /** The innermost section on a lock that is still open. */
 export const find = (sections: Sections, backend: LockBackend, lockPath: string): Section | undefined => {
-  let section = openOf(Option.getOrUndefined(HashMap.get(sections, lockPath)))
+  let section = openOf(innermost(sections, lockPath))
   while (section !== undefined && section.backend !== backend) {
     section = openOf(section.around)
   }

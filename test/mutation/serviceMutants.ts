@@ -183,8 +183,8 @@ export const serviceMutants: ReadonlyArray<Mutant> = [
   }),
   seed("section-of-another-path", "a critical section on one path lets in to another path", {
     file: "internal/sections.ts",
-    find: "openOf(Option.getOrUndefined(HashMap.get(sections, lockPath)))",
-    replace: "openOf(lockPath === \"\" ? undefined : HashMap.toValues(sections)[0])",
+    find: "openOf(innermost(sections, lockPath))",
+    replace: "openOf(lockPath === \"\" ? undefined : HashMap.toValues(sections.byName)[0])",
     likely: ["FileLock", "in memory locks the same paths each time"]
   }),
   seed("no-canonical-names", "two spellings of a path are two locks", {
