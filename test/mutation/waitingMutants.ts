@@ -65,8 +65,8 @@ export const waitingMutants: ReadonlyArray<Mutant> = [
   }),
   seed("dead-is-next", "a process that was next and has died stays next", {
     file: queue,
-    find: "(yield* judge.judge(nextPath, look))._tag !== \"Stale\"",
-    replace: "(yield* judge.judge(nextPath, look))._tag !== undefined",
+    find: "(yield* judge.judge(nextPath, look))._tag === \"Stale\"",
+    replace: "(yield* judge.judge(nextPath, look))._tag === undefined",
     likely: ["queue", "another one is next when the one that was has died"]
   }),
   seed("no-courtesy", "whoever waits behind another process asks for the lock all the same", {

@@ -201,7 +201,7 @@ export class Troubles {
     this.world.lastTrouble = Math.max(this.world.lastTrouble, kernel.now + stay)
     kernel.after(stay, undefined, () => {
       this.world.note(() => `somebody takes the file of another tool away from ${path}`)
-      if (this.world.read(path) !== foreignContent) {
+      if (this.world.read(path) !== foreignContent && !this.world.plan.troubles.has("vandal")) {
         this.world.watcher.fail("foreign", `a foreign file at ${path} is gone`)
       }
       this.world.remove(path)

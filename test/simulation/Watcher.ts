@@ -302,12 +302,18 @@ export class Watcher {
       case "Absent":
         return
       case "Foreign":
-        return this.fail("foreign", `${by.name} removes a foreign file at ${path}`)
-      case "Broken":
-        if (this.creators.get(path) !== by) {
+        // Its own was removed by hand between its look and this.
+        return this.excused(entry, path)
+          ? undefined
+          : this.fail("foreign", `${by.name} removes a foreign file at ${path}`)
+      case "Broken": {
+        const creator = this.creators.get(path)
+        if (creator !== by) {
           this.blame(entry, path, `removes a broken record at ${path} that it has not made`, undefined)
+          if (creator !== undefined) this.mayStray(creator, this.options.kernel.now)
         }
         return
+      }
       case "Record": {
         const holder = this.holderBy(seen.token)
         if (!by.tokens.has(seen.token)) {

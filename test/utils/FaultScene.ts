@@ -140,10 +140,15 @@ export const play = (
       hold: Duration.DurationInput,
       timeout: Duration.DurationInput
     ) =>
-      process.locks.withLock(occupancy.inside(who, Effect.sleep(hold)), path, {
-        timeout,
-        schedule: Schedule.spaced(who === "second" ? "250 millis" : "1 second")
-      })
+      process.locks.withLock(
+        // Whoever dies on the way in, in a call that others need not wait for, does not come in.
+        Effect.suspend(() => dead && process === first ? Effect.void : occupancy.inside(who, Effect.sleep(hold))),
+        path,
+        {
+          timeout,
+          schedule: Schedule.spaced(who === "second" ? "250 millis" : "1 second")
+        }
+      )
     const another = (identity: ProcessIdentity) =>
       Effect.flatMap(stage.view, (fs) => Player.start(identity, fs, scene.settings))
 

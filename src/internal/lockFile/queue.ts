@@ -99,18 +99,18 @@ export const make = (options: {
         waiter.place = "alone"
         return
       }
-      if (look._tag === "Absent" || (yield* judge.judge(nextPath, look))._tag !== "Stale") {
-        const now = yield* Clock.currentTimeNanos
-        const { holder, stamp } = look._tag === "Recorded" ? look : { holder: undefined, stamp: undefined }
-        const since = waiter.ahead?.stamp === stamp ? waiter.ahead?.since ?? now : now
-        waiter.ahead = { stamp, holder, since, seen: now }
-        waiter.place = now - since < courtesy ? "behind" : "alone"
-        return
+      if (look._tag !== "Absent" && (yield* judge.judge(nextPath, look))._tag === "Stale") {
+        const taken = yield* places.takeOver(nextPath, look)
+        if (taken._tag === "Placed") {
+          return takeSlot(waiter, taken.ours)
+        }
       }
-      const taken = yield* places.takeOver(nextPath, look)
-      if (taken._tag === "Placed") {
-        takeSlot(waiter, taken.ours)
-      }
+      // Somebody who lives is next, or somebody dead whom another one, dead as well, was about to replace.
+      const now = yield* Clock.currentTimeNanos
+      const { holder, stamp } = look._tag === "Recorded" ? look : { holder: undefined, stamp: undefined }
+      const since = waiter.ahead?.stamp === stamp ? waiter.ahead?.since ?? now : now
+      waiter.ahead = { stamp, holder, since, seen: now }
+      waiter.place = now - since < courtesy ? "behind" : "alone"
     })
 
   /** Whether somebody else is next than at the last look; who it is matters only if he stays there. */
