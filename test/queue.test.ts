@@ -4,8 +4,9 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
-import { nextOf } from "../src/internal/lockFile/names.js"
+import { claimOf, nextOf } from "../src/internal/lockFile/names.js"
 import * as Record from "../src/internal/lockFile/record.js"
+import { makeRecord } from "./utils/records.js"
 import { type Actor, lockPath, path, play, type Stage } from "./utils/Stage.js"
 
 const nextPath = nextOf(lockPath)
@@ -292,6 +293,26 @@ describe("Of the processes that wait for a lock", () => {
         assert.strictEqual(yield* pidOf(stage, nextPath), still.identity.info.pid)
         yield* still.resume
         yield* Fiber.join(standing)
+      })
+    ))
+
+  it.effect("one that is dead, and that nobody can replace, is passed by as well", () =>
+    play((stage) =>
+      Effect.gen(function*() {
+        const { leave } = yield* hold(yield* stage.join())
+        const dying = yield* stage.join()
+        yield* lineUp(stage, dying)
+        // Somebody whom nobody here can check was about to replace it.
+        yield* stage.fs.writeFileString(claimOf(nextPath), makeRecord())
+        yield* dying.kill
+        const waiter = yield* stage.join()
+        const waiting = yield* Effect.fork(waiter.enter("waiter", { stay: "1 second" }))
+        yield* Effect.sleep("100 millis")
+        yield* leave
+        yield* Effect.sleep("400 millis")
+        assert.strictEqual(yield* pidOf(stage, lockPath), waiter.identity.info.pid)
+        yield* Fiber.join(waiting)
+        yield* Effect.forEach([nextPath, claimOf(nextPath)], (left) => stage.fs.remove(left), { discard: true })
       })
     ))
 
