@@ -225,7 +225,7 @@ describe("The judge", () => {
   it.effect("gives a broken record two seconds, however seldom it looks", () =>
     Effect.gen(function*() {
       const { judgeNow } = yield* makeJudge
-      const broken = (identity: string): Look.Broken => ({ _tag: "Broken", identity })
+      const broken = (identity: string): Look.Broken => ({ _tag: "Broken", identity, stamp: "" })
       assert.deepStrictEqual(yield* watch(judgeNow(broken("1:1:")), "1999 millis", 2), ["Silent", "Silent"])
       assert.strictEqual(yield* judgeNow(broken("1:1:")), "Stale")
       assert.strictEqual(yield* judgeNow(broken("1:2:")), "Silent")
@@ -236,9 +236,9 @@ describe("The judge", () => {
   it.effect("forgets what was taken over", () =>
     Effect.gen(function*() {
       const { judge, judgeNow } = yield* makeJudge
-      yield* judgeNow({ _tag: "Broken", identity: "1:1:" })
+      yield* judgeNow({ _tag: "Broken", identity: "1:1:", stamp: "" })
       yield* TestClock.adjust("3 seconds")
       judge.forget(path)
-      assert.strictEqual(yield* judgeNow({ _tag: "Broken", identity: "1:1:" }), "Silent")
+      assert.strictEqual(yield* judgeNow({ _tag: "Broken", identity: "1:1:", stamp: "" }), "Silent")
     }))
 })

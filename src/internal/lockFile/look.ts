@@ -23,6 +23,7 @@ export interface Recorded {
 export interface Broken {
   readonly _tag: "Broken"
   readonly identity: string
+  readonly stamp: string
 }
 
 /** None of ours: it is never opened for writing, moved or removed. */
@@ -84,7 +85,7 @@ const read = (fs: FileSystem.FileSystem, path: string): Effect.Effect<Look> =>
     if (!Record.isTorn(text)) {
       return foreign("a file with other content")
     }
-    return { _tag: "Broken", identity: `${inodeOf(info)}:${modifiedAt(info)}:${text}` } as const
+    return { _tag: "Broken", identity: `${inodeOf(info)}:${modifiedAt(info)}:${text}`, stamp: toStamp(info) } as const
   }).pipe(
     Effect.catchAll((cause) =>
       Effect.succeed<Look>(codeOf(cause) === "ENOENT" ? absent : { _tag: "Unreadable", cause })

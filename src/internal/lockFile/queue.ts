@@ -107,7 +107,8 @@ export const make = (options: {
       }
       // Somebody who lives is next, or somebody dead whom another one, dead as well, was about to replace.
       const now = yield* Clock.currentTimeNanos
-      const { holder, stamp } = look._tag === "Recorded" ? look : { holder: undefined, stamp: undefined }
+      const holder = look._tag === "Recorded" ? look.holder : undefined
+      const stamp = look._tag === "Absent" ? undefined : look.stamp
       const since = waiter.ahead?.stamp === stamp ? waiter.ahead?.since ?? now : now
       waiter.ahead = { stamp, holder, since, seen: now }
       waiter.place = now - since < courtesy ? "behind" : "alone"
