@@ -71,7 +71,7 @@ export const protocolMutants: ReadonlyArray<Mutant> = [
     file: place,
     find: "      return yield* settle(path, ours, level, label)",
     replace:
-      "      yield* Effect.ignore(fs.remove(path))\n      yield* retire(ours)\n      return yield* placeAt(path, level, label)",
+      "      yield* Effect.ignore(fs.remove(path))\n      yield* retire(ours)\n      return yield* placeAt(path, level, label, look)",
     likely: ["guards", "is not robbed, nor robs anybody"]
   }),
   seed("doubt-busy-unlinked", "a record in doubt that somebody is about to replace is removed without the claim", {
