@@ -125,6 +125,8 @@ export interface Grant {
    * the session. Ends only by failing, once the engine knows that the lock is no longer ours.
    */
   readonly keep: Effect.Effect<never, LockLostError>
+  /** How long after the grant `keep` is to begin: most locks are released before. */
+  readonly keepAfter: Duration.Duration
   /**
    * Gives the lock back. Called once, uninterruptibly. It removes nothing but our own claim, logs what goes wrong, and goes on
    * trying in the background where that can help.

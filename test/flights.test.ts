@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Random from "effect/Random"
-import { Flights } from "../src/internal/flights.js"
+import { type Flight, Flights } from "../src/internal/flights.js"
 import * as Simulation from "./utils/Simulation.js"
 
 interface Question {
@@ -14,6 +14,14 @@ interface Question {
 }
 
 const settle = Effect.repeatN(Effect.yieldNow(), 20)
+
+const landed = <A, E>(flight: Flight<A, E>) =>
+  Effect.zipRight(
+    Effect.async<void>((resume) => {
+      flight.addObserver(() => resume(Effect.void))
+    }),
+    Effect.suspend(() => flight.unsafePoll() ?? Effect.dieMessage("it has not landed"))
+  )
 
 /** Questions that wait for their answers, in the order that they were asked in. */
 const makeDesk = Effect.sync(() => {
@@ -37,7 +45,7 @@ const makeDesk = Effect.sync(() => {
     join: (key: string, fibers: number) =>
       Effect.forEach(
         Array.from({ length: fibers }),
-        () => Effect.fork(Effect.uninterruptible(Effect.exit(flights.join(key))))
+        () => Effect.fork(Effect.uninterruptible(Effect.exit(Effect.flatMap(flights.join(key), landed))))
       ).pipe(Effect.zipLeft(settle)),
     answer: (index: number, text: string) => settleWith(({ answer }) => Deferred.succeed(answer, text))(index),
     refuse: (index: number, error: string) => settleWith(({ answer }) => Deferred.fail(answer, error))(index),
@@ -163,7 +171,7 @@ describe("A question that many ask", () => {
             Effect.gen(function*() {
               yield* Effect.sleep(yield* Random.nextIntBetween(0, 1_000))
               const cameAt = ++time
-              const askedAt = yield* Effect.uninterruptible(flights.join("a"))
+              const askedAt = yield* Effect.uninterruptible(Effect.flatMap(flights.join("a"), landed))
               assert.isAbove(askedAt, cameAt)
             }),
           { concurrency: "unbounded", discard: true }

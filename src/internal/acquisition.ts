@@ -1,14 +1,19 @@
+import * as Cause from "effect/Cause"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type * as Fiber from "effect/Fiber"
-import * as FiberId from "effect/FiberId"
+import * as Either from "effect/Either"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import * as Metrics from "../FileLockMetrics.js"
 import type { Blocked, Contender, Grant, LockBackend, LockName, Refused } from "../LockBackend.js"
 import { type LockAcquisitionError, LockDirectoryError } from "../LockError.js"
+import { type Later, later } from "./clock.js"
 import type { Flights } from "./flights.js"
+import { forkBehind } from "./fork.js"
 import * as Handoff from "./handoff.js"
 import * as Hold from "./hold.js"
 import type { Line, Lines, Ticket } from "./line.js"
@@ -58,7 +63,7 @@ const untilServed = (
 const makeAlarms = (
   wait: Wait,
   contender: Contender
-): Effect.Effect<(blocked: Blocked) => Effect.Effect<void, never, Scope.Scope>> =>
+): Effect.Effect<(blocked: Blocked) => Effect.Effect<void, never, Scope.Scope>, never, Scope.Scope> =>
   Effect.gen(function*() {
     const ring = Effect.sync(wait.bell.ring)
     const driver = yield* Schedule.driver(wait.wish.schedule)
@@ -68,14 +73,15 @@ const makeAlarms = (
       }))
     const scheduled = alarm(wait, Effect.zipRight(tick, ring))
     const changed = contender.changes(wait.bell.ring)
-    let promised: Fiber.RuntimeFiber<void> | undefined
+    let promised: Later | undefined
+    yield* Effect.addFinalizer(() => Effect.sync(() => promised?.cancel()))
     return (blocked) =>
       Effect.gen(function*() {
         yield* scheduled
         yield* changed
-        promised?.unsafeInterruptAsFork(FiberId.none)
+        promised?.cancel()
         promised = Option.isSome(blocked.lookAgain)
-          ? yield* wait.help(Effect.zipRight(Effect.sleep(blocked.lookAgain.value), ring))
+          ? yield* later(Duration.toMillis(blocked.lookAgain.value), ring)
           : undefined
       })
   })
@@ -114,21 +120,35 @@ const contendAgain = (
   restore: Restore,
   blocked: Blocked
 ): Effect.Effect<Grant, Failure | Refused> =>
-  Effect.scoped(Effect.gen(function*() {
-    let answer: Grant | Blocked = blocked
-    let setAlarms: Effect.Effect.Success<ReturnType<typeof makeAlarms>> | undefined
-    while (answer._tag === "Blocked") {
-      wait.blocker = Option.getOrUndefined(answer.holder)
-      if (wait.isOver) {
-        return yield* wait.fail(answer.reason, answer.cause)
+  inPassing((scope) =>
+    Effect.gen(function*() {
+      let answer: Grant | Blocked = blocked
+      let setAlarms: Effect.Effect.Success<ReturnType<typeof makeAlarms>> | undefined
+      while (answer._tag === "Blocked") {
+        wait.blocker = Option.getOrUndefined(answer.holder)
+        if (wait.isOver) {
+          return yield* wait.fail(answer.reason, answer.cause)
+        }
+        setAlarms ??= yield* makeAlarms(wait, contender)
+        yield* setAlarms(answer)
+        yield* restore(wait.bell.wait)
+        answer = yield* attempt(wait, contender, restore)
       }
-      setAlarms ??= yield* makeAlarms(wait, contender)
-      yield* setAlarms(answer)
-      yield* restore(wait.bell.wait)
-      answer = yield* attempt(wait, contender, restore)
-    }
-    return answer
-  })).pipe(Effect.ensuring(contender.end))
+      return answer
+    }).pipe(Scope.extend(scope))
+  ).pipe(Effect.ensuring(contender.end))
+
+/** Whoever is granted the lock goes on at once; what it waited with is closed meanwhile, and before it gives the lock back. */
+const inPassing = <E>(use: (scope: Scope.Scope) => Effect.Effect<Grant, E>): Effect.Effect<Grant, E> =>
+  Effect.flatMap(Scope.make(), (scope) =>
+    Effect.matchCauseEffect(use(scope), {
+      onSuccess: (grant) =>
+        Effect.map(forkBehind(Scope.close(scope, Exit.void)), (closing) => ({
+          ...grant,
+          release: Effect.zipRight(Fiber.await(closing), grant.release)
+        })),
+      onFailure: (cause) => Effect.zipRight(Scope.close(scope, Exit.void), Effect.failCause(cause))
+    }))
 
 /**
  * Runs one acquisition, from the clock's start to its end. To be run uninterruptibly: `use` restores interruption where it
@@ -140,11 +160,14 @@ export const run = <A, R>(
 ): Effect.Effect<A, Failure, R> =>
   Effect.suspend(() => {
     const wait = new Wait(wish)
-    return wait.startClock.pipe(
-      Effect.zipRight(use(wait)),
-      Effect.catchAll(explain(wait)),
-      Effect.ensuring(wait.end)
-    )
+    return Effect.matchCauseEffect(Effect.zipRight(wait.startClock(), use(wait)), {
+      onSuccess: (value) => Effect.as(wait.end(), value),
+      onFailure: (cause) =>
+        Effect.zipRight(
+          wait.end(),
+          Either.match(Cause.failureOrCause(cause), { onLeft: explain(wait), onRight: Effect.failCause })
+        )
+    })
   })
 
 /** The canonical name of what is wished for. */
@@ -153,9 +176,9 @@ export const resolve = (
   names: Flights<LockName, LockDirectoryError | Refused>,
   restore: Restore
 ): Effect.Effect<LockName, Failure | Refused> =>
-  Effect.map(
-    wait.step(names.join(wait.wish.path), restore, () => Effect.void),
-    (name) => wait.name(name)
+  Effect.flatMap(
+    names.join(wait.wish.path),
+    (flight) => Effect.map(wait.until(flight, restore, Effect.void), (name) => wait.name(name))
   )
 
 /** Obtains a lock: first the line of this process, then the engine. Whatever ends it, nothing stays behind. */

@@ -1,7 +1,6 @@
 import { isPlatformError } from "@effect/platform/Error"
 import * as Array from "effect/Array"
 import * as Cause from "effect/Cause"
-import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as DefaultServices from "effect/DefaultServices"
 import * as Deferred from "effect/Deferred"
@@ -9,6 +8,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as ExecutionStrategy from "effect/ExecutionStrategy"
 import * as Exit from "effect/Exit"
+import * as FiberRef from "effect/FiberRef"
 import { pipe } from "effect/Function"
 import * as Option from "effect/Option"
 import * as Order from "effect/Order"
@@ -19,6 +19,8 @@ import type * as FileLock from "../FileLock.js"
 import type { LockBackend, LockName, Refused } from "../LockBackend.js"
 import { LockAcquisitionError, type LockDirectoryError, LockLostError } from "../LockError.js"
 import * as Acquisition from "./acquisition.js"
+import * as Body from "./body.js"
+import { nanosOf } from "./clock.js"
 import { codeOf } from "./errno.js"
 import { Flights } from "./flights.js"
 import * as Hold from "./hold.js"
@@ -85,16 +87,6 @@ const outcomeOf = (exit: Exit.Exit<unknown, Failure>): string =>
       })
   })
 
-/** How a span says what became of a critical section. */
-const outcomeOfHold = (hold: Hold.Hold, exit: Exit.Exit<unknown, unknown>): string =>
-  hold.tenure.loss !== undefined
-    ? "lost"
-    : Exit.isSuccess(exit)
-    ? "succeeded"
-    : Cause.isInterruptedOnly(exit.cause)
-    ? "interrupted"
-    : "failed"
-
 const nobodyLooks = Context.get(DefaultServices.liveServices, Tracer.Tracer)
 
 /** With a span, if there is a tracer to see it: no code of the user runs inside. */
@@ -118,16 +110,18 @@ export const make = (
   let arrivals = 0
 
   const makeWish = (path: string, options: FileLock.LockOptions): Effect.Effect<Wait.Wish> =>
-    Effect.map(Clock.currentTimeNanos, (since) => ({
-      path,
-      mode: backend.capabilities.shared ? options.mode ?? "exclusive" : "exclusive",
-      label: options.label,
-      schedule: options.schedule ?? schedule,
-      timeout: options.timeout === "infinity" ? Duration.infinity : Duration.decode(options.timeout ?? "60 seconds"),
-      since,
-      handoff,
-      arrival: arrivals++
-    }))
+    Effect.withFiberRuntime<Wait.Wish>((fiber) =>
+      Effect.succeed({
+        path,
+        mode: backend.capabilities.shared ? options.mode ?? "exclusive" : "exclusive",
+        label: options.label,
+        schedule: options.schedule ?? schedule,
+        timeout: options.timeout === "infinity" ? Duration.infinity : Duration.decode(options.timeout ?? "60 seconds"),
+        since: nanosOf(fiber),
+        handoff,
+        arrival: arrivals++
+      })
+    )
 
   /** Several paths have one deadline and come in one order. */
   const toTargets = (paths: ReadonlyArray<string>, options: FileLock.LockOptions) =>
@@ -169,7 +163,7 @@ export const make = (
   const enter =
     (restore: Wait.Restore) => (wait: Wait.Wait, name: LockName): Effect.Effect<Sections.Section, Failure | Refused> =>
       Effect.gen(function*() {
-        const outer = Sections.find(yield* Sections.get, backend, name.lockPath)
+        const outer = Sections.find(yield* FiberRef.get(Sections.current), backend, name.lockPath)
         if (outer === undefined) {
           const hold = yield* Acquisition.obtain(wait, backend, lines, name, restore)
           return Sections.open(backend, hold, Hold.release(hold))
@@ -178,31 +172,11 @@ export const make = (
         return Option.isSome(turn) ? Sections.openInside(outer, turn.value) : yield* enter(restore)(wait, name)
       })
 
-  /** Runs a body inside a critical section, for as long as the lock is held. */
-  const inside = <A, E, R>(
-    section: Sections.Section,
-    self: Effect.Effect<A, E, R>,
-    restore: Wait.Restore
-  ): Effect.Effect<A, E | LockLostError, R> =>
-    Effect.flatMap(
-      Effect.makeSpan("FileLock.hold", { attributes: { path: section.hold.name.path }, captureStackTrace: false }),
-      (span) =>
-        Hold.run(section.hold, Effect.withParentSpan(self, span), restore, Sections.within(section)).pipe(
-          Effect.onExit((exit) =>
-            Effect.flatMap(Clock.currentTimeNanos, (now) => {
-              span.attribute("outcome", outcomeOfHold(section.hold, exit))
-              span.end(now, exit)
-              return Sections.close(section)
-            })
-          )
-        )
-    )
-
   const withTarget = <A, E, R>(self: Effect.Effect<A, E, R>, wish: Wait.Wish, known: LockName | undefined) =>
     Effect.uninterruptibleMask((restore) =>
       Effect.flatMap(
         acquisition(wish, known, restore, enter(restore)),
-        (section) => inside(section, self, restore)
+        (section) => Body.run(section, self, restore)
       )
     )
 
@@ -234,7 +208,7 @@ export const make = (
         const entered = yield* ifAvailable(acquisition(wish, undefined, restore, enter(restore)))
         return Option.isNone(entered)
           ? Option.none()
-          : Option.some(yield* inside(entered.value, self, restore))
+          : Option.some(yield* Body.run(entered.value, self, restore))
       })
     )
 
@@ -261,7 +235,7 @@ export const make = (
   /** A handle is a claim of its own and never re-enters: the fiber that holds the lock would wait for itself. */
   const obtain = (restore: Wait.Restore) => (wait: Wait.Wait, name: LockName) =>
     Effect.gen(function*() {
-      const outer = Sections.find(yield* Sections.get, backend, name.lockPath)
+      const outer = Sections.find(yield* FiberRef.get(Sections.current), backend, name.lockPath)
       if (outer !== undefined && !wait.expired && (yield* Sections.isOwn(outer))) {
         return yield* wait.fail("Deadlock")
       }
@@ -275,8 +249,8 @@ export const make = (
         const section = Sections.open(backend, hold, Hold.release(hold))
         yield* Effect.addFinalizer(() => Effect.zipRight(Sections.forget(section), Sections.close(section)))
         const span = yield* Effect.makeSpanScoped("FileLock.hold", { attributes: { path: hold.name.path } })
-        yield* Effect.addFinalizer((exit) => Effect.sync(() => span.attribute("outcome", outcomeOfHold(hold, exit))))
-        yield* Sections.enter(section)
+        yield* Effect.addFinalizer((exit) => Effect.sync(() => span.attribute("outcome", Body.outcomeOf(hold, exit))))
+        yield* Sections.stay(section)
         return toHandle(section)
       })
     )

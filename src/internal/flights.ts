@@ -1,8 +1,25 @@
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 
-interface Flight<A, E> {
-  readonly passengers: Array<(exit: Exit.Exit<A, E>) => void>
+/** An answer that comes, whoever waits for it or goes. */
+export class Flight<A, E> {
+  private exit: Exit.Exit<A, E> | null = null
+  private readonly observers: Array<() => void> = []
+
+  addObserver(observer: () => void): void {
+    this.observers.push(observer)
+  }
+
+  unsafePoll(): Exit.Exit<A, E> | null {
+    return this.exit
+  }
+
+  land(exit: Exit.Exit<A, E>): void {
+    this.exit = exit
+    for (const observer of this.observers) {
+      observer()
+    }
+  }
 }
 
 /**
@@ -10,43 +27,36 @@ interface Flight<A, E> {
  * waits for the next one: what he is told was found out after he asked.
  */
 export class Flights<A, E> {
+  /** For what is being asked, the next flight, if somebody waits for it. */
   private readonly under = new Map<string, Flight<A, E> | undefined>()
 
   constructor(private readonly ask: (key: string) => Effect.Effect<A, E>) {}
 
   /** To be run uninterruptibly. */
-  join(key: string): Effect.Effect<A, E> {
+  join(key: string): Effect.Effect<Flight<A, E>> {
     return Effect.suspend(() => {
-      if (!this.under.has(key)) {
-        this.under.set(key, undefined)
-        return this.fly(key)
+      const flight = this.under.get(key) ?? new Flight<A, E>()
+      if (this.under.has(key)) {
+        this.under.set(key, flight)
+        return Effect.succeed(flight)
       }
-      return Effect.async<A, E>((resume) => {
-        const next = this.under.get(key) ?? { passengers: [] }
-        next.passengers.push(resume)
-        this.under.set(key, next)
-      })
+      this.under.set(key, undefined)
+      return Effect.as(Effect.forkDaemon(this.fly(key, flight)), flight)
     })
   }
 
   /** Asks, and then once more for all who have come meanwhile. */
-  private fly(key: string): Effect.Effect<A, E> {
-    return Effect.onExit(this.ask(key), () =>
+  private fly(key: string, flight: Flight<A, E>): Effect.Effect<A, E> {
+    return Effect.onExit(this.ask(key), (exit) =>
       Effect.suspend(() => {
+        flight.land(exit)
         const next = this.under.get(key)
         if (next === undefined) {
           this.under.delete(key)
           return Effect.void
         }
         this.under.set(key, undefined)
-        return Effect.forkDaemon(
-          Effect.onExit(this.fly(key), (exit) =>
-            Effect.sync(() => {
-              for (const land of next.passengers) {
-                land(exit)
-              }
-            }))
-        )
+        return Effect.forkDaemon(this.fly(key, next))
       }))
   }
 }

@@ -1,6 +1,6 @@
-import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import { nanosOf } from "./clock.js"
 import type { Line, Ticket } from "./line.js"
 import * as Patience from "./patience.js"
 import * as Tenure from "./tenure.js"
@@ -18,8 +18,8 @@ export const giveBack = (
   tenure: Tenure.Tenure,
   budget: Duration.Duration
 ): Effect.Effect<void> =>
-  Effect.flatMap(Clock.currentTimeNanos, (now) => {
-    const age = Duration.nanos(now - tenure.since)
+  Effect.withFiberRuntime((fiber) => {
+    const age = Duration.nanos(nanosOf(fiber) - tenure.since)
     // A lock that is lost is nobody's to pass on.
     if (Duration.lessThan(age, budget) && tenure.loss === undefined && line.passOn(ticket, tenure)) {
       return Effect.void

@@ -2,7 +2,8 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import * as FiberId from "effect/FiberId"
+import { Bell } from "./bell.js"
+import { later } from "./clock.js"
 
 /**
  * How long a caller that has to go (interrupted, out of time, or leaving its scope) waits for a step of the engine that is under
@@ -14,22 +15,18 @@ export const patience = Duration.seconds(1)
  * Waits for a fiber as long as patience lasts; `false` if it is still running then. Not a race of children: an interruption of the
  * caller would reach those although the caller itself cannot be interrupted.
  */
-export const wait = (fiber: Fiber.RuntimeFiber<unknown, unknown>): Effect.Effect<boolean> =>
-  Effect.suspend(() => {
-    if (fiber.unsafePoll() !== null) {
-      return Effect.succeed(true)
-    }
-    return Effect.flatMap(Effect.forkDaemon(Effect.interruptible(Effect.sleep(patience))), (clock) =>
-      Effect.async<boolean>((resume) => {
-        fiber.addObserver(() => {
-          resume(Effect.succeed(true))
-          clock.unsafeInterruptAsFork(FiberId.none)
-        })
-        clock.addObserver(() => {
-          resume(Effect.succeed(false))
-        })
-      }))
-  })
+export const wait = (fiber: Fiber.RuntimeFiber<unknown, unknown>): Effect.Effect<boolean> => {
+  const bell = new Bell()
+  fiber.addObserver(bell.ring)
+  return Effect.flatMap(
+    later(Duration.toMillis(patience), Effect.sync(bell.ring)),
+    (clock) =>
+      Effect.map(bell.wait, () => {
+        clock.cancel()
+        return fiber.unsafePoll() !== null
+      })
+  )
+}
 
 /** Runs a step that must not be cut off, and lets it go on in the background when patience is over. */
 export const runWith = <A, E, R>(step: Effect.Effect<A, E, R>): Effect.Effect<boolean, never, R> =>

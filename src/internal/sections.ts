@@ -67,7 +67,8 @@ interface Sections {
   readonly byName: HashMap.HashMap<string, Section>
 }
 
-const current: FiberRef.FiberRef<Sections> = globalValue(
+/** The sections that a fiber is in; some may be over. */
+export const current: FiberRef.FiberRef<Sections> = globalValue(
   "effect-filelock/sections",
   () =>
     FiberRef.unsafeMake<Sections>({ byName: HashMap.empty() }, {
@@ -83,9 +84,6 @@ const current: FiberRef.FiberRef<Sections> = globalValue(
     })
 )
 
-/** The sections that the current fiber is in; some may be over. */
-export const get = FiberRef.get(current)
-
 const openOf = (section: Section | undefined): Section | undefined => {
   let open = section
   while (open !== undefined && !open.open) {
@@ -97,29 +95,17 @@ const openOf = (section: Section | undefined): Section | undefined => {
 const innermost = ({ byName }: Sections, lockPath: string): Section | undefined =>
   Option.getOrUndefined(HashMap.get(byName, lockPath))
 
-const add = (sections: Sections, section: Section): Sections => {
+/** The sections of a fiber that enters one more. */
+export const enter = (sections: Sections, section: Section, fiber: FiberId.FiberId): Sections => {
+  section.openedBy = fiber
   const name = section.hold.name.lockPath
   section.around = openOf(innermost(sections, name))
   return { byName: HashMap.set(sections.byName, name, section) }
 }
 
-/** Runs a body inside one more section. To be run uninterruptibly, with a body that can be interrupted. */
-export const within = (section: Section) => <A, E, R>(body: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-  Effect.withFiberRuntime((fiber) => {
-    section.openedBy = fiber.id()
-    const outer = fiber.getFiberRef(current)
-    return FiberRef.set(current, add(outer, section)).pipe(
-      Effect.zipRight(Effect.exit(body)),
-      Effect.flatMap((exit) => Effect.zipRight(FiberRef.set(current, outer), exit))
-    )
-  })
-
 /** Puts the current fiber inside a section that ends elsewhere. */
-export const enter = (section: Section): Effect.Effect<void> =>
-  Effect.flatMap(Effect.fiberId, (fiber) => {
-    section.openedBy = fiber
-    return FiberRef.update(current, (sections) => add(sections, section))
-  })
+export const stay = (section: Section): Effect.Effect<void> =>
+  Effect.flatMap(Effect.fiberId, (fiber) => FiberRef.update(current, (sections) => enter(sections, section, fiber)))
 
 /** Forgets what is over, where the current fiber is the one that entered it. */
 export const forget = (section: Section): Effect.Effect<void> =>

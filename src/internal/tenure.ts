@@ -1,12 +1,12 @@
-import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
 import * as Metric from "effect/Metric"
 import * as Metrics from "../FileLockMetrics.js"
 import type { Grant } from "../LockBackend.js"
 import type { LockLostError } from "../LockError.js"
+import { type Later, later, nanosOf } from "./clock.js"
 
 /** What the engine granted, from then until it is given back to the engine; the holds of one process may pass it on. */
 export interface Tenure {
@@ -19,23 +19,23 @@ export interface Tenure {
   loss: LockLostError | undefined
   /** Stops what runs under it. */
   readonly onLoss: Set<() => void>
-  keeper: Fiber.RuntimeFiber<unknown> | undefined
+  keeper: Later | undefined
 }
 
 /** Begins to keep what was granted. To be run uninterruptibly; whoever has it must `end` it. */
 export const begin = (grant: Grant, lockPath: string): Effect.Effect<Tenure> =>
-  Effect.flatMap(Clock.currentTimeNanos, (since) => {
+  Effect.withFiberRuntime((fiber) => {
     const tenure: Tenure = {
       grant,
       lockPath,
-      since,
+      since: nanosOf(fiber),
       lost: Deferred.unsafeMake(FiberId.none),
       loss: undefined,
       onLoss: new Set(),
       keeper: undefined
     }
     const keep = Effect.catchAll(grant.keep, (loss) => lose(tenure, loss))
-    return Effect.map(Effect.forkDaemon(Effect.interruptible(keep)), (keeper) => {
+    return Effect.map(later(Duration.toMillis(grant.keepAfter), keep), (keeper) => {
       tenure.keeper = keeper
       return tenure
     })
@@ -43,10 +43,7 @@ export const begin = (grant: Grant, lockPath: string): Effect.Effect<Tenure> =>
 
 /** Gives it back to the engine. To be run uninterruptibly. */
 export const end = (tenure: Tenure): Effect.Effect<void> =>
-  Effect.zipRight(
-    tenure.keeper === undefined ? Effect.void : Fiber.interrupt(tenure.keeper),
-    tenure.grant.release
-  )
+  tenure.keeper === undefined ? tenure.grant.release : Effect.zipRight(tenure.keeper.end, tenure.grant.release)
 
 const lose = (tenure: Tenure, loss: LockLostError): Effect.Effect<void> =>
   Effect.suspend(() => {

@@ -1,9 +1,8 @@
-import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import type * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import * as FiberId from "effect/FiberId"
 import * as Metric from "effect/Metric"
 import type * as Schedule from "effect/Schedule"
 import * as Metrics from "../FileLockMetrics.js"
@@ -11,6 +10,8 @@ import type { LockName, Mode } from "../LockBackend.js"
 import { LockAcquisitionError, type Reason } from "../LockError.js"
 import * as LockHolder from "../LockHolder.js"
 import { Bell } from "./bell.js"
+import { type Later, later, nanosOf } from "./clock.js"
+import { unsafeStart } from "./fork.js"
 import type { Line } from "./line.js"
 import * as Patience from "./patience.js"
 
@@ -33,6 +34,12 @@ export interface Wish {
   readonly arrival: number
 }
 
+/** Something that was begun and comes to an end by itself. */
+export interface Begun<A, E> {
+  readonly unsafePoll: () => Exit.Exit<A, E> | null
+  readonly addObserver: (observer: () => void) => void
+}
+
 /** One acquisition under way: its deadline, who is in the way, and the bell that wakes it. */
 export class Wait {
   readonly bell = new Bell()
@@ -47,7 +54,7 @@ export class Wait {
   /** The line of this process, while we stand in it. */
   line: Line | undefined
   lockPath: string
-  private clock: Fiber.RuntimeFiber<void> | undefined
+  private clock: Later | undefined
   private readonly helpers = new Set<Fiber.RuntimeFiber<unknown, unknown>>()
 
   constructor(readonly wish: Wish) {
@@ -69,7 +76,9 @@ export class Wait {
     return name
   }
 
-  readonly waited = Effect.map(Clock.currentTimeNanos, (now) => Number(now - this.wish.since) / 1e6)
+  readonly waited = Effect.withFiberRuntime<number>((fiber) =>
+    Effect.succeed(Number(nanosOf(fiber) - this.wish.since) / 1e6)
+  )
 
   /** Starts something that rings the bell; it ends with the acquisition at the latest. */
   help<A>(effect: Effect.Effect<A>): Effect.Effect<Fiber.RuntimeFiber<A>> {
@@ -81,23 +90,21 @@ export class Wait {
   }
 
   /** Lets the time run. Most acquisitions end before it has anything to say. */
-  readonly startClock: Effect.Effect<void> = Effect.suspend(() => {
+  startClock(): Effect.Effect<void> {
     const timeout = Duration.toMillis(this.wish.timeout)
-    const later = timeout > tellAfter
-      ? Effect.zipRight(this.tell, Effect.suspend(() => this.expire))
-      : Effect.suspend(() => this.expire)
+    const expire = Effect.suspend(() => this.expire)
     return Effect.map(
-      Effect.forkDaemon(Effect.interruptible(Effect.zipRight(Effect.sleep(Math.min(timeout, tellAfter)), later))),
-      (fiber) => {
-        this.clock = fiber
+      later(Math.min(timeout, tellAfter), timeout > tellAfter ? Effect.zipRight(this.tell, expire) : expire),
+      (clock) => {
+        this.clock = clock
       }
     )
-  })
+  }
 
-  readonly end: Effect.Effect<void> = Effect.suspend(() => {
-    this.clock?.unsafeInterruptAsFork(FiberId.none)
+  end(): Effect.Effect<void> {
+    this.clock?.cancel()
     return this.helpers.size === 0 ? Effect.void : Fiber.interruptAll(this.helpers)
-  })
+  }
 
   private get tell(): Effect.Effect<void> {
     return Effect.flatMap(DateTime.now, (now) =>
@@ -152,25 +159,37 @@ export class Wait {
     restore: Restore,
     giveBack: (value: A) => Effect.Effect<void>
   ): Effect.Effect<A, E | LockAcquisitionError> {
-    return Effect.flatMap(Effect.forkDaemon(Effect.uninterruptible(effect)), (fiber) => {
-      fiber.addObserver(this.bell.ring)
-      const ended: Effect.Effect<A, E | LockAcquisitionError> = Effect.suspend(() => {
-        const exit = fiber.unsafePoll()
-        if (exit !== null) {
-          return exit
-        }
-        if (this.outOfPatience) {
-          return Effect.zipRight(
-            Effect.forkDaemon(Patience.undo(fiber, giveBack)),
-            this.fail("Timeout", new Error("the storage did not answer in time"))
-          )
-        }
-        return Effect.zipRight(
-          Effect.onInterrupt(restore(this.bell.wait), () => Patience.undo(fiber, giveBack)),
-          ended
-        )
-      })
-      return ended
+    return Effect.withFiberRuntime((parent, { runtimeFlags }) => {
+      const fiber = unsafeStart(parent, effect, { runtimeFlags })
+      return this.until(fiber, restore, Effect.suspend(() => Patience.undo(fiber, giveBack)))
     })
+  }
+
+  /** Waits for what was begun; `leave` is run where it is not waited for any longer. */
+  until<A, E>(
+    begun: Begun<A, E>,
+    restore: Restore,
+    leave: Effect.Effect<unknown>
+  ): Effect.Effect<A, E | LockAcquisitionError> {
+    const at = begun.unsafePoll()
+    if (at !== null) {
+      return at
+    }
+    begun.addObserver(this.bell.ring)
+    const rung = Effect.onInterrupt(restore(this.bell.wait), () => leave)
+    const ended: Effect.Effect<A, E | LockAcquisitionError> = Effect.suspend(() => {
+      const exit = begun.unsafePoll()
+      if (exit !== null) {
+        return exit
+      }
+      if (this.outOfPatience) {
+        return Effect.zipRight(
+          Effect.forkDaemon(leave),
+          this.fail("Timeout", new Error("the storage did not answer in time"))
+        )
+      }
+      return Effect.zipRight(rung, ended)
+    })
+    return ended
   }
 }

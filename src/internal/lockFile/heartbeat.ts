@@ -33,7 +33,7 @@ export const whyGone = (seen: Look.Look, token: string): Gone | undefined => {
 
 export interface Heartbeat {
   /**
-   * Tells observers that cannot check us that we live, from a third of a lease on. Ends only by failing: when the lock is found gone,
+   * Tells observers that cannot check us that we live. Ends only by failing: when the lock is found gone,
    * or when no beat that started within the last 0.6 of a lease got through.
    */
   readonly run: Effect.Effect<never, Gone>
@@ -53,6 +53,9 @@ interface Opened {
   readonly offset: number
 }
 
+/** Most locks are released before their first beat. */
+export const firstBeatAfter = (lease: Duration.Duration): Duration.Duration => Duration.times(lease, 1 / 3)
+
 export const make = (options: {
   readonly fs: FileSystem.FileSystem
   readonly places: Places
@@ -62,7 +65,7 @@ export const make = (options: {
 }): Heartbeat => {
   const { fs, ours, path, places } = options
   const lease = Duration.toMillis(options.lease)
-  const interval = lease / 3
+  const interval = Duration.toMillis(firstBeatAfter(options.lease))
   const allowed = lease * 0.6
   const token = ours.holder.token
   let beats = 0
@@ -159,15 +162,12 @@ export const make = (options: {
     )
   )
 
-  // Most locks are released before their first beat: until then nothing is set up for it.
-  const run = Effect.zipRight(Effect.sleep(interval), Effect.suspend(() => beating))
-
   const verify = Effect.flatMap(silence, (silent) =>
     silent <= allowed
       ? Effect.catchAll(checkPath, (error) => Effect.fail(error._tag === "Gone" ? error : unavailable))
       : inTime(Effect.uninterruptible(Effect.scoped(Effect.flatMap(open, beatLate)))))
 
-  return { run, verify }
+  return { run: beating, verify }
 }
 
 /** For a process that was stopped, and now has everything to do at once; in milliseconds. */

@@ -1,4 +1,3 @@
-import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 
 /** A moment on both clocks: the monotonic one stands still while a machine is suspended, the wall clock may be set. */
@@ -7,9 +6,8 @@ export interface Moment {
   readonly millis: number
 }
 
-export const now: Effect.Effect<Moment> = Effect.flatMap(
-  Clock.currentTimeNanos,
-  (nanos) => Effect.map(Clock.currentTimeMillis, (millis) => ({ nanos, millis }))
+export const now: Effect.Effect<Moment> = Effect.clockWith((clock) =>
+  Effect.map(clock.currentTimeNanos, (nanos) => ({ nanos, millis: clock.unsafeCurrentTimeMillis() }))
 )
 
 /** Milliseconds since a moment by whichever clock says more. */

@@ -1,0 +1,56 @@
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as DefaultServices from "effect/DefaultServices"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as FiberId from "effect/FiberId"
+import { unsafeStart } from "./fork.js"
+
+const systemClock = Context.get(DefaultServices.liveServices, Clock.Clock)
+
+const clockOf = (fiber: Fiber.RuntimeFiber<unknown, unknown>): Clock.Clock =>
+  Context.get(fiber.currentDefaultServices, Clock.Clock)
+
+/** What the clock of a fiber says, in nanoseconds. */
+export const nanosOf = (fiber: Fiber.RuntimeFiber<unknown, unknown>): bigint => clockOf(fiber).unsafeCurrentTimeNanos()
+
+/** Something that begins after a while, unless it is called off before. */
+export interface Later {
+  /** Calls it off, or interrupts it; waits for nothing. */
+  readonly cancel: () => void
+  /** Calls it off, or interrupts it and waits until it has ended. */
+  readonly end: Effect.Effect<void>
+}
+
+const cancelOf = (fiber: Fiber.RuntimeFiber<unknown, unknown>) => () => fiber.unsafeInterruptAsFork(FiberId.none)
+
+/**
+ * Begins something after so many milliseconds, interruptibly, in a fiber of its own. Most of what is set never begins; on the
+ * system's clock it costs no more than a timer until then.
+ */
+export const later = (millis: number, effect: Effect.Effect<unknown>): Effect.Effect<Later> =>
+  Effect.withFiberRuntime((parent) => {
+    if (clockOf(parent) !== systemClock) {
+      return Effect.map(
+        Effect.forkDaemon(Effect.interruptible(Effect.zipRight(Effect.sleep(millis), effect))),
+        (fiber) => ({ cancel: cancelOf(fiber), end: Fiber.interrupt(fiber) })
+      )
+    }
+    let fiber: Fiber.RuntimeFiber<unknown> | undefined
+    const begin = () => {
+      fiber = unsafeStart(parent, effect)
+    }
+    // eslint-disable-next-line no-restricted-globals -- it is what this clock itself does
+    const timer = millis > longest ? undefined : setTimeout(begin, millis)
+    const cancel = () => fiber === undefined ? clearTimeout(timer) : cancelOf(fiber)()
+    return Effect.succeed({
+      cancel,
+      end: Effect.suspend(() => {
+        cancel()
+        return fiber === undefined ? Effect.void : Effect.asVoid(Fiber.await(fiber))
+      })
+    })
+  })
+
+/** The most that a timer can wait for: whatever comes later never comes. */
+const longest = 2 ** 31 - 1
