@@ -93,7 +93,7 @@ describe("A process that has just had a lock", () => {
   it.effect("lets the one who is next go first when it has had its turn", () =>
     play((stage) =>
       Effect.gen(function*() {
-        const { busy, entered } = yield* wantAgain(stage, "12 millis")
+        const { busy, entered } = yield* wantAgain(stage, "30 millis")
         assert.deepStrictEqual(entered, ["first", "other", "again"])
         assert.isTrue(busy.hasAskedWhoIsNext())
       })
@@ -111,7 +111,7 @@ describe("A process that has just had a lock", () => {
   it.effect("asks once only, and for nobody, when it tries once", () =>
     play((stage) =>
       Effect.gen(function*() {
-        const { busy, entered } = yield* wantAgain(stage, "12 millis", 0)
+        const { busy, entered } = yield* wantAgain(stage, "30 millis", 0)
         assert.deepStrictEqual(entered, ["first", "again", "other"])
         assert.isFalse(busy.hasAskedWhoIsNext())
       })

@@ -195,12 +195,9 @@ class Execution implements Search.Execution {
     watcher.after(parked)
   }
 
+  /** What a process does at the same time comes in the order in which it was begun. */
   private parkedOf(player: Player): Parked<Player> | undefined {
-    const parked = this.world.kernel.parked.filter(({ process }) => process === player)
-    if (parked.length > 1) {
-      throw new Error(`${player.name} does two things at a time: ${parked.map(({ step }) => step.syscall).join(", ")}`)
-    }
-    return parked[0]
+    return this.world.kernel.parked.find(({ process }) => process === player)
   }
 
   /** Threads are the processes, and after them the crash of each. */

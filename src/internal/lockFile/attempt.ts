@@ -4,33 +4,26 @@ import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
-import * as Random from "effect/Random"
 import type * as LockBackend from "../../LockBackend.js"
 import { type LockDirectoryError, LockLostError } from "../../LockError.js"
 import type { LockHolder } from "../../LockHolder.js"
 import type { ProcessIdentity } from "../../ProcessIdentity.js"
 import { codeOf } from "../errno.js"
+import { forkBehind } from "../fork.js"
 import * as Heartbeat from "./heartbeat.js"
 import type * as Hints from "./hints.js"
 import type { Judge } from "./judge.js"
 import * as Look from "./look.js"
-import { type Names, nextOf } from "./names.js"
-import type { Ours, Places } from "./place.js"
+import type { Names } from "./names.js"
+import type { Occupied, Ours, Placed, Places } from "./place.js"
 import * as Queue from "./queue.js"
+import * as Sight from "./sight.js"
 import type { Sweep } from "./sweep.js"
 
 /** An attempt waits for nobody, so it looks only so often at a path that changes under its eyes. */
 const maxRounds = 16
-
-/**
- * For how many milliseconds whoever was outrun on the way to the head leaves it to others: if all who wait were woken each time,
- * the more of them there are the less they would get done.
- */
-const rest = Random.nextRange(25, 100)
-
-/** For how long a file that looks the same is taken for the same record, in nanoseconds. */
-const unchangedFor = 1_000_000_000n
 
 const blocked = (
   reason: LockBackend.Blocked["reason"],
@@ -83,6 +76,8 @@ export const make = (options: {
 }): Attempt => {
   const { fs, identity, judge, lease, names, places, queue, sweep } = options
 
+  const keepAfter = Heartbeat.firstBeatAfter(lease)
+
   const toGrant = (
     name: LockBackend.LockName,
     ours: Ours,
@@ -99,6 +94,7 @@ export const make = (options: {
       recovered,
       verify: Effect.catchAll(heartbeat.verify, toLoss),
       keep: Effect.catchAll(heartbeat.run, toLoss),
+      keepAfter,
       release: Effect.flatMap(Effect.zipRight(leave, places.remove(name.lockPath, ours)), (removed) =>
         removed
           ? Effect.void
@@ -106,17 +102,23 @@ export const make = (options: {
     }
   }
 
+  /** What is left to do once the lock is ours; nobody waits for it before the lock is to be released. */
+  const enter = (contest: Hints.Contest, sweeps: boolean): Effect.Effect<Effect.Effect<void>> =>
+    Effect.flatMap(queue.enter(contest), (leave) =>
+      sweeps
+        ? Effect.map(
+          forkBehind(sweep.run(contest.lockPath)),
+          (fiber) => Effect.zipRight(Fiber.await(fiber), leave)
+        )
+        : Effect.succeed(leave))
+
   const attempt: Attempt = (request, contest) => {
     if (!request.waits || contest.slot !== undefined) {
       return tryToPlace(request, contest)
     }
     const tryInTurn = Effect.flatMap(
-      isUnchangedAhead(contest),
-      (unchanged) =>
-        unchanged ? Effect.succeed(blocked("Timeout", { holder: contest.owner })) : Effect.flatMap(
-          queue.lineUp(contest),
-          (mayTry) => mayTry ? tryToPlace(request, contest) : watchOn(contest)
-        )
+      queue.lineUp(contest),
+      (mayTry) => mayTry ? tryToPlace(request, contest) : stayBehind(contest)
     )
     return contest.contended
       ? tryInTurn
@@ -127,63 +129,57 @@ export const make = (options: {
   }
 
   /** Somebody else is next. */
-  const watchOn = (contest: Hints.Contest): Effect.Effect<LockBackend.Blocked> =>
+  const stayBehind = (contest: Hints.Contest): Effect.Effect<LockBackend.Blocked> =>
     Effect.gen(function*() {
       contest.contended = true
-      contest.outrun = contest.headIsFree
-      contest.headIsFree = false
-      if (contest.outrun) {
-        return blocked("Timeout", { holder: contest.owner, lookAgain: Duration.millis(yield* rest) })
-      }
       const now = yield* Clock.currentTimeNanos
-      if (now - contest.glancedAt > unchangedFor) {
+      if (now - contest.glancedAt > Sight.trust) {
         contest.glancedAt = now
         contest.owner = holderOf(yield* Look.glance(fs, contest.lockPath))
       }
-      return blocked("Timeout", { holder: contest.owner })
+      const left = contest.restsUntil - now
+      return blocked("Timeout", { holder: contest.owner, lookAgain: left > 0n ? Duration.nanos(left) : undefined })
     })
 
   /**
-   * Whether the living owner that was seen a moment ago is still there. To find that out is all that most looks on schedule have to
-   * do: to ask for the lock in vain, and to read who has it, costs several times as much. Where the file is watched there is
-   * nothing to look at: its owner lives on this machine, and a watch sees what happens on this machine.
+   * What is left of the turn of a process that got the lock again and again since we wait. To ask for the lock each time, in vain,
+   * would cost both of us more than the lock does; only where nobody has it now, somebody may not have come back.
    */
-  const isUnchanged = (contest: Hints.Contest): Effect.Effect<boolean> =>
-    Effect.suspend(() => {
-      const { lockPath, seen, watching } = contest
-      return seen === undefined ? Effect.succeed(false) : Effect.flatMap(
-        isRecent(seen.at, unchangedFor, seen.owner),
-        (recent) =>
-          recent && watching !== lockPath
-            ? Effect.map(Look.stampOf(fs, lockPath), (stamp) => stamp === seen.stamp)
-            : Effect.succeed(recent)
-      )
+  const turnLeft = (contest: Hints.Contest): Effect.Effect<Duration.Duration | undefined> =>
+    Effect.flatMap(Clock.currentTimeNanos, (now) => {
+      const left = (contest.reign?.since ?? 0n) + Queue.turn - now
+      return !contest.outrun || contest.bereft !== undefined || left <= 0n
+        ? Effect.sync(() => {
+          contest.outrun = false
+          return undefined
+        })
+        : Effect.map(
+          Look.stampOf(fs, contest.lockPath),
+          (stamp) => stamp === undefined ? undefined : Duration.nanos(left)
+        )
     })
-
-  const isRecent = (at: bigint, within: bigint, owner: LockHolder): Effect.Effect<boolean> =>
-    Effect.flatMap(Clock.currentTimeNanos, (now) =>
-      now - at > within
-        ? Effect.succeed(false)
-        : Effect.map(identity.isAlive(owner), (liveness) => liveness === "alive"))
-
-  /** The same for whoever waits behind somebody else. */
-  const isUnchangedAhead = ({ ahead, headIsFree, lockPath, place, watching }: Hints.Contest): Effect.Effect<boolean> =>
-    place !== "behind" || headIsFree || watching !== nextOf(lockPath) || ahead?.holder === undefined
-      ? Effect.succeed(false)
-      : isRecent(ahead.seen, Queue.courtesy / 2n, ahead.holder)
 
   const tryToPlace: Attempt = ({ label, name, waits }, contest) =>
     Effect.gen(function*() {
       const { lockPath } = name
-      if (yield* isUnchanged(contest)) {
+      if (yield* Sight.isUnchanged({ fs, identity, sight: contest.seen, watching: contest.watching })) {
         return blocked("Timeout", { holder: contest.owner })
+      }
+      const left = yield* turnLeft(contest)
+      if (left !== undefined) {
+        return blocked("Timeout", { holder: contest.owner, lookAgain: left })
       }
       let directoryMade = false
       contest.owner = undefined
       contest.seen = undefined
       for (let round = 0; round < maxRounds; round++) {
-        const placed = yield* Effect.either(
-          places.place(lockPath, round === 0 && contest.contended ? Look.glance : Look.look, label)
+        const { bereft } = contest
+        contest.bereft = undefined
+        const placed = yield* Effect.either<Placed | Occupied, PlatformError, never>(
+          bereft === undefined
+            ? places.place(lockPath, round === 0 && contest.contended ? Look.glance : Look.look, label)
+            // Nobody creates it while that record is there.
+            : Effect.succeed({ _tag: "Occupied", look: bereft })
         )
         if (placed._tag === "Left") {
           if (codeOf(placed.left) === "ENOENT" && !directoryMade) {
@@ -195,8 +191,7 @@ export const make = (options: {
           return explained === undefined ? blockedBy(placed.left) : yield* explained
         }
         if (placed.right._tag === "Placed") {
-          yield* sweep.once(lockPath)
-          return toGrant(name, placed.right.ours, false, yield* queue.enter(contest))
+          return toGrant(name, placed.right.ours, false, yield* enter(contest, sweep.isDue(lockPath)))
         }
         const { look } = placed.right
         contest.owner = holderOf(look)
@@ -216,7 +211,12 @@ export const make = (options: {
             contest.place = contest.slot === undefined ? "behind" : "head"
           }
           if (verdict._tag === "Live" && look._tag === "Recorded") {
-            contest.seen = { owner: look.holder, stamp: look.stamp, at: yield* Clock.currentTimeNanos }
+            const at = yield* Clock.currentTimeNanos
+            contest.seen = { path: lockPath, holder: look.holder, stamp: look.stamp, at, foundAt: at, look }
+            const { instance, token } = look.holder
+            const since = contest.reign?.instance === instance ? contest.reign.since : at
+            contest.outrun = since !== at && contest.reign?.token !== token && at - since < Queue.turn
+            contest.reign = { instance, token, since }
           }
           const lookAgain = verdict._tag === "Silent" ? verdict.lookAgain : undefined
           return blocked("Timeout", { holder: contest.owner, lookAgain })
@@ -227,8 +227,7 @@ export const make = (options: {
         }
         if (taken.right._tag === "Placed") {
           yield* Effect.logDebug(`Took over ${lockPath}`)
-          yield* sweep.again(lockPath)
-          return toGrant(name, taken.right.ours, true, yield* queue.enter(contest))
+          return toGrant(name, taken.right.ours, true, yield* enter(contest, true))
         }
         if (taken.right._tag === "Busy") {
           const { claimPath, look, lookAgain } = taken.right

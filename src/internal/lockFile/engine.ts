@@ -42,7 +42,7 @@ export const make = (options: {
   const judge = Judge.make(identity, lease)
   const names = Names.make(fs, paths)
   const places = Place.make({ fs, identity, judge, lease, scope })
-  const queue = Queue.make({ fs, places, judge })
+  const queue = Queue.make({ fs, identity, places, judge })
   const probe = Probe.make(identity)
   const sweep = Sweep.make({ fs, paths, places, scope })
 
@@ -95,9 +95,13 @@ export const make = (options: {
         owner: undefined,
         watching: undefined,
         seen: undefined,
+        bereft: undefined,
         glancedAt: 0n,
-        headIsFree: false,
-        outrun: false
+        woken: false,
+        losses: 0,
+        restsUntil: 0n,
+        outrun: false,
+        reign: undefined
       }
       let hints: Hints.Hints | undefined
       return {

@@ -1,31 +1,35 @@
 import { isPlatformError } from "@effect/platform/Error"
 import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
-import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { LockHolder } from "../../LockHolder.js"
 import { codeOf } from "../errno.js"
+import type { Recorded } from "./look.js"
 import { nextOf } from "./names.js"
 import type { Mourner, Probe } from "./probe.js"
 import type { Waiter } from "./queue.js"
+import type { Sight } from "./sight.js"
 
 /** One contender, and what it remembers from one attempt to the next. */
 export interface Contest extends Waiter {
   /** Who was in the way at the last look. */
   owner: LockHolder | undefined
-  /** The living owner that was seen last, and when, in nanoseconds; nothing if there was a hint since. */
-  seen: { readonly owner: LockHolder; readonly stamp: string; readonly at: bigint } | undefined
+  /** The living owner that was seen last; nothing if there was a hint since. */
+  seen: (Sight & { readonly look: Recorded }) | undefined
+  /** The record of an owner that died since. */
+  bereft: Recorded | undefined
   /** When it last looked who has the lock while somebody else was next, in nanoseconds. */
   glancedAt: bigint
-  /** It was woken because the place at the head seems to be free. */
-  headIsFree: boolean
-  /** It was, and somebody else was faster: it rests before it waits for the next change. */
+  /** It asked for the lock in vain while another process had its turn: it leaves it alone until that is over. */
   outrun: boolean
+  /** The process that has the lock, by its last record, and since when it had it again and again, in nanoseconds. */
+  reign: { readonly instance: string; readonly token: string; readonly since: bigint } | undefined
 }
 
 export interface Hints {
@@ -50,6 +54,8 @@ export const make = (options: {
   /** Of whose death was told: once for each, since taking over from it may fail. */
   let buried: string | undefined
   let probing = false
+  /** For whose death we wait. */
+  let owner: string | undefined
   let watcher: Fiber.RuntimeFiber<void> | undefined
   /** Nothing can be watched here. */
   let deaf = false
@@ -61,16 +67,20 @@ export const make = (options: {
     },
     tell: () => {
       buried = contest.owner?.token
+      contest.bereft = contest.seen?.look
       contest.seen = undefined
       ring()
     }
   }
 
-  /** Rings when the file has changed, or gone; and a last time where it cannot be watched. */
+  /**
+   * Rings when the file has changed, or gone; and a last time where it cannot be watched. It stays until it is interrupted: whoever was
+   * woken goes first, and a stream takes its time to end.
+   */
   const watch = (path: string): Effect.Effect<void> =>
-    Stream.runHead(Stream.tap(fs.watch(path), () => told(path))).pipe(
+    Stream.runForEach(fs.watch(path), () => told(path)).pipe(
       Effect.matchCauseEffect({
-        onSuccess: (event) => Option.isSome(event) ? Effect.void : giveUp(path),
+        onSuccess: () => giveUp(path),
         onFailure: (cause) => isGone(Cause.squash(cause)) ? told(path) : giveUp(path)
       })
     )
@@ -82,16 +92,13 @@ export const make = (options: {
     })
 
   const told = (path: string): Effect.Effect<void> =>
-    Effect.suspend(() => {
-      if (contest.watching !== path) {
-        return Effect.void
+    Effect.sync(() => {
+      if (contest.watching?.path === path) {
+        contest.watching = undefined
+        contest.seen = undefined
+        contest.woken = contest.place === "behind"
+        ring()
       }
-      contest.watching = undefined
-      contest.seen = undefined
-      contest.headIsFree = contest.place === "behind"
-      ring()
-      // Whoever was woken goes first; a watch takes its time to end.
-      return Effect.yieldNow()
     })
 
   return {
@@ -99,16 +106,19 @@ export const make = (options: {
       if (!probing) {
         probing = true
         yield* probe.register(mourner)
+      } else if (mourner.owner !== undefined && mourner.owner.token !== owner) {
+        yield* probe.hurry
       }
+      owner = mourner.owner?.token
       const behind = contest.place === "behind"
       const path = behind ? nextOf(contest.lockPath) : contest.lockPath
       // What is no record of ours may be a link to nothing, which is gone whenever one looks.
-      const wanted = behind ? !contest.outrun : contest.owner !== undefined
-      if (contest.watching === path || !wanted || deaf) {
+      const wanted = behind ? contest.losses === 0 : !contest.outrun && contest.owner !== undefined
+      if (contest.watching?.path === path || !wanted || deaf) {
         return
       }
       watcher?.unsafeInterruptAsFork(FiberId.none)
-      contest.watching = path
+      contest.watching = { path, since: yield* Clock.currentTimeNanos }
       watcher = yield* Effect.forkScoped(Effect.interruptible(watch(path)))
     })
   }

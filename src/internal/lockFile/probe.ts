@@ -1,11 +1,17 @@
-import * as Duration from "effect/Duration"
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { LockHolder } from "../../LockHolder.js"
 import type { ProcessIdentity } from "../../ProcessIdentity.js"
+import { type Later, later } from "../clock.js"
 
-/** How often the lives of owners are asked for while somebody waits; a signal and a small read each, some microseconds. */
-const interval = Duration.millis(5)
+/**
+ * How often the life of an owner is asked for, in milliseconds; a signal and a small read each, some microseconds. Whoever has been in
+ * the way for longer is asked for less often: its death is noticed within a part of the time that was waited anyway.
+ */
+const shortest = 5
+const longest = 50
+const part = 1 / 40
 
 /** More owners than this are asked for in turn. */
 const atOnce = 16
@@ -19,12 +25,18 @@ export interface Mourner {
 export interface Probe {
   /** Tells once the owner that is in the way is dead, until the scope closes. */
   readonly register: (mourner: Mourner) => Effect.Effect<void, never, Scope.Scope>
+  /** Somebody has another owner than before. */
+  readonly hurry: Effect.Effect<void>
 }
 
 /** Asks the process table for the owners that are waited for: for all of them in one fiber, and once for all locks of one process. */
 export const make = (identity: ProcessIdentity): Probe => {
   const mourners = new Set<Mourner>()
-  let running = false
+  let timer: Later | undefined
+  /** When the timer goes off, in nanoseconds. */
+  let due = 0n
+  /** When somebody last began to wait for an owner, in nanoseconds. */
+  let since = 0n
   let turn = 0
 
   /** The locks of this very process live and die one by one. */
@@ -68,29 +80,49 @@ export const make = (identity: ProcessIdentity): Probe => {
     )
   )
 
-  const loop: Effect.Effect<void> = Effect.zipRight(
-    Effect.sleep(interval),
-    Effect.suspend(() => {
-      if (mourners.size > 0) {
-        return Effect.zipRight(ask, loop)
-      }
-      running = false
-      return Effect.void
+  const stop = (): void => {
+    timer?.cancel()
+    timer = undefined
+  }
+
+  const set = (now: bigint, millis: number): Effect.Effect<void> => {
+    let own: Later | undefined
+    const tick = Effect.zipRight(ask, Effect.suspend(() => timer === own && mourners.size > 0 ? setAgain : Effect.void))
+    return Effect.map(later(millis, Effect.uninterruptible(tick)), (set) => {
+      timer = own = set
+      due = now + BigInt(Math.round(millis * 1e6))
     })
+  }
+
+  const setAgain: Effect.Effect<void> = Effect.flatMap(
+    Clock.currentTimeNanos,
+    (now) => set(now, Math.max(shortest, Math.min((Number(now - since) / 1e6) * part, longest)))
   )
 
+  const hurry: Probe["hurry"] = Effect.flatMap(Clock.currentTimeNanos, (now) => {
+    since = now
+    if (timer !== undefined && due <= now + BigInt(shortest * 1e6)) {
+      return Effect.void
+    }
+    stop()
+    return set(now, shortest)
+  })
+
   return {
+    hurry,
     register: (mourner) =>
       Effect.acquireRelease(
         Effect.suspend(() => {
           mourners.add(mourner)
-          if (running) {
-            return Effect.void
-          }
-          running = true
-          return Effect.forkDaemon(Effect.interruptible(loop))
+          return hurry
         }),
-        () => Effect.sync(() => mourners.delete(mourner))
+        () =>
+          Effect.sync(() => {
+            mourners.delete(mourner)
+            if (mourners.size === 0) {
+              stop()
+            }
+          })
       )
   }
 }

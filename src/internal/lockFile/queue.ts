@@ -2,24 +2,34 @@ import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Random from "effect/Random"
 import type { LockHolder } from "../../LockHolder.js"
+import type { ProcessIdentity } from "../../ProcessIdentity.js"
+import { forkBehind } from "../fork.js"
 import * as Patience from "../patience.js"
 import type { Judge } from "./judge.js"
 import * as Look from "./look.js"
 import { nextOf } from "./names.js"
 import type { Ours, Places } from "./place.js"
+import * as Sight from "./sight.js"
 
 /**
  * For how long a process may have a lock again and again before it looks whether another one is next, in nanoseconds. The shorter,
  * the fairer and the slower: each change of the process costs a wake-up.
  */
-const turn = 10_000_000n
+export const turn = 25_000_000n
 
 /**
  * For how long a waiter lets the one who is next go first, in nanoseconds. That one may stand still; if not, and the lock only takes
  * long, to ask for it now and then makes little difference.
  */
-export const courtesy = 250_000_000n
+const courtesy = 250_000_000n
+
+/**
+ * For how many milliseconds whoever was outrun on the way to the head leaves it to others, the first time; then the oftener it was,
+ * the sooner it looks again. If all who wait were woken each time, the more of them there are the less they would get done.
+ */
+const rest = Random.nextRange(20, 60)
 
 /** A process that has not had a lock for so long comes cold: it looks for nobody. */
 const cold = 100_000_000n
@@ -42,15 +52,16 @@ export interface Waiter {
   place: "head" | "behind" | "alone"
   /** Its place at the head. */
   slot: Ours | undefined
-  /** Behind whom it waits, since when, and when that was seen last, in nanoseconds. */
-  ahead: {
-    readonly stamp: string | undefined
-    readonly holder: LockHolder | undefined
-    readonly since: bigint
-    readonly seen: bigint
-  } | undefined
-  /** The path that is being watched. */
-  watching: string | undefined
+  /** Behind whom it waits, and since when, in nanoseconds. */
+  ahead: (Sight.Sight & { readonly since: bigint }) | undefined
+  /** What it watches. */
+  watching: Sight.Watching | undefined
+  /** It was woken because the place at the head seems to be free. */
+  woken: boolean
+  /** How often somebody else was faster then. Whoever was outrun does not watch any more, but looks now and then. */
+  losses: number
+  /** Until when it does not look, in nanoseconds. */
+  restsUntil: bigint
 }
 
 export interface Queue {
@@ -74,10 +85,11 @@ export interface Queue {
  */
 export const make = (options: {
   readonly fs: FileSystem.FileSystem
+  readonly identity: ProcessIdentity
   readonly places: Places
   readonly judge: Judge
 }): Queue => {
-  const { fs, judge, places } = options
+  const { fs, identity, judge, places } = options
   const turns = new Map<string, Turn>()
 
   const takeSlot = (waiter: Waiter, slot: Ours): void => {
@@ -87,8 +99,14 @@ export const make = (options: {
 
   const tryToLineUp = (waiter: Waiter, nextPath: string) =>
     Effect.gen(function*() {
-      if (waiter.ahead !== undefined && (yield* isAnotherAhead(waiter, waiter.ahead.stamp, nextPath))) {
-        return
+      if (waiter.ahead !== undefined) {
+        const { holder, since, stamp: before } = waiter.ahead
+        const stamp = yield* Look.stampOf(fs, nextPath)
+        const isNew = stamp !== before ||
+          (holder === undefined && (yield* Clock.currentTimeNanos) - since < courtesy / 2n)
+        if (stamp !== undefined && isNew) {
+          return yield* waitBehindOf(waiter, nextPath, stamp)
+        }
       }
       const placed = yield* places.place(nextPath, Look.glance)
       if (placed._tag === "Placed") {
@@ -106,25 +124,26 @@ export const make = (options: {
         }
       }
       // Somebody who lives is next, or somebody dead whom another one, dead as well, was about to replace.
-      const now = yield* Clock.currentTimeNanos
-      const holder = look._tag === "Recorded" ? look.holder : undefined
-      const stamp = look._tag === "Absent" ? undefined : look.stamp
+      return yield* look._tag === "Recorded"
+        ? waitBehindOf(waiter, nextPath, look.stamp, look.holder)
+        : waitBehindOf(waiter, nextPath, look._tag === "Broken" ? look.stamp : undefined)
+    })
+
+  /** Who it is matters only if he stays there. */
+  const waitBehindOf = (waiter: Waiter, path: string, stamp: string | undefined, holder?: LockHolder) =>
+    Effect.flatMap(Clock.currentTimeNanos, (now) => {
       const since = waiter.ahead?.stamp === stamp ? waiter.ahead?.since ?? now : now
-      waiter.ahead = { stamp, holder, since, seen: now }
+      waiter.ahead = { path, holder, stamp, at: now, foundAt: now, since }
+      return waitBehind(waiter, waiter.ahead)
+    })
+
+  /** Whoever stands still is passed by. */
+  const waitBehind = (waiter: Waiter, { since }: { readonly since: bigint }) =>
+    Effect.map(Clock.currentTimeNanos, (now) => {
       waiter.place = now - since < courtesy ? "behind" : "alone"
     })
 
-  /** Whether somebody else is next than at the last look; who it is matters only if he stays there. */
-  const isAnotherAhead = (waiter: Waiter, before: string | undefined, nextPath: string): Effect.Effect<boolean> =>
-    Effect.flatMap(
-      Look.stampOf(fs, nextPath),
-      (stamp) =>
-        stamp === undefined || stamp === before ? Effect.succeed(false) : Effect.map(Clock.currentTimeNanos, (now) => {
-          waiter.ahead = { stamp, holder: undefined, since: now, seen: now }
-          waiter.place = "behind"
-          return true
-        })
-    )
+  const isStillAhead = ({ ahead, watching }: Waiter) => Sight.isUnchanged({ fs, identity, sight: ahead, watching })
 
   /** Takes the place at the head from a waiter, at once; the result gives it up. */
   const takeSlotFrom = (waiter: Waiter): Effect.Effect<void> | undefined => {
@@ -149,13 +168,30 @@ export const make = (options: {
         return Effect.orElseSucceed(fs.exists(nextOf(lockPath)), () => false)
       }),
     lineUp: (waiter) =>
-      tryToLineUp(waiter, nextOf(waiter.lockPath)).pipe(
-        Effect.catchAll((cause) => {
-          waiter.place = "alone"
-          return Effect.logDebug(`Could not line up for ${waiter.lockPath}`, cause)
-        }),
-        Effect.map(() => waiter.place !== "behind")
-      ),
+      Effect.gen(function*() {
+        const now = yield* Clock.currentTimeNanos
+        if (!waiter.woken && now < waiter.restsUntil) {
+          return false
+        }
+        const before = waiter.ahead?.stamp
+        yield* waiter.ahead !== undefined && !waiter.woken && (yield* isStillAhead(waiter))
+          ? waitBehind(waiter, waiter.ahead)
+          : Effect.catchAll(tryToLineUp(waiter, nextOf(waiter.lockPath)), (cause) => {
+            waiter.place = "alone"
+            return Effect.logDebug(`Could not line up for ${waiter.lockPath}`, cause)
+          })
+        if (waiter.place !== "behind") {
+          return true
+        }
+        if (waiter.woken || (waiter.losses > 0 && waiter.ahead?.stamp !== before)) {
+          waiter.losses += 1
+        }
+        waiter.woken = false
+        if (waiter.losses > 0) {
+          waiter.restsUntil = now + BigInt(Math.round(((yield* rest) * 1e6) / waiter.losses))
+        }
+        return false
+      }),
     enter: (waiter) =>
       Effect.flatMap(Clock.currentTimeNanos, (now) => {
         const { contended, lockPath } = waiter
@@ -171,7 +207,7 @@ export const make = (options: {
         const leaving = takeSlotFrom(waiter)
         return leaving === undefined
           ? Effect.succeed(exit)
-          : Effect.map(Effect.forkDaemon(leaving), (fiber) => Effect.zipRight(Fiber.await(fiber), exit))
+          : Effect.map(forkBehind(leaving), (fiber) => Effect.zipRight(Fiber.await(fiber), exit))
       }),
     leave: (waiter) =>
       Effect.suspend(() => {

@@ -12,10 +12,10 @@ import type { Places } from "./place.js"
 const maxDirectories = 4096
 
 export interface Sweep {
-  /** Looks after the directory of a lock, if this process has not done so before. To be run uninterruptibly. */
-  readonly once: (lockPath: string) => Effect.Effect<void>
+  /** Whether this process has not looked after the directory of a lock before; asked once. */
+  readonly isDue: (lockPath: string) => boolean
   /** Looks after the directory of a lock. To be run uninterruptibly. */
-  readonly again: (lockPath: string) => Effect.Effect<void>
+  readonly run: (lockPath: string) => Effect.Effect<void>
 }
 
 /** The claims on claims first. */
@@ -36,7 +36,7 @@ export const make = (options: {
   /** Directories that are to be looked at again. */
   const pending = new Set<string>()
 
-  const again: Sweep["again"] = (lockPath) => {
+  const run: Sweep["run"] = (lockPath) => {
     const directory = paths.dirname(lockPath)
     return fs.readDirectory(directory).pipe(
       Effect.flatMap((names) =>
@@ -55,7 +55,7 @@ export const make = (options: {
           Effect.interruptible,
           Effect.zipRight(Effect.suspend(() => {
             pending.delete(directory)
-            return again(lockPath)
+            return run(lockPath)
           })),
           Effect.forkIn(scope)
         )
@@ -65,18 +65,17 @@ export const make = (options: {
   }
 
   return {
-    again,
-    once: (lockPath) =>
-      Effect.suspend(() => {
-        const directory = paths.dirname(lockPath)
-        if (known.has(directory)) {
-          return Effect.void
-        }
-        if (known.size >= maxDirectories) {
-          known.clear()
-        }
-        known.add(directory)
-        return again(lockPath)
-      })
+    run,
+    isDue: (lockPath) => {
+      const directory = paths.dirname(lockPath)
+      if (known.has(directory)) {
+        return false
+      }
+      if (known.size >= maxDirectories) {
+        known.clear()
+      }
+      known.add(directory)
+      return true
+    }
   }
 }
