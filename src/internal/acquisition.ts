@@ -75,15 +75,13 @@ const makeAlarms = (
     const changed = contender.changes(wait.bell.ring)
     let promised: Later | undefined
     yield* Effect.addFinalizer(() => Effect.sync(() => promised?.cancel()))
-    return (blocked) =>
-      Effect.gen(function*() {
-        yield* scheduled
-        yield* changed
+    const promise = ({ lookAgain }: Blocked): Effect.Effect<void> =>
+      Effect.withFiberRuntime((fiber) => {
         promised?.cancel()
-        promised = Option.isSome(blocked.lookAgain)
-          ? yield* later(Duration.toMillis(blocked.lookAgain.value), ring)
-          : undefined
+        promised = Option.isSome(lookAgain) ? later(fiber, Duration.toMillis(lookAgain.value), ring) : undefined
+        return Effect.void
       })
+    return (blocked) => Effect.zipRight(Effect.zipRight(scheduled, changed), promise(blocked))
   })
 
 /** Sets an alarm unless it is still set from the last time. */
@@ -158,9 +156,10 @@ export const run = <A, R>(
   wish: Wish,
   use: (wait: Wait) => Effect.Effect<A, Failure | Refused, R>
 ): Effect.Effect<A, Failure, R> =>
-  Effect.suspend(() => {
+  Effect.withFiberRuntime((fiber) => {
     const wait = new Wait(wish)
-    return Effect.matchCauseEffect(Effect.zipRight(wait.startClock(), use(wait)), {
+    wait.startClock(fiber)
+    return Effect.matchCauseEffect(use(wait), {
       onSuccess: (value) => Effect.as(wait.end(), value),
       onFailure: (cause) =>
         Effect.zipRight(
@@ -181,7 +180,7 @@ export const resolve = (
     (flight) => Effect.map(wait.until(flight, restore, Effect.void), (name) => wait.name(name))
   )
 
-/** Obtains a lock: first the line of this process, then the engine. Whatever ends it, nothing stays behind. */
+/** Obtains a lock: first the line of this process, then the engine. If it fails, nothing stays behind. */
 export const obtain = (
   wait: Wait,
   backend: LockBackend,
@@ -189,29 +188,30 @@ export const obtain = (
   name: LockName,
   restore: Restore
 ): Effect.Effect<Hold.Hold, Failure | Refused> =>
-  Effect.suspend(() => {
-    const { arrival, handoff, label, mode } = wait.wish
+  Effect.withFiberRuntime((fiber) => {
+    const { arrival, handoff, label, mode, since } = wait.wish
     const line = lines.at(name.lockPath)
     const ticket = line.draw(wait.bell.ring, arrival, { label, mode })
-    const ask: Effect.Effect<Tenure.Tenure, Failure | Refused> = contend(
-      wait,
-      backend.contend({ name, mode, label, waits: !wait.expired }),
-      restore
-    ).pipe(
-      Effect.onError(() => Effect.sync(() => line.giveBack(ticket))),
-      Effect.tap(countRecovery),
-      Effect.flatMap((grant) => Tenure.begin(grant, name.lockPath))
-    )
-    return untilServed(wait, line, ticket, restore).pipe(
-      Effect.flatMap(() => ticket.passed === undefined ? ask : Effect.succeed(ticket.passed)),
-      Effect.flatMap((tenure) => {
-        line.holder = tenure.grant.holder
-        const giveBack = Handoff.giveBack(line, ticket, tenure, handoff)
-        return Hold.make({ name, mode, tenure, giveBack }, wait.wish.since)
-      }),
-      // Whoever was interrupted meanwhile must not come to own it.
-      Effect.tap((hold) => Effect.onInterrupt(restore(Effect.void), () => Hold.release(hold)))
-    )
+    const toHold = (tenure: Tenure.Tenure): Hold.Hold => {
+      line.holder = tenure.grant.holder
+      return Hold.begin(fiber, { name, mode, tenure, giveBack: Handoff.giveBack(line, ticket, tenure, handoff) }, since)
+    }
+    return Effect.flatMap(untilServed(wait, line, ticket, restore), () => {
+      if (ticket.passed !== undefined) {
+        return Effect.succeed(toHold(ticket.passed))
+      }
+      const contender = backend.contend({ name, mode, label, waits: !wait.expired })
+      return Effect.matchCauseEffect(contend(wait, contender, restore), {
+        onSuccess: (grant) => {
+          const hold = toHold(Tenure.begin(fiber, grant, name.lockPath))
+          return grant.recovered ? Effect.as(Metric.increment(Metrics.recovered), hold) : Effect.succeed(hold)
+        },
+        onFailure: (cause) => {
+          line.giveBack(ticket)
+          return Effect.failCause(cause)
+        }
+      })
+    })
   })
 
 /**
@@ -235,6 +235,3 @@ export const reenter = (
       () => section.open ? Effect.succeedSome(giveBack) : Effect.as(giveBack, Option.none())
     )
   })
-
-const countRecovery = (grant: Grant): Effect.Effect<void> =>
-  grant.recovered ? Metric.increment(Metrics.recovered) : Effect.void

@@ -6,10 +6,10 @@ import * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
 import * as FiberRef from "effect/FiberRef"
 import * as FiberRefs from "effect/FiberRefs"
+import * as Runtime from "effect/Runtime"
 import * as Tracer from "effect/Tracer"
 import type { LockLostError } from "../LockError.js"
 import { nanosOf } from "./clock.js"
-import { unsafeStart } from "./fork.js"
 import type * as Hold from "./hold.js"
 import * as Sections from "./sections.js"
 import type { Tenure } from "./tenure.js"
@@ -61,16 +61,21 @@ const inside = <A, E, R>(
       const { tenure } = section.hold
       const outside = parent.currentContext
       const around = parent.getFiberRef(Sections.current)
-      const fiber = unsafeStart(parent, restore(graft(body)), {
+      const heir = Runtime.make({
         // Whoever runs the body has the services that it needs.
         context: Context.add(outside, Tracer.ParentSpan, span) as Context.Context<R>,
         runtimeFlags,
+        fiberRefs: parent.getFiberRefs()
+      })
+      // eslint-disable-next-line no-restricted-properties -- a fiber with a context and a section of its own, in one step
+      const fiber = Runtime.runFork(heir)(restore(graft(body)), {
         updateRefs: (refs, fiberId) =>
           FiberRefs.updateAs(refs, {
             fiberId,
             fiberRef: Sections.current,
             value: Sections.enter(around, section, fiberId)
           }),
+        // Bodies may be nested deeper than the stack.
         immediate: false
       })
       const stop = () => fiber.unsafeInterruptAsFork(FiberId.none)

@@ -4,7 +4,7 @@ import * as DefaultServices from "effect/DefaultServices"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
-import { unsafeStart } from "./fork.js"
+import { heirOf, unsafeStart } from "./fork.js"
 
 const systemClock = Context.get(DefaultServices.liveServices, Clock.Clock)
 
@@ -22,35 +22,35 @@ export interface Later {
   readonly end: Effect.Effect<void>
 }
 
-const cancelOf = (fiber: Fiber.RuntimeFiber<unknown, unknown>) => () => fiber.unsafeInterruptAsFork(FiberId.none)
-
 /**
- * Begins something after so many milliseconds, interruptibly, in a fiber of its own. Most of what is set never begins; on the
- * system's clock it costs no more than a timer until then.
+ * Begins something after so many milliseconds, interruptibly, in a fiber of its own that has what `parent` has. Most of what is set
+ * never begins; on the system's clock it costs no more than a timer until then.
  */
-export const later = (millis: number, effect: Effect.Effect<unknown>): Effect.Effect<Later> =>
-  Effect.withFiberRuntime((parent) => {
-    if (clockOf(parent) !== systemClock) {
-      return Effect.map(
-        Effect.forkDaemon(Effect.interruptible(Effect.zipRight(Effect.sleep(millis), effect))),
-        (fiber) => ({ cancel: cancelOf(fiber), end: Fiber.interrupt(fiber) })
-      )
-    }
-    let fiber: Fiber.RuntimeFiber<unknown> | undefined
-    const begin = () => {
-      fiber = unsafeStart(parent, effect)
-    }
+export const later = (
+  parent: Fiber.RuntimeFiber<unknown, unknown>,
+  millis: number,
+  effect: Effect.Effect<unknown>
+): Later => {
+  const heir = heirOf(parent)
+  let fiber: Fiber.RuntimeFiber<unknown> | undefined
+  let timer: NodeJS.Timeout | undefined
+  if (clockOf(parent) !== systemClock) {
+    fiber = unsafeStart(heir, Effect.zipRight(Effect.sleep(millis), effect))
+  } else if (millis <= longest) {
     // eslint-disable-next-line no-restricted-globals -- it is what this clock itself does
-    const timer = millis > longest ? undefined : setTimeout(begin, millis)
-    const cancel = () => fiber === undefined ? clearTimeout(timer) : cancelOf(fiber)()
-    return Effect.succeed({
-      cancel,
-      end: Effect.suspend(() => {
-        cancel()
-        return fiber === undefined ? Effect.void : Effect.asVoid(Fiber.await(fiber))
-      })
+    timer = setTimeout(() => {
+      fiber = unsafeStart(heir, effect)
+    }, millis)
+  }
+  const cancel = () => fiber === undefined ? clearTimeout(timer) : fiber.unsafeInterruptAsFork(FiberId.none)
+  return {
+    cancel,
+    end: Effect.suspend(() => {
+      cancel()
+      return fiber === undefined ? Effect.void : Effect.asVoid(Fiber.await(fiber))
     })
-  })
+  }
+}
 
 /** The most that a timer can wait for: whatever comes later never comes. */
 const longest = 2 ** 31 - 1

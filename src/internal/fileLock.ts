@@ -91,8 +91,8 @@ const nobodyLooks = Context.get(DefaultServices.liveServices, Tracer.Tracer)
 
 /** With a span, if there is a tracer to see it: no code of the user runs inside. */
 const traced = <A>(wish: Wait.Wish, acquisition: Effect.Effect<A, Failure>): Effect.Effect<A, Failure> =>
-  Effect.tracerWith((tracer) =>
-    tracer === nobodyLooks ? acquisition : acquisition.pipe(
+  Effect.withFiberRuntime((fiber) =>
+    fiber.currentTracer === nobodyLooks ? acquisition : acquisition.pipe(
       Effect.onExit((exit) => Effect.annotateCurrentSpan("outcome", outcomeOf(exit))),
       Effect.withSpan("FileLock.acquire", { attributes: { path: wish.path }, captureStackTrace: false })
     )
@@ -162,14 +162,19 @@ export const make = (
   /** Enters a critical section, by re-entry where the fiber is in one already. */
   const enter =
     (restore: Wait.Restore) => (wait: Wait.Wait, name: LockName): Effect.Effect<Sections.Section, Failure | Refused> =>
-      Effect.gen(function*() {
-        const outer = Sections.find(yield* FiberRef.get(Sections.current), backend, name.lockPath)
+      Effect.withFiberRuntime((fiber) => {
+        const outer = Sections.find(fiber.getFiberRef(Sections.current), backend, name.lockPath)
         if (outer === undefined) {
-          const hold = yield* Acquisition.obtain(wait, backend, lines, name, restore)
-          return Sections.open(backend, hold, Hold.release(hold))
+          return Effect.map(
+            Acquisition.obtain(wait, backend, lines, name, restore),
+            (hold) => Sections.open(backend, hold, Hold.release(hold))
+          )
         }
-        const turn = yield* Acquisition.reenter(wait, outer, restore)
-        return Option.isSome(turn) ? Sections.openInside(outer, turn.value) : yield* enter(restore)(wait, name)
+        return Effect.flatMap(
+          Acquisition.reenter(wait, outer, restore),
+          (turn) =>
+            Option.isSome(turn) ? Effect.succeed(Sections.openInside(outer, turn.value)) : enter(restore)(wait, name)
+        )
       })
 
   const withTarget = <A, E, R>(self: Effect.Effect<A, E, R>, wish: Wait.Wish, known: LockName | undefined) =>
@@ -239,7 +244,10 @@ export const make = (
       if (outer !== undefined && !wait.expired && (yield* Sections.isOwn(outer))) {
         return yield* wait.fail("Deadlock")
       }
-      return yield* Acquisition.obtain(wait, backend, lines, name, restore)
+      const hold = yield* Acquisition.obtain(wait, backend, lines, name, restore)
+      // Whoever was interrupted meanwhile must not come to own it.
+      yield* Effect.onInterrupt(restore(Effect.void), () => Hold.release(hold))
+      return hold
     })
 
   const acquireTarget = (wish: Wait.Wish, known: LockName | undefined) =>

@@ -1,36 +1,21 @@
-import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
-import type * as FiberId from "effect/FiberId"
-import type * as FiberRefs from "effect/FiberRefs"
 import * as Runtime from "effect/Runtime"
-import type * as RuntimeFlags from "effect/RuntimeFlags"
 
-/** What a fiber gets from the one that starts it, where that differs from what the other has. */
-export interface Legacy<R> {
-  readonly context?: Context.Context<R>
-  /** Whether it can be interrupted, among other things; by default it can. */
-  readonly runtimeFlags?: RuntimeFlags.RuntimeFlags
-  readonly updateRefs?: (refs: FiberRefs.FiberRefs, fiberId: FiberId.Runtime) => FiberRefs.FiberRefs
-  /** Whether it runs at once, up to where it first waits; by default it does. Not for what may start others: a stack has an end. */
-  readonly immediate?: boolean
-}
-
-/** Starts a daemon with the services, references and loggers of another fiber. */
-export const unsafeStart = <A, E, R>(
+/** What a fiber that is started now would get from its parent: services, references and loggers. */
+export const heirOf = (
   parent: Fiber.RuntimeFiber<unknown, unknown>,
-  effect: Effect.Effect<A, E, R>,
-  { context, immediate, runtimeFlags, updateRefs }: Legacy<R> = {}
+  runtimeFlags = Runtime.defaultRuntimeFlags
+): Runtime.Runtime<never> =>
+  Runtime.make({ context: parent.currentContext, runtimeFlags, fiberRefs: parent.getFiberRefs() })
+
+/** Starts a daemon, which runs at once up to where it first waits. Not for what may start others in turn: a stack has an end. */
+export const unsafeStart = <A, E>(
+  heir: Runtime.Runtime<never>,
+  effect: Effect.Effect<A, E>
 ): Fiber.RuntimeFiber<A, E> =>
-  // eslint-disable-next-line no-restricted-properties -- a fiber that runs at once, as part of a description
-  Runtime.runFork(
-    Runtime.make({
-      // Whoever runs an effect has its services.
-      context: context ?? parent.currentContext as Context.Context<R>,
-      runtimeFlags: runtimeFlags ?? Runtime.defaultRuntimeFlags,
-      fiberRefs: parent.getFiberRefs()
-    })
-  )(effect, { immediate: immediate ?? true, ...(updateRefs === undefined ? {} : { updateRefs }) })
+  // eslint-disable-next-line no-restricted-properties -- a fiber that runs at once, as a part of what is described
+  Runtime.runFork(heir)(effect)
 
 /** Starts a daemon once others that are about to run have had their turn: whoever was served goes first. */
 export const forkBehind = <A, E, R>(

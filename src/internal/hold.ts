@@ -1,4 +1,5 @@
 import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
 import * as FiberRef from "effect/FiberRef"
 import type * as MetricLabel from "effect/MetricLabel"
 import * as Metrics from "../FileLockMetrics.js"
@@ -16,37 +17,34 @@ export interface Hold {
   readonly since: bigint
 }
 
-/** Updates several metrics at once, at the time in nanoseconds. */
-const measure = (
-  update: (now: bigint, tags: ReadonlyArray<MetricLabel.MetricLabel>) => void
-): Effect.Effect<void> =>
-  Effect.withFiberRuntime((fiber) => {
-    update(nanosOf(fiber), fiber.getFiberRef(FiberRef.currentMetricLabels))
-    return Effect.void
-  })
+type Tags = ReadonlyArray<MetricLabel.MetricLabel>
+
+const tagsOf = (fiber: Fiber.RuntimeFiber<unknown, unknown>): Tags => fiber.getFiberRef(FiberRef.currentMetricLabels)
 
 const millis = (nanos: bigint): number => Number(nanos) / 1e6
 
 /** Starts a hold that was wished for since some time, in nanoseconds. */
-export const make = (options: Omit<Hold, "since">, wishedSince: bigint): Effect.Effect<Hold> => {
-  const hold = { ...options, since: wishedSince }
-  return Effect.as(
-    measure((now, tags) => {
-      hold.since = now
-      Metrics.held.unsafeModify(1, tags)
-      Metrics.acquisitions.unsafeUpdate(1, tags)
-      Metrics.waitTime.unsafeUpdate(millis(now - wishedSince), tags)
-    }),
-    hold
-  )
+export const begin = (
+  fiber: Fiber.RuntimeFiber<unknown, unknown>,
+  options: Omit<Hold, "since">,
+  wishedSince: bigint
+): Hold => {
+  const since = nanosOf(fiber)
+  const tags = tagsOf(fiber)
+  Metrics.held.unsafeModify(1, tags)
+  Metrics.acquisitions.unsafeUpdate(1, tags)
+  Metrics.waitTime.unsafeUpdate(millis(since - wishedSince), tags)
+  return { ...options, since }
 }
 
 /** Gives the lock back. Called once. */
 export const release = (hold: Hold): Effect.Effect<void> =>
   Effect.ensuring(
     hold.giveBack,
-    measure((now, tags) => {
+    Effect.withFiberRuntime((fiber) => {
+      const tags = tagsOf(fiber)
       Metrics.held.unsafeModify(-1, tags)
-      Metrics.holdTime.unsafeUpdate(millis(now - hold.since), tags)
+      Metrics.holdTime.unsafeUpdate(millis(nanosOf(fiber) - hold.since), tags)
+      return Effect.void
     })
   )

@@ -4,6 +4,7 @@ import type * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import { Bell } from "./bell.js"
 import { later } from "./clock.js"
+import { heirOf, unsafeStart } from "./fork.js"
 
 /**
  * How long a caller that has to go (interrupted, out of time, or leaving its scope) waits for a step of the engine that is under
@@ -15,22 +16,27 @@ export const patience = Duration.seconds(1)
  * Waits for a fiber as long as patience lasts; `false` if it is still running then. Not a race of children: an interruption of the
  * caller would reach those although the caller itself cannot be interrupted.
  */
-export const wait = (fiber: Fiber.RuntimeFiber<unknown, unknown>): Effect.Effect<boolean> => {
+const wait = (
+  parent: Fiber.RuntimeFiber<unknown, unknown>,
+  fiber: Fiber.RuntimeFiber<unknown, unknown>
+): Effect.Effect<boolean> => {
+  if (fiber.unsafePoll() !== null) {
+    return Effect.succeed(true)
+  }
   const bell = new Bell()
   fiber.addObserver(bell.ring)
-  return Effect.flatMap(
-    later(Duration.toMillis(patience), Effect.sync(bell.ring)),
-    (clock) =>
-      Effect.map(bell.wait, () => {
-        clock.cancel()
-        return fiber.unsafePoll() !== null
-      })
-  )
+  const clock = later(parent, Duration.toMillis(patience), Effect.sync(bell.ring))
+  return Effect.map(bell.wait, () => {
+    clock.cancel()
+    return fiber.unsafePoll() !== null
+  })
 }
 
-/** Runs a step that must not be cut off, and lets it go on in the background when patience is over. */
-export const runWith = <A, E, R>(step: Effect.Effect<A, E, R>): Effect.Effect<boolean, never, R> =>
-  Effect.uninterruptible(Effect.flatMap(Effect.forkDaemon(step), wait))
+/**
+ * Runs a step that must not be cut off, and lets it go on in the background when patience is over. To be run uninterruptibly.
+ */
+export const runWith = <A, E>(step: Effect.Effect<A, E>): Effect.Effect<boolean> =>
+  Effect.withFiberRuntime((parent, { runtimeFlags }) => wait(parent, unsafeStart(heirOf(parent, runtimeFlags), step)))
 
 /**
  * When nobody waits for a step any more: once it ends, what it obtained is given back. Waits for that as long as patience lasts.

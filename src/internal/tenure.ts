@@ -1,6 +1,7 @@
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
 import * as Metric from "effect/Metric"
 import * as Metrics from "../FileLockMetrics.js"
@@ -22,24 +23,21 @@ export interface Tenure {
   keeper: Later | undefined
 }
 
-/** Begins to keep what was granted. To be run uninterruptibly; whoever has it must `end` it. */
-export const begin = (grant: Grant, lockPath: string): Effect.Effect<Tenure> =>
-  Effect.withFiberRuntime((fiber) => {
-    const tenure: Tenure = {
-      grant,
-      lockPath,
-      since: nanosOf(fiber),
-      lost: Deferred.unsafeMake(FiberId.none),
-      loss: undefined,
-      onLoss: new Set(),
-      keeper: undefined
-    }
-    const keep = Effect.catchAll(grant.keep, (loss) => lose(tenure, loss))
-    return Effect.map(later(Duration.toMillis(grant.keepAfter), keep), (keeper) => {
-      tenure.keeper = keeper
-      return tenure
-    })
-  })
+/** Begins to keep what was granted. Whoever has it must `end` it. */
+export const begin = (fiber: Fiber.RuntimeFiber<unknown, unknown>, grant: Grant, lockPath: string): Tenure => {
+  const tenure: Tenure = {
+    grant,
+    lockPath,
+    since: nanosOf(fiber),
+    lost: Deferred.unsafeMake(FiberId.none),
+    loss: undefined,
+    onLoss: new Set(),
+    keeper: undefined
+  }
+  const keep = Effect.catchAll(grant.keep, (loss) => lose(tenure, loss))
+  tenure.keeper = later(fiber, Duration.toMillis(grant.keepAfter), keep)
+  return tenure
+}
 
 /** Gives it back to the engine. To be run uninterruptibly. */
 export const end = (tenure: Tenure): Effect.Effect<void> =>

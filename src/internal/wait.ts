@@ -11,7 +11,7 @@ import { LockAcquisitionError, type Reason } from "../LockError.js"
 import * as LockHolder from "../LockHolder.js"
 import { Bell } from "./bell.js"
 import { type Later, later, nanosOf } from "./clock.js"
-import { unsafeStart } from "./fork.js"
+import { heirOf, unsafeStart } from "./fork.js"
 import type { Line } from "./line.js"
 import * as Patience from "./patience.js"
 
@@ -90,14 +90,13 @@ export class Wait {
   }
 
   /** Lets the time run. Most acquisitions end before it has anything to say. */
-  startClock(): Effect.Effect<void> {
+  startClock(fiber: Fiber.RuntimeFiber<unknown, unknown>): void {
     const timeout = Duration.toMillis(this.wish.timeout)
     const expire = Effect.suspend(() => this.expire)
-    return Effect.map(
-      later(Math.min(timeout, tellAfter), timeout > tellAfter ? Effect.zipRight(this.tell, expire) : expire),
-      (clock) => {
-        this.clock = clock
-      }
+    this.clock = later(
+      fiber,
+      Math.min(timeout, tellAfter),
+      timeout > tellAfter ? Effect.zipRight(Effect.suspend(() => this.tell), expire) : expire
     )
   }
 
@@ -160,7 +159,7 @@ export class Wait {
     giveBack: (value: A) => Effect.Effect<void>
   ): Effect.Effect<A, E | LockAcquisitionError> {
     return Effect.withFiberRuntime((parent, { runtimeFlags }) => {
-      const fiber = unsafeStart(parent, effect, { runtimeFlags })
+      const fiber = unsafeStart(heirOf(parent, runtimeFlags), effect)
       return this.until(fiber, restore, Effect.suspend(() => Patience.undo(fiber, giveBack)))
     })
   }

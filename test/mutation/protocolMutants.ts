@@ -185,8 +185,8 @@ export const protocolMutants: ReadonlyArray<Mutant> = [
   }),
   seed("sweep-skipped", "a claim that a dead process left is never looked for", {
     file: "internal/lockFile/attempt.ts",
-    find: "          yield* sweep.once(lockPath)\n",
-    replace: "",
+    find: "enter(contest, sweep.isDue(lockPath))",
+    replace: "enter(contest, false)",
     likely: ["guards", "nothing but its claim"]
   }),
   seed("judged-by-age", "a holder that is alive by proof loses its lock when it has had it for longer than a lease", {

@@ -4,12 +4,12 @@ import { type Mutant, seed } from "./Mutant.js"
 export const serviceMutants: ReadonlyArray<Mutant> = [
   seed("attempt-interruptible", "an attempt of the engine is cut off when its caller is interrupted", {
     file: "internal/wait.ts",
-    find: "Effect.flatMap(Effect.forkDaemon(Effect.uninterruptible(effect)), (fiber) => {",
-    replace: "Effect.flatMap(Effect.forkDaemon(Effect.interruptible(effect)), (fiber) => {",
+    find: "unsafeStart(heirOf(parent, runtimeFlags), effect)",
+    replace: "unsafeStart(heirOf(parent), effect)",
     also: [{
       file: "internal/wait.ts",
-      find: "Effect.onInterrupt(restore(this.bell.wait), () => Patience.undo(fiber, giveBack))",
-      replace: "Effect.onInterrupt(restore(this.bell.wait), () => Fiber.interrupt(fiber))"
+      find: "Effect.suspend(() => Patience.undo(fiber, giveBack))",
+      replace: "Fiber.interrupt(fiber)"
     }],
     likely: ["guardsService", "is never cut off"],
     important: true
@@ -21,9 +21,9 @@ export const serviceMutants: ReadonlyArray<Mutant> = [
     likely: ["guardsService", "what it obtains is given back"]
   }),
   seed("grant-kept-on-interruption", "whoever is interrupted just as the lock is granted keeps it for ever", {
-    file: "internal/acquisition.ts",
+    file: "internal/fileLock.ts",
     find: "Effect.onInterrupt(restore(Effect.void), () => Hold.release(hold))",
-    replace: "Effect.as(restore(Effect.void), hold)",
+    replace: "restore(Effect.void)",
     likely: ["guardsService", "gives back what it obtained"]
   }),
   seed("lost-turn", "whoever is interrupted while waiting in line stays in it", {
@@ -72,8 +72,8 @@ export const serviceMutants: ReadonlyArray<Mutant> = [
   }),
   seed("line-kept-after-failure", "a failed acquisition keeps its place at the head of the line", {
     file: "internal/acquisition.ts",
-    find: "      Effect.onError(() => Effect.sync(() => line.giveBack(ticket))),\n",
-    replace: "",
+    find: "          line.giveBack(ticket)\n          return Effect.failCause(cause)",
+    replace: "          return Effect.failCause(cause)",
     likely: ["guardsService", "is left by whom the engine did not serve"]
   }),
   seed("timeout-not-in-line", "the timeout does not count while waiting in line", {
@@ -90,8 +90,8 @@ export const serviceMutants: ReadonlyArray<Mutant> = [
   }),
   seed("no-patience", "a caller waits for ever for a storage that does not answer", {
     file: "internal/wait.ts",
-    find: "        if (this.outOfPatience) {",
-    replace: "        if (this.outOfPatience && this.exhausted) {",
+    find: "      if (this.outOfPatience) {",
+    replace: "      if (this.outOfPatience && this.exhausted) {",
     likely: ["guardsService", "does not answer"]
   }),
   seed("bell-forgets", "a ring while nobody waits is lost", {
@@ -114,15 +114,15 @@ export const serviceMutants: ReadonlyArray<Mutant> = [
   }),
   seed("racing-patience", "patience is a race of children, which an interruption of the caller reaches", {
     file: "internal/patience.ts",
-    find: "    return Effect.flatMap(Effect.forkDaemon(Effect.interruptible(Effect.sleep(patience))), (clock) =>",
+    find: "  const bell = new Bell()\n",
     replace:
-      "    if (fiber.unsafePoll() === null) {\n      return Effect.raceFirst(Effect.as(Fiber.await(fiber), true), Effect.as(Effect.sleep(patience), false))\n    }\n    return Effect.flatMap(Effect.forkDaemon(Effect.interruptible(Effect.sleep(patience))), (clock) =>",
+      "  if (fiber.unsafePoll() === null) {\n    return Effect.raceFirst(Effect.as(Fiber.await(fiber), true), Effect.as(Effect.sleep(patience), false))\n  }\n  const bell = new Bell()\n",
     likely: ["FileLock", "in memory is free again after an interruption"]
   }),
   seed("no-release-on-failure", "a body that fails keeps the lock", {
-    file: "internal/fileLock.ts",
-    find: "              return Sections.close(section)\n",
-    replace: "              return Exit.isSuccess(exit) ? Sections.close(section) : Effect.void\n",
+    file: "internal/body.ts",
+    find: "            return Sections.close(section)\n",
+    replace: "            return Exit.isSuccess(exit) ? Sections.close(section) : Effect.void\n",
     likely: ["FileLock", "in memory releases on success, failure, defect and interruption alike"],
     important: true
   }),
@@ -158,7 +158,7 @@ export const serviceMutants: ReadonlyArray<Mutant> = [
     important: true
   }),
   seed("loss-is-success", "a body that ended well although its lock was lost counts as a success", {
-    file: "internal/hold.ts",
+    file: "internal/body.ts",
     find: "Exit.isSuccess(exit) || Cause.isInterruptedOnly(exit.cause)",
     replace: "Exit.isFailure(exit) && Cause.isInterruptedOnly(exit.cause)",
     likely: ["guardsService", "has not succeeded if its lock was lost"]

@@ -3,13 +3,14 @@ import { type Mutant, seed } from "./Mutant.js"
 const queue = "internal/lockFile/queue.ts"
 const hints = "internal/lockFile/hints.ts"
 const attempt = "internal/lockFile/attempt.ts"
+const sight = "internal/lockFile/sight.ts"
 
 /** Bugs in how processes and fibers wait. */
 export const waitingMutants: ReadonlyArray<Mutant> = [
   seed("wake-up-dropped", "a change of the lock file wakes nobody", {
     file: hints,
-    find: "      ring()\n      // Whoever",
-    replace: "      // Whoever",
+    find: "        contest.woken = contest.place === \"behind\"\n        ring()\n",
+    replace: "        contest.woken = contest.place === \"behind\"\n",
     likely: ["waiting", "ends at the very moment of the release"],
     important: true
   }),
@@ -26,9 +27,9 @@ export const waitingMutants: ReadonlyArray<Mutant> = [
     likely: ["waiting", "The watchers of a process"]
   }),
   seed("watch-trusted-for-ever", "a watch is trusted for as long as it tells nothing", {
-    file: attempt,
-    find: "        isRecent(seen.at, unchangedFor, seen.owner),",
-    replace: "        isRecent(seen.at, unchangedFor * 1_000_000n, seen.owner),",
+    file: sight,
+    find: "    now - at > trust\n",
+    replace: "    now - at > trust * 1_000_000n\n",
     likely: ["waiting", "goes on by its schedule"]
   }),
   seed("line-ignored", "whoever has had the lock for long takes it again although another process is next", {
@@ -95,7 +96,7 @@ export const waitingMutants: ReadonlyArray<Mutant> = [
   }),
   seed("flight-lost", "whoever comes while a question is asked is never answered", {
     file: "internal/flights.ts",
-    find: "        next.passengers.push(resume)\n",
+    find: "        this.under.set(key, flight)\n",
     replace: "",
     likely: ["flights", "is asked once now, and once for all"]
   })

@@ -85,14 +85,17 @@ export const make = (identity: ProcessIdentity): Probe => {
     timer = undefined
   }
 
-  const set = (now: bigint, millis: number): Effect.Effect<void> => {
-    let own: Later | undefined
-    const tick = Effect.zipRight(ask, Effect.suspend(() => timer === own && mourners.size > 0 ? setAgain : Effect.void))
-    return Effect.map(later(millis, Effect.uninterruptible(tick)), (set) => {
-      timer = own = set
+  const set = (now: bigint, millis: number): Effect.Effect<void> =>
+    Effect.withFiberRuntime((fiber) => {
+      const tick = Effect.zipRight(
+        ask,
+        Effect.suspend(() => timer === own && mourners.size > 0 ? setAgain : Effect.void)
+      )
+      const own = later(fiber, millis, Effect.uninterruptible(tick))
+      timer = own
       due = now + BigInt(Math.round(millis * 1e6))
+      return Effect.void
     })
-  }
 
   const setAgain: Effect.Effect<void> = Effect.flatMap(
     Clock.currentTimeNanos,
