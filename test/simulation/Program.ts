@@ -167,8 +167,9 @@ const settle = (actor: Actor, error: Failure): void => {
     }
     case "LockLostError": {
       const strayed = player.strayedUntil > world.kernel.now
-      // A pause in the middle of a beat ends it; whoever cannot be sure in time gives up, though nobody may have acted.
-      const gaveUp = error.reason === "LeaseExpired" && player.lastPauseEnd > 0
+      // After a pause, or when the clock was set, a beat needs the claim, which somebody dead may be in the way of; whoever cannot be
+      // sure in time gives up, though nobody may have acted.
+      const gaveUp = error.reason === "LeaseExpired" && (player.lastPauseEnd > 0 || plan.troubles.has("clockSet"))
       return faults || strayed || gaveUp ? undefined : watcher.fail("lost", `${label}: ${error.message}`)
     }
   }
