@@ -1,14 +1,21 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
+import * as Schedule from "effect/Schedule"
+import * as FileLock from "../src/FileLock.js"
 import { Bell } from "../src/internal/bell.js"
+import * as LockBackend from "../src/LockBackend.js"
 import * as MemoryFileSystem from "../src/MemoryFileSystem.js"
 import * as ProcessIdentity from "../src/ProcessIdentity.js"
 import * as Player from "./utils/Player.js"
+import { makeHolder } from "./utils/records.js"
 import * as Simulation from "./utils/Simulation.js"
 import { lockPath, path, play } from "./utils/Stage.js"
 
@@ -119,16 +126,21 @@ describe("An attempt", () => {
       })
     ))
 
+  const ways: ReadonlyArray<readonly [string, (locks: FileLock.FileLock) => Effect.Effect<void, unknown>]> = [
+    ["a body", (locks) => locks.withLock(Effect.void, "/tmp/file")],
+    ["a handle", (locks) => Effect.asVoid(Effect.scoped(locks.acquire("/tmp/file")))]
+  ]
+
   // Where a fiber goes on without a break nobody can interrupt it, so it is given breaks at ever other places.
-  it.scopedLive.each([12, 16, 17, 19, 23])(
-    "gives back what it obtained, whenever its caller is interrupted (a break after %i steps)",
-    (steps) =>
+  it.scopedLive.each(ways.flatMap(([what, want]) => [12, 16, 17, 19, 23].map((steps) => [what, steps, want] as const)))(
+    "gives back what it obtained for %s, whenever its caller is interrupted (a break after %i steps)",
+    ([, steps, want]) =>
       Effect.gen(function*() {
         const disk = yield* MemoryFileSystem.makeDisk()
         const fs = yield* disk.view({ step: () => Effect.void })
         const machine = yield* ProcessIdentity.makeMachine()
         const { locks } = yield* Player.start(yield* machine.spawn(), fs)
-        const wanted = locks.withLock(Effect.void, "/tmp/file").pipe(Effect.withMaxOpsBeforeYield(steps))
+        const wanted = want(locks).pipe(Effect.withMaxOpsBeforeYield(steps))
         let moments = 0
         for (let done = false; !done; moments++) {
           const fiber = yield* Effect.fork(wanted)
@@ -137,7 +149,7 @@ describe("An attempt", () => {
           assert.isTrue(Option.isSome(yield* locks.withLockIfAvailable(Effect.void, "/tmp/file")), `moment ${moments}`)
           assert.deepStrictEqual(yield* fs.readDirectory("/tmp"), [])
         }
-        assert.isAbove(moments, 10)
+        assert.isAbove(moments, 5)
       })
   )
 
@@ -155,6 +167,81 @@ describe("An attempt", () => {
         yield* settle
       })
     ))
+})
+
+describe("A waiter", () => {
+  const blocked: LockBackend.Blocked = {
+    _tag: "Blocked",
+    reason: "Timeout",
+    holder: Option.none(),
+    lookAgain: Option.none()
+  }
+
+  /** Locks over an engine that does what this contender does. */
+  const locksOver = (contender: LockBackend.Contender) =>
+    FileLock.layerBackend().pipe(
+      Layer.provide(Layer.succeed(
+        LockBackend.LockBackend,
+        LockBackend.make({
+          capabilities: { liveness: "kernel", fencing: false, shared: false, wakes: true },
+          resolve: (path) => Effect.succeed({ path, lockPath: `${path}.lock` }),
+          contend: () => contender,
+          inspect: () => Effect.succeedNone,
+          breakLock: () => Effect.succeed(false)
+        })
+      )),
+      Layer.build,
+      Effect.map((context) => Context.get(context, FileLock.FileLock))
+    )
+
+  it.effect("asks an engine that answers at once no oftener than its schedule says", () =>
+    Effect.gen(function*() {
+      let asked = 0
+      const locks = yield* locksOver({
+        attempt: Effect.suspend(() =>
+          ++asked > 1_000 ? Effect.dieMessage("it is asked again and again") : Effect.succeed(blocked)
+        ),
+        end: Effect.void,
+        changes: () => Effect.void
+      })
+      const options = { schedule: Schedule.spaced("100 millis"), timeout: "1 second" } as const
+      const error = yield* Effect.flip(locks.withLock(Effect.void, path, options))
+      assert.deepInclude(error, { reason: "Timeout" })
+      // At its coming, each tenth of a second, and when its time is over.
+      assert.isAtLeast(asked, 10)
+      assert.isAtMost(asked, 12)
+    }).pipe(Effect.scoped, Simulation.run))
+
+  it.effect("goes on when it is served, and gives the lock back when nothing of its wait is left", () =>
+    Effect.gen(function*() {
+      const events: Array<string> = []
+      const note = (event: string) => Effect.sync(() => void events.push(event))
+      const grant: LockBackend.Grant = {
+        _tag: "Grant",
+        holder: makeHolder(),
+        fence: Option.none(),
+        recovered: false,
+        verify: Effect.void,
+        keep: Effect.never,
+        keepAfter: Duration.hours(1),
+        release: note("given back")
+      }
+      const answers = [blocked, grant]
+      const locks = yield* locksOver({
+        attempt: Effect.suspend(() => {
+          const answer = answers.shift()
+          return answer === undefined ? Effect.dieMessage("it is asked once more") : Effect.succeed(answer)
+        }),
+        end: Effect.void,
+        changes: (ring) =>
+          Effect.zipRight(
+            Effect.addFinalizer(() => Effect.zipRight(Effect.sleep("50 millis"), note("nothing is left"))),
+            Effect.sync(ring)
+          )
+      })
+      yield* locks.withLock(note("inside"), path)
+      assert.deepStrictEqual(events, ["inside", "nothing is left", "given back"])
+    }).pipe(Effect.scoped, Simulation.run))
 })
 
 describe("Several locks of which one cannot be had", () => {

@@ -4,6 +4,8 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
+import type * as FileLock from "../src/FileLock.js"
 import { claimOf, nextOf } from "../src/internal/lockFile/names.js"
 import * as Record from "../src/internal/lockFile/record.js"
 import { makeRecord } from "./utils/records.js"
@@ -13,19 +15,28 @@ const nextPath = nextOf(lockPath)
 
 const settle = Effect.sleep("1 millis")
 
-/** A process that writes down where it asks the file system for anything. */
+const now = Effect.map(Effect.clock, (clock) => Number(clock.unsafeCurrentTimeNanos()) / 1e6)
+
+/** A process that writes down where it asks the file system for what. */
 const joinWatched = (stage: Stage) =>
   Effect.gen(function*() {
-    const asked: Array<string> = []
+    const clock = yield* Effect.clock
+    const asked: Array<{ readonly method: string; readonly path: string; readonly at: number }> = []
     const actor = yield* stage.join({
       faults: {
-        fault: (operation) => {
-          asked.push(operation.path)
+        fault: ({ method, path }) => {
+          asked.push({ method, path, at: Number(clock.unsafeCurrentTimeNanos()) / 1e6 })
           return undefined
         }
       }
     })
-    return { ...actor, hasAskedWhoIsNext: () => asked.includes(nextPath) }
+    return {
+      ...actor,
+      hasAskedWhoIsNext: () => asked.some((one) => one.path === nextPath),
+      /** When it asked for this, in milliseconds. */
+      timesOf: (method: string, path: string) =>
+        asked.filter((one) => one.method === method && one.path === path).map(({ at }) => at)
+    }
   })
 
 /** Has the lock from now on, until told to leave. */
@@ -334,6 +345,89 @@ describe("Of the processes that wait for a lock", () => {
         yield* tryOnce
         assert.strictEqual(yield* stage.fs.readFileString(nextPath), next)
         assert.isFalse(trying.hasAskedWhoIsNext())
+        yield* leave
+        yield* Fiber.join(waiting)
+      })
+    ))
+})
+
+/** A process that has a file again and again: each time its next record replaces the one before, and nobody comes between. */
+const takeAgainAndAgain = ({ fs, machine }: Stage, at: string) =>
+  Effect.map(machine.spawn(), ({ info }) => {
+    let times = 0
+    const once = Effect.suspend(() =>
+      Effect.zipRight(
+        fs.writeFileString("/tmp/record", makeRecord({ ...info, token: `${info.instance}-${times++}` })),
+        fs.rename("/tmp/record", at)
+      )
+    )
+    return {
+      once,
+      /** Takes it each millisecond. */
+      times: (count: number) => Effect.repeatN(Effect.zipRight(Effect.sleep("1 millis"), once), count - 1),
+      leave: fs.remove(at)
+    }
+  })
+
+const idle = { schedule: Schedule.spaced("1 hour"), timeout: "infinity" } as const
+
+describe("Whoever is next", () => {
+  /** Waits from now on, and tells when it has the lock. */
+  const wait = (stage: Stage, options: FileLock.LockOptions) =>
+    Effect.gen(function*() {
+      const actor = yield* joinWatched(stage)
+      const fiber = yield* Effect.fork(actor.run(actor.locks.withLock(now, path, options)))
+      return { asked: () => actor.timesOf("writeFileString", lockPath).length, fiber }
+    })
+
+  it.effect("asks for the lock a few times only while another process has it again and again in its turn", () =>
+    play((stage) =>
+      Effect.gen(function*() {
+        const busy = yield* takeAgainAndAgain(stage, lockPath)
+        yield* busy.once
+        const { asked, fiber } = yield* wait(stage, {})
+        yield* busy.times(20)
+        assert.isAtMost(asked(), 4)
+        yield* busy.leave
+        yield* Fiber.join(fiber)
+      })
+    ))
+
+  it.effect("has the lock at once that it finds free within the turn of another process", () =>
+    play((stage) =>
+      Effect.gen(function*() {
+        const busy = yield* takeAgainAndAgain(stage, lockPath)
+        yield* busy.once
+        const { asked, fiber } = yield* wait(stage, { schedule: Schedule.spaced("2 millis") })
+        yield* busy.times(10)
+        assert.isAtMost(asked(), 4)
+        yield* busy.leave
+        const left = yield* now
+        assert.isAtMost((yield* Fiber.join(fiber)) - left, 3)
+      })
+    ))
+})
+
+describe("Whoever was outrun on the way to the head", () => {
+  it.effect("leaves it alone for a while, and looks again by itself, the sooner the oftener it was outrun", () =>
+    play((stage) =>
+      Effect.gen(function*() {
+        const { leave } = yield* hold(yield* stage.join())
+        const next = yield* takeAgainAndAgain(stage, nextPath)
+        yield* next.once
+        const waiter = yield* joinWatched(stage)
+        const waiting = yield* Effect.fork(waiter.run(waiter.locks.withLock(Effect.void, path, idle)))
+        yield* next.times(150)
+        const looks = [...new Set(waiter.timesOf("stat", nextPath))]
+        const pauses = looks.slice(1, 11).map((at, index) => at - (looks[index] ?? 0))
+        assert.strictEqual(pauses.length, 10)
+        pauses.forEach((pause, index) => {
+          assert.isAbove(pause, 20 / (index + 1) - 0.1)
+          assert.isBelow(pause, 60 / (index + 1) + 0.1)
+        })
+        yield* next.leave
+        yield* Effect.sleep("20 millis")
+        assert.strictEqual(yield* pidOf(stage, nextPath), waiter.identity.info.pid)
         yield* leave
         yield* Fiber.join(waiting)
       })

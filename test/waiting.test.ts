@@ -139,6 +139,23 @@ const joinWith = ({ disk, machine }: Stage, watch: FileSystem.FileSystem["watch"
   })
 
 describe("A wait where the watch", () => {
+  it.effect("does not tell of what happened before it began is over soon after that", () =>
+    play((stage) =>
+      Effect.gen(function*() {
+        for (const stay of [1, 2, 3, 5, 8]) {
+          const holder = yield* stage.join()
+          const waiter = yield* joinWith(stage, () => Stream.never)
+          const holding = yield* Effect.fork(holder.enter("holder", { stay: `${stay} millis` }))
+          yield* Effect.repeat(Effect.yieldNow(), { until: () => stage.occupancy.present.size > 0 })
+          const waiting = yield* Effect.fork(waiter.locks.withLock(Effect.void, path))
+          yield* Fiber.join(holding)
+          yield* Effect.sleep("150 millis")
+          assert.isNotNull(waiting.unsafePoll())
+          yield* Fiber.join(waiting)
+        }
+      })
+    ))
+
   for (const [what, delay, watch] of broken) {
     it.effect(`${what} goes on by its schedule, and by nothing else`, () =>
       play((stage) =>

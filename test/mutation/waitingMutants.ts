@@ -4,6 +4,7 @@ const queue = "internal/lockFile/queue.ts"
 const hints = "internal/lockFile/hints.ts"
 const attempt = "internal/lockFile/attempt.ts"
 const sight = "internal/lockFile/sight.ts"
+const probe = "internal/lockFile/probe.ts"
 
 /** Bugs in how processes and fibers wait. */
 export const waitingMutants: ReadonlyArray<Mutant> = [
@@ -31,6 +32,84 @@ export const waitingMutants: ReadonlyArray<Mutant> = [
     find: "    now - at > trust\n",
     replace: "    now - at > trust * 1_000_000n\n",
     likely: ["waiting", "goes on by its schedule"]
+  }),
+  seed("watch-trusted-from-before", "a watch is trusted to have seen what happened before it began", {
+    file: sight,
+    find: "sight.foundAt > watching.since + beginning",
+    replace: "true",
+    likely: ["waiting", "is over soon after that"]
+  }),
+  seed("ended-step-watched", "a step that has ended already wakes whoever waits for it", {
+    file: "internal/wait.ts",
+    find: "    const at = begun.unsafePoll()\n    if (at !== null) {\n      return at\n    }\n",
+    replace: "",
+    likely: ["guardsService", "asks an engine that answers at once"]
+  }),
+  seed("leftovers-of-a-wait", "a lock is given back while its holder still closes what it waited with", {
+    file: "internal/acquisition.ts",
+    find: "Effect.zipRight(Fiber.await(closing), grant.release)",
+    replace: "grant.release",
+    likely: ["guardsService", "when nothing of its wait is left"]
+  }),
+  seed("hurry-delays", "whoever begins to wait for an owner puts off the look at all others", {
+    file: probe,
+    find: "    if (timer !== undefined && due <= now + BigInt(shortest * 1e6)) {\n      return Effect.void\n    }\n",
+    replace: "",
+    likely: ["probe", "however often others"]
+  }),
+  seed("no-hurry", "a new owner is looked at no sooner than the old ones", {
+    file: probe,
+    find: "due <= now + BigInt(shortest * 1e6)",
+    replace: "due >= now",
+    likely: ["probe", "by whoever begins to wait beside one"]
+  }),
+  seed("probe-outlives-waiters", "the timer of the probe goes on when nobody waits any more", {
+    file: probe,
+    find: "            if (mourners.size === 0) {\n              stop()\n            }\n",
+    replace: "",
+    likely: ["probe", "is asked for by nobody"]
+  }),
+  seed("tireless-probe", "an owner that has been in the way for long is asked for as often as a new one", {
+    file: probe,
+    find: "Math.max(shortest, Math.min((Number(now - since) / 1e6) * part, longest))",
+    replace: "shortest",
+    likely: ["probe", "ever less often"]
+  }),
+  seed("tired-probe", "the longer an owner has been in the way, the later its death is noticed, without an end", {
+    file: probe,
+    find: "Math.min((Number(now - since) / 1e6) * part, longest)",
+    replace: "(Number(now - since) / 1e6) * part",
+    likely: ["probe", "ever less often"]
+  }),
+  seed("never-outrun", "whoever is next asks for the lock each time that another process takes it again in its turn", {
+    file: attempt,
+    find: "contest.outrun = since !== at && contest.reign?.token !== token && at - since < Queue.turn",
+    replace: "contest.outrun = false",
+    likely: ["queue", "asks for the lock a few times only"]
+  }),
+  seed("rests-beside-a-free-lock", "whoever is next leaves the lock alone for a turn although nobody has it", {
+    file: attempt,
+    find: "(stamp) => stamp === undefined ? undefined : Duration.nanos(left)",
+    replace: "() => Duration.nanos(left)",
+    likely: ["queue", "finds free within the turn"]
+  }),
+  seed("losses-forgotten", "whoever was outrun on the way to the head is woken by each change there all the same", {
+    file: queue,
+    find: "          waiter.losses += 1\n",
+    replace: "",
+    likely: ["queue", "the sooner the oftener it was outrun"]
+  }),
+  seed("outrun-and-watching", "whoever was outrun on the way to the head goes on watching it", {
+    file: hints,
+    find: "behind ? contest.losses === 0 : ",
+    replace: "behind ? true : ",
+    likely: ["queue", "the sooner the oftener it was outrun"]
+  }),
+  seed("rests-never-shorter", "whoever was outrun often looks again no sooner than whoever was outrun once", {
+    file: queue,
+    find: "((yield* rest) * 1e6) / waiter.losses",
+    replace: "(yield* rest) * 1e6",
+    likely: ["queue", "the sooner the oftener it was outrun"]
   }),
   seed("line-ignored", "whoever has had the lock for long takes it again although another process is next", {
     file: queue,
