@@ -335,7 +335,7 @@ export const protocolMutants: ReadonlyArray<Mutant> = [
   seed("dead-owner-unnoticed", "waiters do not probe whether the owner is dead", {
     file: engine,
     find: "hints ??= Hints.make({ fs, probe, contest, ring })",
-    replace: "hints ??= Hints.make({ fs, probe: { register: () => Effect.void }, contest, ring })",
+    replace: "hints ??= Hints.make({ fs, probe: { register: () => Effect.void, hurry: Effect.void }, contest, ring })",
     likely: ["guards", "begins as soon as the owner is dead"]
   })
 ]
