@@ -234,6 +234,55 @@ for (const [where, platform] of fileSystems) {
         expect(yield* leftovers).toEqual([])
       }).pipe(Effect.provide(locks)))
 
+    it.scopedLive("is re-entered where a handle on it was acquired inside another critical section", () =>
+      Effect.gen(function*() {
+        const { path } = yield* arena
+        const handle = yield* FileLock.withLock(FileLock.acquire(path), `${path}.other`)
+        const token = yield* FileLock.withLock(Effect.succeed(handle.holder.token), path, { timeout: "1 second" })
+        expect(token).toBe(handle.holder.token)
+        expect(yield* handle.isHeld).toBe(true)
+      }).pipe(Effect.provide(locks)))
+
+    it.scopedLive("interrupts what can be interrupted of a body, although its caller cannot be", () =>
+      Effect.gen(function*() {
+        const { leftovers, path } = yield* arena
+        const inside = yield* Deferred.make<void>()
+        const stopped = yield* Ref.make(false)
+        const work = Effect.zipRight(Deferred.succeed(inside, undefined), Effect.never).pipe(
+          Effect.onInterrupt(() => Ref.set(stopped, true))
+        )
+        const caller = yield* Effect.fork(
+          Effect.uninterruptibleMask((restore) => FileLock.withLock(restore(work), path))
+        )
+        yield* Deferred.await(inside)
+        const exit = yield* Fiber.interrupt(caller).pipe(Effect.timeout("10 seconds"), Effect.disconnect)
+        expect(Exit.isInterrupted(exit)).toBe(true)
+        expect(yield* Ref.get(stopped)).toBe(true)
+        expect(yield* leftovers).toEqual([])
+      }).pipe(Effect.provide(locks)))
+
+    it.scopedLive("leaves a body alone that cannot be interrupted, and waits for it", () =>
+      Effect.gen(function*() {
+        const { leftovers, path } = yield* arena
+        const inside = yield* Deferred.make<void>()
+        const gate = yield* Deferred.make<void>()
+        const ended = yield* Ref.make(false)
+        const work = Deferred.succeed(inside, undefined).pipe(
+          Effect.zipRight(Deferred.await(gate)),
+          Effect.zipRight(Ref.set(ended, true)),
+          Effect.uninterruptible
+        )
+        const caller = yield* Effect.fork(FileLock.withLock(work, path))
+        yield* Deferred.await(inside)
+        const interrupting = yield* Effect.fork(Fiber.interrupt(caller))
+        yield* settle
+        expect(interrupting.unsafePoll()).toBe(null)
+        yield* Deferred.succeed(gate, undefined)
+        yield* Fiber.join(interrupting)
+        expect(yield* Ref.get(ended)).toBe(true)
+        expect(yield* leftovers).toEqual([])
+      }).pipe(Effect.provide(locks)))
+
     it.scopedLive("keeps siblings that re-enter out of each other's way", () =>
       Effect.gen(function*() {
         const { leftovers, path } = yield* arena

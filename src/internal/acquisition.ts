@@ -11,7 +11,7 @@ import * as Scope from "effect/Scope"
 import * as Metrics from "../FileLockMetrics.js"
 import type { Blocked, Contender, Grant, LockBackend, LockName, Refused } from "../LockBackend.js"
 import { type LockAcquisitionError, LockDirectoryError } from "../LockError.js"
-import { type Later, later } from "./clock.js"
+import { heirOf, type Later, later } from "./clock.js"
 import type { Flights } from "./flights.js"
 import { forkBehind } from "./fork.js"
 import * as Handoff from "./handoff.js"
@@ -78,7 +78,7 @@ const makeAlarms = (
     const promise = ({ lookAgain }: Blocked): Effect.Effect<void> =>
       Effect.withFiberRuntime((fiber) => {
         promised?.cancel()
-        promised = Option.isSome(lookAgain) ? later(fiber, Duration.toMillis(lookAgain.value), ring) : undefined
+        promised = Option.isSome(lookAgain) ? later(heirOf(fiber), Duration.toMillis(lookAgain.value), ring) : undefined
         return Effect.void
       })
     return (blocked) => Effect.zipRight(Effect.zipRight(scheduled, changed), promise(blocked))
@@ -141,8 +141,14 @@ const inPassing = <E>(use: (scope: Scope.Scope) => Effect.Effect<Grant, E>): Eff
   Effect.flatMap(Scope.make(), (scope) =>
     Effect.matchCauseEffect(use(scope), {
       onSuccess: (grant) =>
-        Effect.map(forkBehind(Scope.close(scope, Exit.void)), (closing) => ({
-          ...grant,
+        Effect.map(forkBehind(Scope.close(scope, Exit.void)), (closing): Grant => ({
+          _tag: "Grant",
+          holder: grant.holder,
+          fence: grant.fence,
+          recovered: grant.recovered,
+          verify: grant.verify,
+          keep: grant.keep,
+          keepAfter: grant.keepAfter,
           release: Effect.zipRight(Fiber.await(closing), grant.release)
         })),
       onFailure: (cause) => Effect.zipRight(Scope.close(scope, Exit.void), Effect.failCause(cause))

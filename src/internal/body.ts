@@ -85,18 +85,21 @@ const inside = <A, E, R>(
       }
       const leave = Effect.zipRight(
         fiber.inheritAll,
-        Effect.zipRight(FiberRef.set(FiberRef.currentContext, outside), FiberRef.set(Sections.current, around))
+        Effect.zipRight(FiberRef.set(FiberRef.currentContext, outside), Sections.forget(section))
       )
-      return Effect.flatMap(ended(fiber, restore), (exit) => {
+      return Effect.flatMap(ended(fiber), (exit) => {
         tenure.onLoss.delete(stop)
         return Effect.zipRight(leave, conclude(tenure, exit))
       })
     })
   )
 
-/** How a fiber ends; whoever is interrupted meanwhile interrupts it. */
-const ended = <A, E>(fiber: Fiber.RuntimeFiber<A, E>, restore: Restore): Effect.Effect<Exit.Exit<A, E>> =>
-  Effect.matchCauseEffect(restore(Fiber.await(fiber)), {
+/**
+ * How a fiber ends; whoever is interrupted meanwhile interrupts it. That holds for a caller that cannot be interrupted, too: the body
+ * may be, in parts.
+ */
+const ended = <A, E>(fiber: Fiber.RuntimeFiber<A, E>): Effect.Effect<Exit.Exit<A, E>> =>
+  Effect.matchCauseEffect(Effect.interruptible(Fiber.await(fiber)), {
     onSuccess: Effect.succeed,
     onFailure: () => Fiber.interrupt(fiber)
   })

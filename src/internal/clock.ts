@@ -4,7 +4,8 @@ import * as DefaultServices from "effect/DefaultServices"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
-import { heirOf, unsafeStart } from "./fork.js"
+import type * as Runtime from "effect/Runtime"
+import { runtimeOf, unsafeStart } from "./fork.js"
 
 const systemClock = Context.get(DefaultServices.liveServices, Clock.Clock)
 
@@ -22,24 +23,34 @@ export interface Later {
   readonly end: Effect.Effect<void>
 }
 
+/** What something that begins later has: the clock, services, references and loggers of a fiber at some time. */
+export interface Heir {
+  readonly clock: Clock.Clock
+  readonly runtime: Runtime.Runtime<never>
+}
+
+export const heirOf = (parent: Fiber.RuntimeFiber<unknown, unknown>): Heir => ({
+  clock: clockOf(parent),
+  runtime: runtimeOf(parent)
+})
+
 /**
- * Begins something after so many milliseconds, interruptibly, in a fiber of its own that has what `parent` has. Most of what is set
- * never begins; on the system's clock it costs no more than a timer until then.
+ * Begins something after so many milliseconds, interruptibly, in a fiber of its own. Most of what is set never begins; on the system's
+ * clock it costs no more than a timer until then.
  */
 export const later = (
-  parent: Fiber.RuntimeFiber<unknown, unknown>,
+  { clock, runtime }: Heir,
   millis: number,
   effect: Effect.Effect<unknown>
 ): Later => {
-  const heir = heirOf(parent)
   let fiber: Fiber.RuntimeFiber<unknown> | undefined
   let timer: NodeJS.Timeout | undefined
-  if (clockOf(parent) !== systemClock) {
-    fiber = unsafeStart(heir, Effect.zipRight(Effect.sleep(millis), effect))
+  if (clock !== systemClock) {
+    fiber = unsafeStart(runtime, Effect.zipRight(Effect.sleep(millis), effect))
   } else if (millis <= longest) {
     // eslint-disable-next-line no-restricted-globals -- it is what this clock itself does
     timer = setTimeout(() => {
-      fiber = unsafeStart(heir, effect)
+      fiber = unsafeStart(runtime, effect)
     }, millis)
   }
   const cancel = () => fiber === undefined ? clearTimeout(timer) : fiber.unsafeInterruptAsFork(FiberId.none)

@@ -45,18 +45,17 @@ export class Flights<A, E> {
     })
   }
 
-  /** Asks, and then once more for all who have come meanwhile. */
-  private fly(key: string, flight: Flight<A, E>): Effect.Effect<A, E> {
-    return Effect.onExit(this.ask(key), (exit) =>
-      Effect.suspend(() => {
-        flight.land(exit)
-        const next = this.under.get(key)
-        if (next === undefined) {
-          this.under.delete(key)
-          return Effect.void
-        }
+  /** Asks, and then once more for all who have come meanwhile, in one fiber for as long as anybody comes. */
+  private fly(key: string, flight: Flight<A, E>): Effect.Effect<void> {
+    return Effect.flatMap(Effect.exit(this.ask(key)), (exit) => {
+      const next = this.under.get(key)
+      if (next === undefined) {
+        this.under.delete(key)
+      } else {
         this.under.set(key, undefined)
-        return Effect.forkDaemon(this.fly(key, next))
-      }))
+      }
+      flight.land(exit)
+      return next === undefined ? Effect.void : this.fly(key, next)
+    })
   }
 }

@@ -2,8 +2,11 @@ import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import * as Runtime from "effect/Runtime"
 
-/** What a fiber that is started now would get from its parent: services, references and loggers. */
-export const heirOf = (
+/**
+ * What a fiber that is started now would get from its parent: services, references and loggers. Not for chains of fibers without end,
+ * each of which starts the next: their references grow with each.
+ */
+export const runtimeOf = (
   parent: Fiber.RuntimeFiber<unknown, unknown>,
   runtimeFlags = Runtime.defaultRuntimeFlags
 ): Runtime.Runtime<never> =>
@@ -11,11 +14,11 @@ export const heirOf = (
 
 /** Starts a daemon, which runs at once up to where it first waits. Not for what may start others in turn: a stack has an end. */
 export const unsafeStart = <A, E>(
-  heir: Runtime.Runtime<never>,
+  runtime: Runtime.Runtime<never>,
   effect: Effect.Effect<A, E>
 ): Fiber.RuntimeFiber<A, E> =>
   // eslint-disable-next-line no-restricted-properties -- a fiber that runs at once, as a part of what is described
-  Runtime.runFork(heir)(effect)
+  Runtime.runFork(runtime)(effect)
 
 /** Starts a daemon once others that are about to run have had their turn: whoever was served goes first. */
 export const forkBehind = <A, E, R>(

@@ -3,8 +3,8 @@ import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import { Bell } from "./bell.js"
-import { later } from "./clock.js"
-import { heirOf, unsafeStart } from "./fork.js"
+import { heirOf, later } from "./clock.js"
+import { runtimeOf, unsafeStart } from "./fork.js"
 
 /**
  * How long a caller that has to go (interrupted, out of time, or leaving its scope) waits for a step of the engine that is under
@@ -25,7 +25,7 @@ const wait = (
   }
   const bell = new Bell()
   fiber.addObserver(bell.ring)
-  const clock = later(parent, Duration.toMillis(patience), Effect.sync(bell.ring))
+  const clock = later(heirOf(parent), Duration.toMillis(patience), Effect.sync(bell.ring))
   return Effect.map(bell.wait, () => {
     clock.cancel()
     return fiber.unsafePoll() !== null
@@ -36,7 +36,9 @@ const wait = (
  * Runs a step that must not be cut off, and lets it go on in the background when patience is over. To be run uninterruptibly.
  */
 export const runWith = <A, E>(step: Effect.Effect<A, E>): Effect.Effect<boolean> =>
-  Effect.withFiberRuntime((parent, { runtimeFlags }) => wait(parent, unsafeStart(heirOf(parent, runtimeFlags), step)))
+  Effect.withFiberRuntime((parent, { runtimeFlags }) =>
+    wait(parent, unsafeStart(runtimeOf(parent, runtimeFlags), step))
+  )
 
 /**
  * When nobody waits for a step any more: once it ends, what it obtained is given back. Waits for that as long as patience lasts.

@@ -7,7 +7,7 @@ import * as Metric from "effect/Metric"
 import * as Metrics from "../FileLockMetrics.js"
 import type { Grant } from "../LockBackend.js"
 import type { LockLostError } from "../LockError.js"
-import { type Later, later, nanosOf } from "./clock.js"
+import { heirOf, type Later, later, nanosOf } from "./clock.js"
 
 /** What the engine granted, from then until it is given back to the engine; the holds of one process may pass it on. */
 export interface Tenure {
@@ -35,7 +35,7 @@ export const begin = (fiber: Fiber.RuntimeFiber<unknown, unknown>, grant: Grant,
     keeper: undefined
   }
   const keep = Effect.catchAll(grant.keep, (loss) => lose(tenure, loss))
-  tenure.keeper = later(fiber, Duration.toMillis(grant.keepAfter), keep)
+  tenure.keeper = later(heirOf(fiber), Duration.toMillis(grant.keepAfter), keep)
   return tenure
 }
 

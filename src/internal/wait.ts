@@ -10,8 +10,8 @@ import type { LockName, Mode } from "../LockBackend.js"
 import { LockAcquisitionError, type Reason } from "../LockError.js"
 import * as LockHolder from "../LockHolder.js"
 import { Bell } from "./bell.js"
-import { type Later, later, nanosOf } from "./clock.js"
-import { heirOf, unsafeStart } from "./fork.js"
+import { heirOf, type Later, later, nanosOf } from "./clock.js"
+import { runtimeOf, unsafeStart } from "./fork.js"
 import type { Line } from "./line.js"
 import * as Patience from "./patience.js"
 
@@ -94,7 +94,7 @@ export class Wait {
     const timeout = Duration.toMillis(this.wish.timeout)
     const expire = Effect.suspend(() => this.expire)
     this.clock = later(
-      fiber,
+      heirOf(fiber),
       Math.min(timeout, tellAfter),
       timeout > tellAfter ? Effect.zipRight(Effect.suspend(() => this.tell), expire) : expire
     )
@@ -159,7 +159,7 @@ export class Wait {
     giveBack: (value: A) => Effect.Effect<void>
   ): Effect.Effect<A, E | LockAcquisitionError> {
     return Effect.withFiberRuntime((parent, { runtimeFlags }) => {
-      const fiber = unsafeStart(heirOf(parent, runtimeFlags), effect)
+      const fiber = unsafeStart(runtimeOf(parent, runtimeFlags), effect)
       return this.until(fiber, restore, Effect.suspend(() => Patience.undo(fiber, giveBack)))
     })
   }

@@ -58,6 +58,17 @@ export const reasonOf = (error: PlatformError): "PermissionDenied" | "StorageFul
 /** A system call that failed for a reason that may pass. */
 const blockedBy = (cause: PlatformError): LockBackend.Blocked => blocked(reasonOf(cause), { cause })
 
+/** Whether the process that has the lock came back for it, within its turn, since it was seen last. */
+const isOutrun = (
+  contest: Hints.Contest,
+  { instance, token }: LockHolder,
+  now: bigint
+): contest is Hints.Contest & { readonly reign: Hints.Reign } => {
+  const before = contest.reign
+  contest.reign = { instance, token, until: before?.instance === instance ? before.until : now + Queue.turn }
+  return before?.instance === instance && before.token !== token && now < before.until
+}
+
 /** One try of one contender: A1 and A2 of `docs/protocol.md`, as far as it is its turn. */
 export type Attempt = (
   request: LockBackend.Request,
@@ -137,8 +148,7 @@ export const make = (options: {
         contest.glancedAt = now
         contest.owner = holderOf(yield* Look.glance(fs, contest.lockPath))
       }
-      const left = contest.restsUntil - now
-      return blocked("Timeout", { holder: contest.owner, lookAgain: left > 0n ? Duration.nanos(left) : undefined })
+      return blocked("Timeout", { holder: contest.owner, lookAgain: Queue.lookAgain(contest, now) })
     })
 
   /**
@@ -146,28 +156,23 @@ export const make = (options: {
    * would cost both of us more than the lock does; only where nobody has it now, somebody may not have come back.
    */
   const turnLeft = (contest: Hints.Contest): Effect.Effect<Duration.Duration | undefined> =>
-    Effect.flatMap(Clock.currentTimeNanos, (now) => {
-      const left = (contest.reign?.since ?? 0n) + Queue.turn - now
-      return !contest.outrun || contest.bereft !== undefined || left <= 0n
-        ? Effect.sync(() => {
-          contest.outrun = false
-          return undefined
-        })
+    Effect.flatMap(Clock.currentTimeNanos, (now) =>
+      now >= contest.restsUntil || contest.bereft !== undefined
+        ? Effect.succeed(undefined)
         : Effect.map(
           Look.stampOf(fs, contest.lockPath),
-          (stamp) => stamp === undefined ? undefined : Duration.nanos(left)
-        )
-    })
+          (stamp) => stamp === undefined ? undefined : Duration.nanos(contest.restsUntil - now)
+        ))
 
   const tryToPlace: Attempt = ({ label, name, waits }, contest) =>
     Effect.gen(function*() {
       const { lockPath } = name
-      if (yield* Sight.isUnchanged({ fs, identity, sight: contest.seen, watching: contest.watching })) {
-        return blocked("Timeout", { holder: contest.owner })
-      }
       const left = yield* turnLeft(contest)
       if (left !== undefined) {
         return blocked("Timeout", { holder: contest.owner, lookAgain: left })
+      }
+      if (yield* Sight.isUnchanged({ fs, identity, sight: contest.seen, watching: contest.watching })) {
+        return blocked("Timeout", { holder: contest.owner })
       }
       let directoryMade = false
       contest.owner = undefined
@@ -213,12 +218,13 @@ export const make = (options: {
           if (verdict._tag === "Live" && look._tag === "Recorded") {
             const at = yield* Clock.currentTimeNanos
             contest.seen = { path: lockPath, holder: look.holder, stamp: look.stamp, at, foundAt: at, look }
-            const { instance, token } = look.holder
-            const since = contest.reign?.instance === instance ? contest.reign.since : at
-            contest.outrun = since !== at && contest.reign?.token !== token && at - since < Queue.turn
-            contest.reign = { instance, token, since }
+            if (isOutrun(contest, look.holder, at)) {
+              contest.restsUntil = contest.reign.until
+              return blocked("Timeout", { holder: contest.owner, lookAgain: Duration.nanos(contest.restsUntil - at) })
+            }
           }
-          const lookAgain = verdict._tag === "Silent" ? verdict.lookAgain : undefined
+          const linesUp = contest.place === "behind" ? Queue.shortest : undefined
+          const lookAgain = verdict._tag === "Silent" ? verdict.lookAgain : linesUp
           return blocked("Timeout", { holder: contest.owner, lookAgain })
         }
         const taken = yield* Effect.either(places.takeOver(lockPath, look, label))

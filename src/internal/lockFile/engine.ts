@@ -100,7 +100,6 @@ export const make = (options: {
         woken: false,
         losses: 0,
         restsUntil: 0n,
-        outrun: false,
         reign: undefined
       }
       let hints: Hints.Hints | undefined

@@ -26,10 +26,15 @@ export interface Contest extends Waiter {
   bereft: Recorded | undefined
   /** When it last looked who has the lock while somebody else was next, in nanoseconds. */
   glancedAt: bigint
-  /** It asked for the lock in vain while another process had its turn: it leaves it alone until that is over. */
-  outrun: boolean
-  /** The process that has the lock, by its last record, and since when it had it again and again, in nanoseconds. */
-  reign: { readonly instance: string; readonly token: string; readonly since: bigint } | undefined
+  /** The process that had the lock at the last looks. */
+  reign: Reign | undefined
+}
+
+/** A process that has a lock, by its last record, and until when its turn lasts, in nanoseconds. */
+export interface Reign {
+  readonly instance: string
+  readonly token: string
+  readonly until: bigint
 }
 
 export interface Hints {
@@ -113,12 +118,13 @@ export const make = (options: {
       const behind = contest.place === "behind"
       const path = behind ? nextOf(contest.lockPath) : contest.lockPath
       // What is no record of ours may be a link to nothing, which is gone whenever one looks.
-      const wanted = behind ? contest.losses === 0 : !contest.outrun && contest.owner !== undefined
-      if (contest.watching?.path === path || !wanted || deaf) {
+      const wanted = behind ? contest.ahead !== undefined && contest.losses === 0 : contest.owner !== undefined
+      const now = yield* Clock.currentTimeNanos
+      if (contest.watching?.path === path || !wanted || now < contest.restsUntil || deaf) {
         return
       }
       watcher?.unsafeInterruptAsFork(FiberId.none)
-      contest.watching = { path, since: yield* Clock.currentTimeNanos }
+      contest.watching = { path, since: now }
       watcher = yield* Effect.forkScoped(Effect.interruptible(watch(path)))
     })
   }

@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { LockHolder } from "../../LockHolder.js"
 import type { ProcessIdentity } from "../../ProcessIdentity.js"
-import { type Later, later } from "../clock.js"
+import { type Heir, heirOf, type Later, later } from "../clock.js"
 
 /**
  * How often the life of an owner is asked for, in milliseconds; a signal and a small read each, some microseconds. Whoever has been in
@@ -85,31 +85,30 @@ export const make = (identity: ProcessIdentity): Probe => {
     timer = undefined
   }
 
-  const set = (now: bigint, millis: number): Effect.Effect<void> =>
-    Effect.withFiberRuntime((fiber) => {
-      const tick = Effect.zipRight(
-        ask,
-        Effect.suspend(() => timer === own && mourners.size > 0 ? setAgain : Effect.void)
-      )
-      const own = later(fiber, millis, Effect.uninterruptible(tick))
-      timer = own
-      due = now + BigInt(Math.round(millis * 1e6))
-      return Effect.void
+  const set = (heir: Heir, now: bigint, millis: number): void => {
+    const tick = Effect.ensuring(
+      ask,
+      Effect.suspend(() => timer === own && mourners.size > 0 ? setAgain(heir) : Effect.void)
+    )
+    const own = later(heir, millis, Effect.uninterruptible(tick))
+    timer = own
+    due = now + BigInt(Math.round(millis * 1e6))
+  }
+
+  const setAgain = (heir: Heir): Effect.Effect<void> =>
+    Effect.map(Clock.currentTimeNanos, (now) => {
+      set(heir, now, Math.max(shortest, Math.min((Number(now - since) / 1e6) * part, longest)))
     })
 
-  const setAgain: Effect.Effect<void> = Effect.flatMap(
-    Clock.currentTimeNanos,
-    (now) => set(now, Math.max(shortest, Math.min((Number(now - since) / 1e6) * part, longest)))
+  const hurry: Probe["hurry"] = Effect.withFiberRuntime((fiber) =>
+    Effect.map(Clock.currentTimeNanos, (now) => {
+      since = now
+      if (timer === undefined || due > now + BigInt(shortest * 1e6)) {
+        stop()
+        set(heirOf(fiber), now, shortest)
+      }
+    })
   )
-
-  const hurry: Probe["hurry"] = Effect.flatMap(Clock.currentTimeNanos, (now) => {
-    since = now
-    if (timer !== undefined && due <= now + BigInt(shortest * 1e6)) {
-      return Effect.void
-    }
-    stop()
-    return set(now, shortest)
-  })
 
   return {
     hurry,

@@ -1,5 +1,6 @@
 import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Random from "effect/Random"
@@ -31,6 +32,9 @@ const courtesy = 250_000_000n
  */
 const rest = Random.nextRange(20, 60)
 
+/** The shortest rest. */
+export const shortest = Duration.millis(1)
+
 /** A process that has not had a lock for so long comes cold: it looks for nobody. */
 const cold = 100_000_000n
 
@@ -60,7 +64,7 @@ export interface Waiter {
   woken: boolean
   /** How often somebody else was faster then. Whoever was outrun does not watch any more, but looks now and then. */
   losses: number
-  /** Until when it does not look, in nanoseconds. */
+  /** Until when it leaves what it waits for alone, in nanoseconds. */
   restsUntil: bigint
 }
 
@@ -76,6 +80,13 @@ export interface Queue {
   readonly enter: (waiter: Waiter) => Effect.Effect<Effect.Effect<void>>
   /** Does not want the lock any more. To be run uninterruptibly. */
   readonly leave: (waiter: Waiter) => Effect.Effect<void>
+}
+
+/** When whoever is behind another one has to look again: whoever stands still must be passed by. */
+export const lookAgain = ({ ahead, losses, restsUntil }: Waiter, now: bigint): Duration.Duration => {
+  const passBy = (ahead?.since ?? now) + courtesy
+  const at = losses > 0 && restsUntil < passBy ? restsUntil : passBy
+  return Duration.max(Duration.nanos(at > now ? at - now : 0n), shortest)
 }
 
 /**
@@ -94,6 +105,7 @@ export const make = (options: {
 
   const takeSlot = (waiter: Waiter, slot: Ours): void => {
     waiter.place = "head"
+    waiter.restsUntil = 0n
     waiter.slot = slot
   }
 
@@ -170,7 +182,8 @@ export const make = (options: {
     lineUp: (waiter) =>
       Effect.gen(function*() {
         const now = yield* Clock.currentTimeNanos
-        if (!waiter.woken && now < waiter.restsUntil) {
+        const wasBehind = waiter.place === "behind"
+        if (wasBehind && !waiter.woken && now < waiter.restsUntil) {
           return false
         }
         const before = waiter.ahead?.stamp
@@ -181,6 +194,7 @@ export const make = (options: {
             return Effect.logDebug(`Could not line up for ${waiter.lockPath}`, cause)
           })
         if (waiter.place !== "behind") {
+          waiter.restsUntil = wasBehind ? 0n : waiter.restsUntil
           return true
         }
         if (waiter.woken || (waiter.losses > 0 && waiter.ahead?.stamp !== before)) {
@@ -188,7 +202,8 @@ export const make = (options: {
         }
         waiter.woken = false
         if (waiter.losses > 0) {
-          waiter.restsUntil = now + BigInt(Math.round(((yield* rest) * 1e6) / waiter.losses))
+          const millis = (yield* rest) / waiter.losses
+          waiter.restsUntil = (yield* Clock.currentTimeNanos) + BigInt(Math.round(millis * 1e6))
         }
         return false
       }),
