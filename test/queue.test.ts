@@ -88,7 +88,7 @@ describe("A process that has just had a lock", () => {
       const { leave } = yield* hold(busy)
       const waiting = yield* Effect.fork(enter(other, "other"))
       while ((yield* pidOf(stage, nextPath)) === undefined) {
-        yield* Effect.yieldNow()
+        yield* Effect.sleep("0.1 millis")
       }
       yield* other.suspend
       yield* Effect.sleep(stay)
@@ -406,6 +406,26 @@ describe("Whoever is next", () => {
         assert.isAtMost((yield* Fiber.join(fiber)) - left, 3)
       })
     ))
+
+  it.effect("has the lock at the end of the turn in which it was outrun, whatever its schedule", () =>
+    play((stage) =>
+      Effect.gen(function*() {
+        const busy = yield* stage.join({ settings: { handoff: 0 } })
+        const { leave } = yield* hold(busy)
+        const next = yield* stage.join()
+        const waiting = yield* lineUp(stage, next, { ...idle, timeout: "20 seconds", stay: 0 })
+        const asking = yield* next.stopAt("open", lockPath)
+        yield* leave
+        yield* asking.reached
+        const again = yield* Effect.fork(busy.enter("again", { stay: "2 millis" }))
+        yield* settle
+        yield* asking.goOn
+        yield* Fiber.join(again)
+        const left = yield* now
+        yield* Fiber.join(waiting)
+        assert.isAtMost((yield* now) - left, 25)
+      })
+    ))
 })
 
 describe("Whoever was outrun on the way to the head", () => {
@@ -417,8 +437,11 @@ describe("Whoever was outrun on the way to the head", () => {
         yield* next.once
         const waiter = yield* joinWatched(stage)
         const waiting = yield* Effect.fork(waiter.run(waiter.locks.withLock(Effect.void, path, idle)))
+        // It has lined up, and watches.
+        yield* Effect.sleep("10 millis")
+        const start = yield* now
         yield* next.times(150)
-        const looks = [...new Set(waiter.timesOf("stat", nextPath))]
+        const looks = [...new Set(waiter.timesOf("stat", nextPath).filter((at) => at > start))]
         const pauses = looks.slice(1, 11).map((at, index) => at - (looks[index] ?? 0))
         assert.strictEqual(pauses.length, 10)
         pauses.forEach((pause, index) => {

@@ -4,8 +4,8 @@ import { type Mutant, seed } from "./Mutant.js"
 export const serviceMutants: ReadonlyArray<Mutant> = [
   seed("attempt-interruptible", "an attempt of the engine is cut off when its caller is interrupted", {
     file: "internal/wait.ts",
-    find: "unsafeStart(heirOf(parent, runtimeFlags), effect)",
-    replace: "unsafeStart(heirOf(parent), effect)",
+    find: "unsafeStart(runtimeOf(parent, runtimeFlags), effect)",
+    replace: "unsafeStart(runtimeOf(parent), effect)",
     also: [{
       file: "internal/wait.ts",
       find: "Effect.suspend(() => Patience.undo(fiber, giveBack))",

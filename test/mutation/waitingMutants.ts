@@ -53,14 +53,14 @@ export const waitingMutants: ReadonlyArray<Mutant> = [
   }),
   seed("hurry-delays", "whoever begins to wait for an owner puts off the look at all others", {
     file: probe,
-    find: "    if (timer !== undefined && due <= now + BigInt(shortest * 1e6)) {\n      return Effect.void\n    }\n",
-    replace: "",
+    find: "timer === undefined || due > now + BigInt(shortest * 1e6)",
+    replace: "timer === undefined || due > 0n",
     likely: ["probe", "however often others"]
   }),
   seed("no-hurry", "a new owner is looked at no sooner than the old ones", {
     file: probe,
-    find: "due <= now + BigInt(shortest * 1e6)",
-    replace: "due >= now",
+    find: "timer === undefined || due > now + BigInt(shortest * 1e6)",
+    replace: "timer === undefined",
     likely: ["probe", "by whoever begins to wait beside one"]
   }),
   seed("probe-outlives-waiters", "the timer of the probe goes on when nobody waits any more", {
@@ -83,15 +83,21 @@ export const waitingMutants: ReadonlyArray<Mutant> = [
   }),
   seed("never-outrun", "whoever is next asks for the lock each time that another process takes it again in its turn", {
     file: attempt,
-    find: "contest.outrun = since !== at && contest.reign?.token !== token && at - since < Queue.turn",
-    replace: "contest.outrun = false",
+    find: "return before?.instance === instance && before.token !== token && now < before.until",
+    replace: "return false",
     likely: ["queue", "asks for the lock a few times only"]
   }),
   seed("rests-beside-a-free-lock", "whoever is next leaves the lock alone for a turn although nobody has it", {
     file: attempt,
-    find: "(stamp) => stamp === undefined ? undefined : Duration.nanos(left)",
-    replace: "() => Duration.nanos(left)",
+    find: "(stamp) => stamp === undefined ? undefined : Duration.nanos(contest.restsUntil - now)",
+    replace: "() => Duration.nanos(contest.restsUntil - now)",
     likely: ["queue", "finds free within the turn"]
+  }),
+  seed("outrun-and-forgotten", "whoever was outrun in another process's turn is not told when that is over", {
+    file: attempt,
+    find: "{ holder: contest.owner, lookAgain: Duration.nanos(contest.restsUntil - at) }",
+    replace: "{ holder: contest.owner }",
+    likely: ["queue", "at the end of the turn in which it was outrun"]
   }),
   seed("losses-forgotten", "whoever was outrun on the way to the head is woken by each change there all the same", {
     file: queue,
@@ -101,14 +107,15 @@ export const waitingMutants: ReadonlyArray<Mutant> = [
   }),
   seed("outrun-and-watching", "whoever was outrun on the way to the head goes on watching it", {
     file: hints,
-    find: "behind ? contest.losses === 0 : ",
-    replace: "behind ? true : ",
+    find: "contest.ahead !== undefined && contest.losses === 0",
+    replace: "contest.ahead !== undefined",
+    also: [{ file: hints, find: "now < contest.restsUntil || deaf", replace: "deaf" }],
     likely: ["queue", "the sooner the oftener it was outrun"]
   }),
   seed("rests-never-shorter", "whoever was outrun often looks again no sooner than whoever was outrun once", {
     file: queue,
-    find: "((yield* rest) * 1e6) / waiter.losses",
-    replace: "(yield* rest) * 1e6",
+    find: "(yield* rest) / waiter.losses",
+    replace: "yield* rest",
     likely: ["queue", "the sooner the oftener it was outrun"]
   }),
   seed("line-ignored", "whoever has had the lock for long takes it again although another process is next", {
@@ -169,8 +176,8 @@ export const waitingMutants: ReadonlyArray<Mutant> = [
   }),
   seed("answer-from-before", "whoever asks is told what was found out before", {
     file: "internal/flights.ts",
-    find: "        this.under.set(key, undefined)\n        return Effect.forkDaemon(",
-    replace: "        this.under.delete(key)\n        return Effect.forkDaemon(",
+    find: "        this.under.set(key, undefined)\n      }\n",
+    replace: "        this.under.delete(key)\n      }\n",
     likely: ["flights", "is asked a third time"]
   }),
   seed("flight-lost", "whoever comes while a question is asked is never answered", {
