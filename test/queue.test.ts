@@ -456,3 +456,46 @@ describe("Whoever was outrun on the way to the head", () => {
       })
     ))
 })
+
+describe("Whoever is behind another one", () => {
+  it.effect("takes its place when that one dies, whatever its own schedule", () =>
+    play((stage) =>
+      Effect.gen(function*() {
+        const { leave } = yield* hold(yield* stage.join())
+        const next = yield* stage.join()
+        yield* lineUp(stage, next)
+        const behind = yield* stage.join()
+        const waiting = yield* Effect.fork(behind.enter("behind", { ...idle, stay: 0 }))
+        yield* Effect.sleep("50 millis")
+        yield* next.kill
+        yield* Effect.sleep("300 millis")
+        assert.strictEqual(yield* pidOf(stage, nextPath), behind.identity.info.pid)
+        const left = yield* now
+        yield* leave
+        yield* Fiber.join(waiting)
+        assert.isAtMost((yield* now) - left, 3)
+      })
+    ))
+
+  it.effect("learns that nobody is there any more although it stood still for longer than its rest", () =>
+    play((stage) =>
+      Effect.gen(function*() {
+        const { leave } = yield* hold(yield* stage.join())
+        const next = yield* takeAgainAndAgain(stage, nextPath)
+        yield* next.once
+        const behind = yield* stage.join()
+        const waiting = yield* Effect.fork(behind.enter("behind", { ...idle, stay: 0 }))
+        yield* Effect.sleep("10 millis")
+        yield* next.times(3)
+        const looking = yield* behind.stopAt("stat", nextPath)
+        yield* looking.reached
+        yield* Effect.sleep("100 millis")
+        yield* looking.goOn
+        yield* next.leave
+        yield* Effect.sleep("100 millis")
+        assert.strictEqual(yield* pidOf(stage, nextPath), behind.identity.info.pid)
+        yield* leave
+        yield* Fiber.join(waiting)
+      })
+    ))
+})

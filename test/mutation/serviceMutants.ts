@@ -163,6 +163,18 @@ export const serviceMutants: ReadonlyArray<Mutant> = [
     replace: "Exit.isFailure(exit) && Cause.isInterruptedOnly(exit.cause)",
     likely: ["guardsService", "has not succeeded if its lock was lost"]
   }),
+  seed("deaf-caller", "a body that can be interrupted runs on when its caller is one that cannot", {
+    file: "internal/body.ts",
+    find: "Effect.interruptible(Fiber.await(fiber))",
+    replace: "Fiber.await(fiber)",
+    likely: ["FileLock", "in memory interrupts what can be interrupted of a body"]
+  }),
+  seed("handles-forgotten", "a lock acquired inside a critical section cannot be re-entered once that is over", {
+    file: "internal/body.ts",
+    find: "Sections.forget(section)",
+    replace: "FiberRef.set(Sections.current, around)",
+    likely: ["FileLock", "in memory is re-entered where a handle"]
+  }),
   seed("siblings-ignored", "fibers that re-enter a critical section do not exclude one another", {
     file: "internal/acquisition.ts",
     find: "    const ticket = line.draw(wait.bell.ring, wait.wish.arrival)",

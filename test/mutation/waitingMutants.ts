@@ -118,6 +118,12 @@ export const waitingMutants: ReadonlyArray<Mutant> = [
     replace: "yield* rest",
     likely: ["queue", "the sooner the oftener it was outrun"]
   }),
+  seed("behind-without-alarm", "whoever is behind learns of nothing but changes at the head", {
+    file: attempt,
+    find: "lookAgain: Queue.lookAgain(contest, now)",
+    replace: "lookAgain: contest.losses > 0 ? Queue.lookAgain(contest, now) : undefined",
+    likely: ["queue", "takes its place when that one dies"]
+  }),
   seed("line-ignored", "whoever has had the lock for long takes it again although another process is next", {
     file: queue,
     find: "        return Effect.orElseSucceed(fs.exists(nextOf(lockPath)), () => false)",
