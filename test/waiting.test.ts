@@ -156,6 +156,24 @@ describe("A wait where the watch", () => {
       })
     ))
 
+  it.effect("finds nothing to watch any more is over at once, whatever its schedule", () =>
+    play((stage) =>
+      Effect.gen(function*() {
+        const slow: FileSystem.FileSystem["watch"] = (at) =>
+          Stream.unwrap(Effect.as(Effect.sleep("5 millis"), stage.fs.watch(at)))
+        const holder = yield* stage.join()
+        const waiter = yield* joinWith(stage, slow)
+        const holding = yield* Effect.fork(holder.enter("holder", { stay: "10 millis" }))
+        yield* Effect.sleep("7 millis")
+        const waiting = yield* Effect.fork(waiter.locks.withLock(Effect.void, path, idle))
+        yield* Fiber.join(holding)
+        assert.isNull(waiting.unsafePoll())
+        yield* Effect.sleep("10 millis")
+        assert.isNotNull(waiting.unsafePoll())
+        yield* Fiber.join(waiting)
+      })
+    ))
+
   for (const [what, delay, watch] of broken) {
     it.effect(`${what} goes on by its schedule, and by nothing else`, () =>
       play((stage) =>

@@ -19,7 +19,7 @@ export const waitingMutants: ReadonlyArray<Mutant> = [
     file: hints,
     find: "isGone(Cause.squash(cause)) ? told(path) : giveUp(path)",
     replace: "isGone(Cause.squash(cause)) ? Effect.void : giveUp(path)",
-    likely: ["waiting", "ends at the very moment of the release"]
+    likely: ["waiting", "finds nothing to watch any more"]
   }),
   seed("watch-outlives-waiter", "a watch goes on when its waiter has gone", {
     file: hints,
