@@ -32,7 +32,9 @@ const courtesy = 250_000_000n
  */
 const rest = Random.nextRange(20, 60)
 
-/** The shortest rest. */
+const shortestRest = 2
+
+/** The shortest alarm. */
 export const shortest = Duration.millis(1)
 
 /** A process that has not had a lock for so long comes cold: it looks for nobody. */
@@ -202,7 +204,7 @@ export const make = (options: {
         }
         waiter.woken = false
         if (waiter.losses > 0) {
-          const millis = (yield* rest) / waiter.losses
+          const millis = Math.max((yield* rest) / waiter.losses, shortestRest)
           waiter.restsUntil = (yield* Clock.currentTimeNanos) + BigInt(Math.round(millis * 1e6))
         }
         return false
