@@ -32,9 +32,10 @@ const courtesy = 250_000_000n
  */
 const rest = Random.nextRange(20, 60)
 
+/** No rest is shorter, in milliseconds. */
 const shortestRest = 2
 
-/** The shortest alarm. */
+/** No alarm is set for sooner; and how long whoever was refused the lock once waits before it lines up: most locks are free by then. */
 export const shortest = Duration.millis(1)
 
 /** A process that has not had a lock for so long comes cold: it looks for nobody. */
