@@ -1,23 +1,24 @@
 /*
- * The lock-file protocol between machines: no owner can be checked, silence is all there is to judge by.
+ * The lock-file protocol between machines: no owner can be checked, so a record counts as stale once it has not
+ * changed for a lease.
  *
- * Time is a counter of ticks; every process may stand still for any number of them anywhere, except in the short
- * windows that the lease assumption speaks of (`within X`). README.md tells what is left out and why.
+ * Time is a counter of ticks. Every process may stand still for any number of them anywhere, except in the short
+ * windows that the lease assumption speaks of (`ENTER` to `LEAVE`). README.md explains what is left out and why.
  */
 #ifndef N
 #define N 2             /* processes, each on its own machine */
 #endif
 #ifndef F
-#define F 3             /* files: 0 = P, 1 = P.reap, 2 = P.reap.reap */
+#define F 3             /* files: 0 = L, 1 = L.claim, 2 = L.claim2 */
 #endif
 #ifndef LEASE
 #define LEASE 6         /* an observer takes over after this many ticks without any change */
 #endif
 #ifndef LOSS
-#define LOSS 3          /* a holder gives itself up when its last good beat started more than this ago */
+#define LOSS 3          /* a lock is lost when its last good heartbeat started more than this ago */
 #endif
 #ifndef STALL
-#define STALL 2         /* the assumption: nobody stands still longer between a look at its age and the act that relies on it */
+#define STALL 2         /* the assumption: no process stands still longer between reading its age and the act that relies on it */
 #endif
 
 #ifdef EXCLUSION_ONLY
@@ -34,16 +35,16 @@
 
 bool file[F];
 byte x[N*F];
-byte age[N];            /* ticks since our record was made or its last good beat started; LOSS+1: more */
-byte beat[N];           /* ticks since the beat under way started */
-byte silent[N];         /* ticks without change of the file we watch, as we saw it; at most LEASE */
-bool window[N];         /* p has looked at its age and is about to act on it */
+byte age[N];            /* ticks since our record was linked or its last good heartbeat started; LOSS+1: more */
+byte beat[N];           /* ticks since the heartbeat under way started */
+byte silent[N];         /* ticks without change of the file that p reads again and again; at most LEASE */
+bool window[N];         /* p has read its age and is about to act on it */
 byte stood[N];          /* ticks since p entered that window */
-byte working = 0;       /* processes at work on what the lock guards */
+byte working = 0;       /* processes in their critical section */
 byte i = 0;
 
-#define CREATE 0
-#define WATCH 1
+#define LINK 0
+#define READ 1
 #define COMPARE 2
 #define RENAME 3
 #define DROP 4
@@ -52,8 +53,9 @@ byte i = 0;
 #define BEAT 7
 #define RELEASE 8
 #define REMOVE 9
+#define ANSWER 10
 
-/* A clock nobody will read rests at its end, where ticks do not move it: fewer states, nothing lost. */
+/* A clock that is not read again stays at its end, where ticks do not move it: fewer states, nothing lost. */
 #define REST age[p] = LOSS+1; beat[p] = LOSS+1; silent[p] = LEASE
 #define ENTER window[p] = true; stood[p] = 0
 #define LEAVE window[p] = false; stood[p] = 0
@@ -72,36 +74,48 @@ inline again() {
   do :: l > 0 && (X(l-1) & OWN) == 0 -> X(l) = 0; l-- :: else -> break od;
   X(l) = 0; REST;
   if :: l == 0 -> releasing = false :: else fi;
-  pc = CREATE
+  pc = LINK
 }
 
 proctype Proc(byte p) {
-  byte pc = CREATE;
+  byte pc = LINK;
   byte l = 0;
   bool releasing = false;
   do
-  /* A1, C1 */
-  :: d_step { pc == CREATE && !file[l] -> file[l] = true; X(l) = OWN | SAME; age[p] = 0; obtained() }
-  /* A2, C1: it exists; watch it */
-  :: d_step { pc == CREATE && file[l] -> X(l) = SAME | QUIET; silent[p] = 0; pc = WATCH }
-  :: d_step { pc == WATCH && ((X(l) & QUIET) == 0 || (l > 0 && (X(l-1) & SAME) == 0)) -> again() }
-  :: d_step { pc == WATCH && silent[p] == LEASE && (X(l) & QUIET) && l+1 < F -> silent[p] = LEASE; l++; pc = CREATE }
-  /* C2, with our own claim's age; late with it: it has to be taken over like anybody's */
+  /* Q2: the link takes effect. Its answer may come any time later; the age counts from before the link. */
+  :: d_step { pc == LINK && !file[l] -> file[l] = true; X(l) = OWN | SAME; age[p] = 0; pc = ANSWER }
+  :: d_step { pc == ANSWER ->
+#ifdef AGE_FROM_ANSWER
+       age[p] = 0;
+#endif
+       if
+#ifndef GRANT_LATE
+       :: l == 0 && LATE(p) -> pc = RELEASE              /* never granted */
+#endif
+       :: else -> obtained()
+       fi }
+  /* Q2: EEXIST. A2: read it until it has not changed for a lease. */
+  :: d_step { pc == LINK && file[l] -> X(l) = SAME | QUIET; silent[p] = 0; pc = READ }
+  :: d_step { pc == READ && ((X(l) & QUIET) == 0 || (l > 0 && (X(l-1) & SAME) == 0)) -> again() }
+  :: d_step { pc == READ && silent[p] == LEASE && (X(l) & QUIET) && l+1 < F -> silent[p] = LEASE; l++; pc = LINK }
+  /* T2, with our own claim's age. A late claim is replaced one level up, like that of any other process. */
   :: d_step { pc == COMPARE ->
        if
-#ifndef CLAIM_AGE_UNCHECKED
-       :: LATE(p) -> if :: l+1 < F -> l++; pc = CREATE :: else -> X(l) = 0; l--; again() fi
+#ifdef CLAIM_LATE_UNLINK
+       :: LATE(p) -> pc = DROP
+#elif !defined(CLAIM_AGE_UNCHECKED)
+       :: LATE(p) -> if :: l+1 < F -> l++; pc = LINK :: else -> X(l) = 0; l--; again() fi
 #endif
-#ifdef NO_C2
+#ifdef NO_COMPARE
        :: true -> ENTER; pc = RENAME
 #endif
-#ifdef C2_BY_TOKEN
+#ifdef COMPARE_TOKEN
        :: X(l-1) & SAME -> ENTER; pc = RENAME
 #endif
        :: (X(l-1) & SAME) && (X(l-1) & (QUIET | OWN)) -> ENTER; pc = RENAME
        :: else -> ENTER; pc = DROP
        fi }
-  /* C3 */
+  /* T3 */
   :: d_step { pc == RENAME ->
        OURS((X(l) & SAME) && (X(l-1) & SAME));
        LEAVE;
@@ -115,10 +129,10 @@ proctype Proc(byte p) {
          obtained()
        fi }
   :: d_step { pc == DROP -> OURS(X(l) & SAME); LEAVE; erase(l); if :: l > 0 -> l-- :: else fi; again() }
-  /* Work on what the lock guards: after a look at our age, one piece at a time */
+  /* The critical section, one piece of work at a time, each after reading our age */
   :: d_step { pc == HELD && !LATE(p) -> assert(working == 0); working++; ENTER; pc = WORK }
   :: d_step { pc == WORK -> working--; LEAVE; pc = HELD }
-  /* Beat, through the handle */
+  /* Heartbeat, through the handle */
   :: d_step { pc == HELD && !LATE(p) -> beat[p] = 0; pc = BEAT }
   :: d_step { pc == BEAT ->
 #ifdef BEAT_BY_PATH
@@ -134,7 +148,7 @@ proctype Proc(byte p) {
        :: else -> age[p] = LOSS+1; pc = RELEASE          /* lost */
        fi;
        beat[p] = LOSS+1 }
-  /* Release, by us or because we are lost */
+  /* Release, by the holder or because the lock is lost */
   :: d_step { pc == HELD -> pc = RELEASE }
   :: d_step { pc == RELEASE ->
        if
@@ -149,15 +163,15 @@ proctype Proc(byte p) {
 #endif
        :: !LATE(p) && (X(0) & SAME) -> ENTER; pc = REMOVE
        :: !LATE(p) && (X(0) & SAME) == 0 -> again()
-       :: else -> releasing = true; l = 1; pc = CREATE
+       :: else -> releasing = true; l = 1; pc = LINK
        fi }
   :: d_step { pc == REMOVE -> OURS(X(0) & SAME); LEAVE; erase(0); again() }
   /* Killed; another process takes this one's place in the model. */
   :: d_step { true ->
        if :: pc == WORK -> working-- :: else fi;
        i = 0; do :: i < F -> X(i) = 0; i++ :: else -> break od;
-       i = 0; REST; LEAVE; l = 0; releasing = false; pc = CREATE }
-  /* A tick, for which nobody may have stood in a window for the whole STALL. */
+       i = 0; REST; LEAVE; l = 0; releasing = false; pc = LINK }
+  /* A tick, unless a process has stood in a window for the whole STALL. */
   :: d_step { p == 0 && (STALL == 255 || (stood[0] < STALL && stood[1] < STALL && stood[N-1] < STALL)) ->
        i = 0;
        do
