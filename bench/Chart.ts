@@ -1,31 +1,32 @@
 /**
- * One picture per question, drawn by vega without a screen. It says nothing that the table does not say more precisely.
+ * The chart of a question, drawn by vega without a screen. The table has the same values with more precision.
  */
 import * as Effect from "effect/Effect"
 
 /** One bar, or one point of a line. */
 export interface Datum {
   readonly name: string
-  /** Which of several panels it belongs to. */
+  /** The panel that shows it, if there are several. */
   readonly panel?: string | undefined
   readonly value: number
   readonly low?: number | undefined
   readonly high?: number | undefined
-  /** Where it lies on a line. */
+  /** Its place on the horizontal axis of a line. */
   readonly size?: number | undefined
 }
 
-/** What is drawn. */
+/** A chart. */
 export interface Chart {
   readonly kind: "bars" | "lines"
-  /** What the values are. */
+  /** The unit of the values. */
   readonly unit: string
-  /** What the sizes of a line are. */
+  /** The title of the horizontal axis of lines. */
   readonly sizes?: string | undefined
   readonly logarithmic?: boolean | undefined
   readonly data: ReadonlyArray<Datum>
 }
 
+/** The bars of this package begin with its name. */
 const ours = "effect-filelock"
 
 const scale = (chart: Chart) => chart.logarithmic ? { type: "log" } : { type: "linear", zero: true }
@@ -42,7 +43,7 @@ const bars = (chart: Chart) => {
   }))
   const x = { field: "value", type: "quantitative", scale: scale(chart), title: chart.unit }
   const color = {
-    condition: { test: `datum.name === '${ours}'`, value: "#c2410c" },
+    condition: { test: `indexof(datum.name, '${ours}') === 0`, value: "#c2410c" },
     value: "#94a3b8"
   }
   return {
@@ -54,7 +55,7 @@ const bars = (chart: Chart) => {
       width: 520,
       height: { step: 20 },
       layer: [
-        // A logarithmic axis has no zero for a bar to begin at.
+        // A logarithmic axis has no zero, so a bar begins at the power of ten below the least value.
         { mark: "bar", encoding: { y, x, x2: chart.logarithmic ? { field: "from" } : { datum: 0 }, color } },
         { mark: "rule", encoding: { y, x: { ...x, field: "low" }, x2: { field: "high" } } }
       ]
@@ -83,7 +84,7 @@ const lines = (chart: Chart) => ({
   }
 })
 
-/** Draws it. The libraries are loaded only now: where they are not installed, they will have been by then. */
+/** Draws a chart. The libraries are loaded here, because the first run installs them. */
 export const svg = (chart: Chart): Effect.Effect<string> =>
   Effect.promise(async () => {
     const [vega, vegaLite] = await Promise.all([import("vega"), import("vega-lite")])

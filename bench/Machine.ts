@@ -1,10 +1,10 @@
 /**
- * Where it was measured, as far as it matters to a reader elsewhere.
+ * The machine of a measurement, as far as the results depend on it.
  */
 import * as Fs from "node:fs"
 import * as Os from "node:os"
 
-/** Of statfs(2); the rest is given as its number. */
+/** File system types of statfs(2). Other types are printed as numbers. */
 const fileSystems = new Map([
   [0xef53, "ext4"],
   [0x01021994, "tmpfs"],
@@ -15,7 +15,7 @@ const fileSystems = new Map([
   [0x6969, "nfs"]
 ])
 
-/** The machine in a sentence's part; `directory` is where the locks will lie. */
+/** Describes the machine. `directory` is on the file system of the locks. */
 export const describe = (directory: string): string => {
   const { type } = Fs.statfsSync(directory)
   return [
@@ -23,6 +23,6 @@ export const describe = (directory: string): string => {
     `${process.platform} ${process.arch}`,
     `${Os.availableParallelism()} processors`,
     fileSystems.get(type) ?? `file system 0x${type.toString(16)}`,
-    `a load of ${(Os.loadavg()[0] ?? 0).toFixed(1)} before it began`
+    `a load of ${(Os.loadavg()[0] ?? 0).toFixed(1)} before the start`
   ].join(", ")
 }

@@ -1,46 +1,56 @@
 /**
- * What a question has found, and how it is written down.
+ * The result of a question, and its form as text.
  */
 import * as Statistics from "../test/torture/Statistics.js"
 import type * as Chart from "./Chart.js"
 
-/** What was to be reached, and what was. */
+/** A target, and what was measured. */
 export interface Target {
   readonly aim: string
   readonly value: string
   readonly reached: boolean
 }
 
-/** The answer to one question. */
+/** The result of one question. */
 export interface Report {
-  /** How its files are called. */
+  /** The name of its files. */
   readonly name: string
   readonly title: string
-  /** How it was measured. */
   readonly method: string
   readonly columns: ReadonlyArray<string>
   readonly rows: ReadonlyArray<ReadonlyArray<string>>
   readonly targets: ReadonlyArray<Target>
   readonly chart: Chart.Chart
-  /** Everything that was measured, for whoever wants to reckon with it. */
+  /** All measured values. */
   readonly samples: unknown
 }
 
-/** The middle of a few rounds and how far they lie apart. */
+/** Median, minimum and maximum of the rounds. */
 export interface Spread {
   readonly median: number
   readonly min: number
   readonly max: number
 }
 
-/** Of at least one value. */
-export const spread = (values: ReadonlyArray<number>): Spread => ({
-  median: Statistics.median(values),
-  min: Statistics.quantile(values, 0),
-  max: Statistics.quantile(values, 1)
+/** Of at least one value, each divided by `unit`. */
+export const spread = (values: ReadonlyArray<number>, unit = 1): Spread => ({
+  median: Statistics.median(values) / unit,
+  min: Statistics.quantile(values, 0) / unit,
+  max: Statistics.quantile(values, 1) / unit
 })
 
-/** Three figures that count, and no exponent. */
+/** Median of the ratios of each round: what disturbs one round disturbs both of its values. */
+export const ratio = (values: ReadonlyArray<number>, references: ReadonlyArray<number>): number =>
+  Statistics.median(values.flatMap((value, round) => {
+    const reference = references[round]
+    return reference === undefined ? [] : [value / reference]
+  }))
+
+/** By how many percent the largest value exceeds the smallest. */
+export const excess = (values: ReadonlyArray<number>): number =>
+  (Statistics.max(values) / Statistics.quantile(values, 0) - 1) * 100
+
+/** Three significant figures, no exponent. */
 export const format = (value: number): string =>
   Number.isNaN(value)
     ? "–"
@@ -48,18 +58,28 @@ export const format = (value: number): string =>
     ? "0"
     : Math.abs(value) >= 100
     ? String(Math.round(value))
-    : Math.abs(value) >= 10
-    ? value.toFixed(1)
-    : Math.abs(value) >= 1
-    ? value.toFixed(2)
-    : value.toFixed(3)
+    : value.toFixed(Math.abs(value) >= 10 ? 1 : Math.abs(value) >= 1 ? 2 : 3)
 
-/** The median, with minimum and maximum after it where there was more than one round. */
+/** The median, followed by minimum and maximum if they differ. */
 export const formatSpread = ({ max, median, min }: Spread): string =>
-  min === max ? format(median) : `${format(median)} (${format(min)} to ${format(max)})`
+  min === max || Number.isNaN(median) ? format(median) : `${format(median)} (${format(min)} to ${format(max)})`
 
 /** How many times as much. */
-export const formatRatio = (ratio: number): string => `${format(ratio)} ×`
+export const formatRatio = (ratio: number): string => Number.isNaN(ratio) ? "–" : `${format(ratio)} ×`
+
+/** A target with an upper limit. */
+export const atMost = (subject: string, limit: number, unit: string, value: number): Target => ({
+  aim: `${subject}: at most ${limit} ${unit}`.trim(),
+  value: `${format(value)} ${unit}`.trim(),
+  reached: value <= limit
+})
+
+/** A target with a lower limit. */
+export const atLeast = (subject: string, limit: number, unit: string, value: number): Target => ({
+  aim: `${subject}: at least ${limit} ${unit}`.trim(),
+  value: `${format(value)} ${unit}`.trim(),
+  reached: value >= limit
+})
 
 const table = (columns: ReadonlyArray<string>, rows: ReadonlyArray<ReadonlyArray<string>>): string => {
   const widths = columns.map((title, index) => Math.max(title.length, ...rows.map((row) => row[index]?.length ?? 0)))
@@ -68,32 +88,27 @@ const table = (columns: ReadonlyArray<string>, rows: ReadonlyArray<ReadonlyArray
       widths.map((width, index) => index === 0 ? (cells[0] ?? "").padEnd(width) : (cells[index] ?? "").padStart(width))
         .join(" | ")
     } |`
-  const rule = `| ${
-    widths.map((width, index) => index === 0 ? "-".repeat(width) : `${"-".repeat(width - 1)}:`).join(" | ")
-  } |`
-  return [line(columns), rule, ...rows.map(line)].join("\n")
+  const rule = widths.map((width, index) => index === 0 ? "-".repeat(width) : `${"-".repeat(width - 1)}:`)
+  return [line(columns), line(rule), ...rows.map(line)].join("\n")
 }
 
-/** A document; `illustration` is where its chart lies. */
-export const markdown = (report: Report, machine: string, illustration: string): string =>
+const tables = (report: Report): ReadonlyArray<string> => [
+  table(report.columns, report.rows),
+  table(
+    ["target", "measured", "result"],
+    report.targets.map(({ aim, reached, value }) => [aim, value, reached ? "reached" : "not reached"])
+  )
+]
+
+/** The document of a question. `chart` is the path of its chart. */
+export const markdown = (report: Report, machine: string, chart: string): string =>
   [
     `# ${report.title}`,
     report.method,
-    table(report.columns, report.rows),
-    ...(report.targets.length === 0 ? [] : [
-      report.targets.map(({ aim, reached, value }) =>
-        `- To reach: ${aim}. It is ${value}: ${reached ? "reached" : "not reached"}.`
-      )
-        .join("\n")
-    ]),
-    `![${report.title}](${illustration})`,
-    `Measured on ${machine}. What counts are the ratios.`
+    ...tables(report),
+    `![${report.title}](${chart})`,
+    `Measured on ${machine}. The ratios count; absolute times depend on the machine.`
   ].join("\n\n") + "\n"
 
-/** What the terminal gets to see. */
-export const text = (report: Report): string =>
-  [
-    `\n${report.title}`,
-    table(report.columns, report.rows),
-    ...report.targets.map(({ aim, reached, value }) => `${reached ? "reached    " : "NOT reached"}  ${aim}: ${value}`)
-  ].join("\n")
+/** The output on the terminal. */
+export const text = (report: Report): string => [`\n${report.title}`, ...tables(report)].join("\n\n")

@@ -1,182 +1,172 @@
 /**
- * Ten thousand locks, or ten thousand that wait: whether one more costs as much as the first.
+ * `growth`: up to 10,000 locks held by one process, and up to 10,000 waiters. Does one more cost as much as the first?
  */
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import * as Fs from "node:fs"
-import { fileURLToPath } from "node:url"
-import * as Bundle from "../test/torture/Bundle.js"
-import * as ChildProcess from "../test/torture/ChildProcess.js"
-import * as Statistics from "../test/torture/Statistics.js"
+import type * as ChildProcess from "../test/torture/ChildProcess.js"
 import type * as Chart from "./Chart.js"
-import * as Messages from "./growthMessages.js"
+import * as Harness from "./Harness.js"
 import * as Report from "./Report.js"
-import * as Stage from "./Stage.js"
 
 /** What grows. */
-type Kind = "locks held" | "waiters of one path" | "waiters, each of its own path"
+type Kind = "locks held" | "waiters of one path" | "waiters, a path each"
 
-/** What one lock, or one waiter, costs; whatever cannot be measured for a kind is `NaN`. */
+/** The cost of one lock, or of one waiter. A figure that does not exist for a kind is `NaN`. */
 interface Cost {
   /** Microseconds. */
   readonly acquire: number
-  /** Microseconds; for waiters from the release until the last has been inside, divided by how many they are. */
+  /** Microseconds; of waiters, the time from the first acquisition to the last, divided by the number of those after the first. */
   readonly release: number
+  /** Milliseconds from the first release to the first acquisition. */
+  readonly first: number
   /** Bytes. */
   readonly heap: number
   readonly rss: number
-  /** The share of a core that all waiters take together. */
+  /** Percent of a core for all waiters together. */
   readonly share: number
 }
 
-interface Sample extends Cost {
-  readonly kind: Kind
-  readonly size: number
-}
+type Measurement = Effect.Effect<Cost, ChildProcess.UnexpectedExit>
 
-/** Below this, a process's own noise is larger than what is measured. */
+/** Below this size, a process's own noise exceeds what is measured. */
 const meaningful = 100
 
-const spawn = (script: string) =>
-  ChildProcess.spawn({ script, commands: Messages.Command, messages: Messages.Message }).pipe(
-    Effect.tap((worker) => Stage.hear(worker, "ready"))
-  )
+/** Milliseconds; a size that takes longer is not measured again. */
+const limit = 90_000
 
-/** A process that holds `size` locks at once. */
-const locks = (script: string, directory: string, size: number): Effect.Effect<Cost, ChildProcess.UnexpectedExit> =>
+/** How often a size is measured in one process: the time of a few locks is too short to be precise. */
+const repetitions = (size: number, most: number): number => Math.min(most, Math.max(1, Math.ceil(1_000 / size)))
+
+/** One process holds `size` locks. */
+const locks = (harness: Harness.Harness, directory: string, size: number): Measurement =>
   Effect.scoped(Effect.gen(function*() {
-    const worker = yield* spawn(script)
-    // A few locks are over before a clock has noticed, so they are held again and again.
-    yield* worker.send({ _tag: "locks", directory, count: size, times: Math.max(1, Math.ceil(1_000 / size)) })
-    const { acquire, heap, release, rss } = yield* Stage.hear(worker, "locked")
-    return { acquire, release, heap, rss, share: NaN }
+    const worker = yield* Harness.spawnLocks(harness)
+    const times = repetitions(size, 1_000)
+    const cycled = yield* Harness.request(worker, { _tag: "cycle", directory, count: size, times }, "cycled")
+    return { ...cycled, first: NaN, share: NaN }
   }))
 
-/** A process whose `size` fibers wait for what another one holds. */
-const waiters = (
-  script: string,
-  directory: string,
-  size: number,
-  paths: number,
-  quick: boolean
-): Effect.Effect<Cost, ChildProcess.UnexpectedExit> =>
+/** `size` fibers of one process wait for `paths` locks that another process holds. */
+const waiters = (harness: Harness.Harness, directory: string, size: number, paths: number): Measurement =>
   Effect.scoped(Effect.gen(function*() {
-    const holder = yield* spawn(script)
-    const worker = yield* spawn(script)
-    yield* holder.send({ _tag: "hold", directory, count: paths })
-    yield* Stage.hear(holder, "holding")
-    const settle = quick ? 200 : 1_000
-    yield* worker.send({ _tag: "wait", directory, paths, fibers: size, settle, watch: settle })
-    const { heap, rss, share } = yield* Stage.hear(worker, "waiting")
-    yield* holder.send({ _tag: "release" })
-    const { at: from } = yield* Stage.hear(holder, "releasing")
-    const { at: until } = yield* Stage.hear(worker, "served")
-    return { acquire: NaN, release: (until - from) * 1_000 / size, heap, rss, share: share * 100 }
+    const holder = yield* Harness.spawnLocks(harness)
+    const worker = yield* Harness.spawnLocks(harness)
+    const measure = (name: string, fibers: number, paths: number, settle: number) =>
+      Effect.gen(function*() {
+        const directory_ = `${directory}/${name}`
+        Fs.mkdirSync(directory_)
+        yield* Harness.request(holder, { _tag: "hold", directory: directory_, count: paths }, "holding")
+        const { heap, rss, share } = yield* Harness.request(
+          worker,
+          { _tag: "wait", directory: directory_, paths, fibers, settle, watch: settle },
+          "waiting"
+        )
+        const { at } = yield* Harness.request(holder, { _tag: "release" }, "released")
+        const { first, last } = yield* Harness.receive(worker, "acquired")
+        const release = fibers === 1 ? NaN : (last - first) * 1_000 / (fibers - 1)
+        return { acquire: NaN, release, first: first - at, heap, rss, share }
+      })
+    // The first hand-over compiles the code and connects the processes.
+    yield* measure("warm", harness.quick ? 100 : 1_000, Math.min(paths, 100), 100)
+    const short = yield* Effect.forEach(
+      Array.from({ length: repetitions(size, harness.quick ? 2 : 10) - 1 }),
+      (_, index) => measure(`short-${index}`, size, paths, 50)
+    )
+    const long = yield* measure("long", size, paths, harness.quick ? 200 : 1_000)
+    const median = (figure: "release" | "first"): number =>
+      Report.spread([...short, long].map((cost) => cost[figure])).median
+    return { ...long, release: median("release"), first: median("first") }
   }))
 
-/** Each size in fresh processes, all sizes in rotation. */
-export const run = (stage: Stage.Stage) =>
+const measure = (harness: Harness.Harness, kind: Kind, size: number): Measurement => {
+  const directory = Harness.freshDirectory(harness)
+  const cost = kind === "locks held"
+    ? locks(harness, directory, size)
+    : waiters(harness, directory, size, kind === "waiters of one path" ? 1 : size)
+  return Effect.ensuring(cost, Effect.sync(() => Fs.rmSync(directory, { recursive: true })))
+}
+
+const kinds: ReadonlyArray<Kind> = ["locks held", "waiters of one path", "waiters, a path each"]
+
+/** Measures all sizes in rotation, each with fresh processes. */
+export const run = (harness: Harness.Harness) =>
   Effect.gen(function*() {
-    const script = yield* Bundle.make(fileURLToPath(new URL("./growthWorker.ts", import.meta.url)), stage.root)
-    const sizes = stage.quick ? [1, 10, 100] : [1, 10, 100, 1_000, 10_000]
-    const plan = [
-      ...sizes.map((size) => ({ kind: "locks held" as const, size })),
-      ...sizes.map((size) => ({ kind: "waiters of one path" as const, size })),
-      // Every path needs a lock that another process holds; a thousand show what there is to see.
-      ...sizes.filter((size) => size <= 1_000).map((size) => ({ kind: "waiters, each of its own path" as const, size }))
-    ]
-    const samples: Array<Sample> = []
-    for (let round = 0; round < stage.rounds; round++) {
-      for (const { kind, size } of plan) {
-        const directory = Stage.freshDirectory(stage)
-        const cost = kind === "locks held"
-          ? yield* locks(script, directory, size)
-          : yield* waiters(script, directory, size, kind === "waiters of one path" ? 1 : size, stage.quick)
-        samples.push({ kind, size, ...cost })
-        Fs.rmSync(directory, { recursive: true })
+    const sizes = harness.quick ? [1, 10, 100, 300] : [1, 10, 100, 1_000, 10_000]
+    const results = kinds.flatMap((kind) => sizes.map((size) => ({ kind, size, costs: Array<Cost>(), complete: true })))
+    for (let round = 0; round < harness.rounds; round++) {
+      for (const result of results) {
+        if (!result.complete) continue
+        const cost = yield* Effect.timeoutOption(measure(harness, result.kind, result.size), limit)
+        if (Option.isSome(cost)) result.costs.push(cost.value)
+        else result.complete = false
       }
     }
 
-    const results = plan.map(({ kind, size }) => {
-      const own = samples.filter((sample) => sample.kind === kind && sample.size === size)
-      const of = (figure: keyof Cost): Report.Spread => Report.spread(own.map((sample) => sample[figure]))
-      return {
-        kind,
-        size,
-        acquire: of("acquire"),
-        release: of("release"),
-        heap: of("heap"),
-        rss: of("rss"),
-        share: of("share")
-      }
-    })
+    type Result = typeof results[number]
+    const of = ({ costs }: Result, figure: keyof Cost, unit = 1): Report.Spread =>
+      Report.spread(costs.map((cost) => cost[figure]), unit)
 
-    /** How much the largest of the medians exceeds the smallest. */
     const flat = (kind: Kind, figure: "acquire" | "release" | "heap"): Report.Target => {
-      const values = results
-        .filter((result) => result.kind === kind && result.size >= meaningful)
-        .map((result) => result[figure].median)
-      const excess = Statistics.max(values) / Statistics.quantile(values, 0) - 1
-      return {
-        aim: `${kind}: ${figure} per one flat within 20 % from ${meaningful} on`,
-        value: `${Report.format(excess * 100)} %`,
-        reached: excess <= 0.2
-      }
+      const large = results.filter((result) => result.kind === kind && result.size >= meaningful)
+      return Report.atMost(
+        `${kind}, ${figure === "heap" ? "memory" : figure} each: from flat, from ${meaningful} on`,
+        20,
+        "%",
+        large.every(({ complete }) => complete) ? Report.excess(large.map((result) => of(result, figure).median)) : NaN
+      )
     }
-    const line = (title: string, figure: "acquire" | "release" | "heap", scale: number): ReadonlyArray<Chart.Datum> =>
+    const line = (panel: string, figure: "acquire" | "release" | "heap", unit: number): ReadonlyArray<Chart.Datum> =>
       results
-        .filter((result) => !Number.isNaN(result[figure].median) && (figure !== "heap" || result.size >= meaningful))
-        .map((result) => ({
-          name: result.kind,
-          panel: title,
-          size: result.size,
-          value: result[figure].median / scale
-        }))
+        .filter(({ size }) => figure !== "heap" || size >= meaningful)
+        .map((result) => ({ name: result.kind, panel, size: result.size, value: of(result, figure, unit).median }))
+        .filter(({ value }) => !Number.isNaN(value))
+    const cell = (result: Result, figure: keyof Cost, unit = 1, least = 0): string =>
+      result.size < least ? "–" : Report.formatSpread(of(result, figure, unit))
 
-    const kib = (size: number, least: number, { max, median, min }: Report.Spread): string =>
-      size < least
-        ? "–"
-        : Report.formatSpread({ median: median / 1_024, min: min / 1_024, max: max / 1_024 })
-    const time = (spread: Report.Spread): string => Number.isNaN(spread.median) ? "–" : Report.formatSpread(spread)
     const report: Report.Report = {
       name: "growth",
       title: "Growth: many locks in one process, many waiters",
       method:
-        "Locks are acquired one after the other on different paths of one directory and then released, by a process that is " +
-        "already warm; waiters are fibers of one process that wait for what another process holds. Release is, for locks, what " +
-        "releasing each takes; for waiters the time from the holder's first release until the last waiter was inside, divided by how many " +
-        `they are. Every size has fresh processes; ${stage.rounds} turns, in rotation. Memory is what is left after a garbage ` +
-        `collection: of the heap from ${meaningful} on, of all pages only from ${10 * meaningful}.`,
+        "A warm process acquires locks on different paths of one directory, one after the other, and then releases them. Waiters " +
+        "are fibers of one process that wait for what another process holds: one path, or a path each. Their release is the time " +
+        "from the first acquisition to the last, divided by the number of waiters after the first. So the hand-over between the " +
+        `processes, which has a column, does not count. Each size has fresh processes; ${harness.rounds} rounds, in rotation. ` +
+        `Memory is measured after a garbage collection: the heap from ${meaningful} on, the resident set from ` +
+        `${10 * meaningful} on. A size without values takes longer than ${limit / 1_000} s.`,
       columns: [
         "",
-        "how many",
+        "size",
         "acquire µs",
         "release µs",
+        "first waiter ms",
         "heap KiB each",
         "rss KiB each",
-        "waiting, % of a core in all"
+        "waiting, % of a core"
       ],
-      rows: results.map(({ acquire, heap, kind, release, rss, share, size }) => [
-        kind,
-        String(size),
-        time(acquire),
-        time(release),
-        kib(size, meaningful, heap),
-        kib(size, 10 * meaningful, rss),
-        time(share)
+      rows: results.map((result) => [
+        result.kind,
+        String(result.size),
+        cell(result, "acquire"),
+        cell(result, "release"),
+        cell(result, "first"),
+        cell(result, "heap", 1_024, meaningful),
+        cell(result, "rss", 1_024, 10 * meaningful),
+        cell(result, "share")
       ]),
-      targets: stage.quick ? [] : [
+      targets: [
         flat("locks held", "acquire"),
         flat("locks held", "release"),
         flat("locks held", "heap"),
         flat("waiters of one path", "release"),
         flat("waiters of one path", "heap"),
-        flat("waiters, each of its own path", "release"),
-        flat("waiters, each of its own path", "heap")
+        flat("waiters, a path each", "release"),
+        flat("waiters, a path each", "heap")
       ],
       chart: {
         kind: "lines",
         unit: "each (logarithmic)",
-        sizes: "how many",
+        sizes: "size",
         logarithmic: true,
         data: [
           ...line("µs to acquire", "acquire", 1),
@@ -184,7 +174,7 @@ export const run = (stage: Stage.Stage) =>
           ...line("KiB of heap", "heap", 1_024)
         ]
       },
-      samples
+      samples: results
     }
     return report
   })

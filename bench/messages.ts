@@ -1,33 +1,42 @@
 /**
- * What the questions and the processes they measure tell each other. Times are milliseconds on the machine's clock unless they
- * say otherwise; processor time is microseconds.
+ * The messages between the questions and the processes with one competitor. Times are milliseconds on the machine's monotonic
+ * clock; processor times are microseconds.
  */
 import * as Schema from "effect/Schema"
-import * as Contestants from "./Contestants.js"
+import * as Competitors from "./Competitors.js"
 
-/** A process's settings. */
+/** The argument of a process. */
 export const Settings = Schema.Struct({
-  contestant: Contestants.Name,
-  /** A file in the folder that has the peers. */
+  competitor: Competitors.Name,
+  /** A file in the directory where the peers are installed. */
   installation: Schema.String
 })
 
+/** What a process does while it holds the contended lock. */
+export const Body = Schema.Literal("increment", "empty")
+
+/** One of the bodies. */
+export type Body = typeof Body.Type
+
 /** To a process. */
 export const Command = Schema.Union(
+  /** Acquire and release `times` times. */
   Schema.TaggedStruct("cycle", { path: Schema.String, times: Schema.Number }),
-  Schema.TaggedStruct("crowd", { path: Schema.String, size: Schema.Number }),
-  /** Raise the counter in the file as often as possible between two instants. */
+  /** Acquire and release once in each of `size` fibers. */
+  Schema.TaggedStruct("fibers", { path: Schema.String, size: Schema.Number }),
+  /** Acquire and release as often as possible between two instants. */
   Schema.TaggedStruct("contend", {
     path: Schema.String,
     from: Schema.Number,
     until: Schema.Number,
-    work: Schema.Number
+    body: Body
   }),
-  /** Take it and stay inside, until told to leave. */
+  /** Acquire, and hold until the command `release`. */
   Schema.TaggedStruct("hold", { path: Schema.String }),
-  Schema.TaggedStruct("leave", { after: Schema.Number }),
-  /** Take it and let it go. */
-  Schema.TaggedStruct("take", { path: Schema.String })
+  /** Release after so many milliseconds. */
+  Schema.TaggedStruct("release", { after: Schema.Number }),
+  /** Acquire and release at once. */
+  Schema.TaggedStruct("acquire", { path: Schema.String })
 )
 
 /** Any command. */
@@ -38,19 +47,19 @@ export const Message = Schema.Union(
   Schema.TaggedStruct("ready", {}),
   Schema.TaggedStruct("measured", { millis: Schema.Number, cpu: Schema.Number }),
   Schema.TaggedStruct("contended", {
-    /** One of each per acquisition. */
-    asked: Schema.Array(Schema.Number),
-    entered: Schema.Array(Schema.Number),
-    left: Schema.Array(Schema.Number),
+    /** Each array has one entry for each acquisition. */
+    requested: Schema.Array(Schema.Number),
+    acquired: Schema.Array(Schema.Number),
+    released: Schema.Array(Schema.Number),
     failures: Schema.Number,
     cpu: Schema.Number
   }),
   Schema.TaggedStruct("holding", {}),
-  /** Noted just before the release. */
-  Schema.TaggedStruct("left", { at: Schema.Number }),
+  /** `at` is the instant before the release. */
+  Schema.TaggedStruct("released", { at: Schema.Number }),
   Schema.TaggedStruct("waiting", {}),
-  /** Noted as soon as it was inside; `waited` and `cpu` are what the wait took. */
-  Schema.TaggedStruct("taken", { at: Schema.Number, waited: Schema.Number, cpu: Schema.Number }),
+  /** `at` is the instant of the acquisition; `cpu` is the processor time of the wait. */
+  Schema.TaggedStruct("acquired", { at: Schema.Number, waited: Schema.Number, cpu: Schema.Number }),
   Schema.TaggedStruct("failed", { failure: Schema.String })
 )
 

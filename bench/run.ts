@@ -1,7 +1,7 @@
 /**
- * `npm run bench -- [question …] [--quick] [--rounds 5] [--out bench/results]`
+ * `npm run bench -- [question …] [--quick] [--rounds 5] [--out DIR] [--samples DIR]`
  *
- * Asks the questions one after the other; prints a table for each and writes it down with its chart and its samples.
+ * Answers the questions one after the other. Prints a table for each question, and writes the table and its chart.
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as Console from "effect/Console"
@@ -9,7 +9,6 @@ import * as Effect from "effect/Effect"
 import * as NodeProcess from "node:child_process"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
-import { fileURLToPath } from "node:url"
 import * as NodeUtil from "node:util"
 import * as TemporaryDirectory from "../test/torture/TemporaryDirectory.js"
 import * as Chart from "./Chart.js"
@@ -17,10 +16,10 @@ import * as Contention from "./contention.js"
 import * as Fibers from "./fibers.js"
 import * as Growth from "./growth.js"
 import * as Handoff from "./handoff.js"
+import * as Harness from "./Harness.js"
 import * as Killed from "./killed.js"
 import * as Machine from "./Machine.js"
 import * as Report from "./Report.js"
-import * as Stage from "./Stage.js"
 import * as Uncontended from "./uncontended.js"
 
 const questions = {
@@ -34,11 +33,12 @@ const questions = {
 
 const usage = `Usage: npm run bench -- [question ...] [options]
 
-  Questions: ${Object.keys(questions).join(", ")} (all)
+  Questions: ${Object.keys(questions).join(", ")} (default: all)
 
-  --quick     few and small rounds, to see that everything works; writes nothing unless --out says where
-  --rounds N  how often everybody has a turn (5; 1 with --quick)
-  --out DIR   where to write (bench/results)`
+  --quick        few and small rounds, to check that the questions work; writes nothing without --out
+  --rounds N     how often each competitor is measured (5; 1 with --quick)
+  --out DIR      where to write the tables and charts (bench/results)
+  --samples DIR  where to write all measured values as JSON (default: nowhere)`
 
 const { positionals, values } = NodeUtil.parseArgs({
   allowPositionals: true,
@@ -46,29 +46,23 @@ const { positionals, values } = NodeUtil.parseArgs({
     quick: { type: "boolean", default: false },
     rounds: { type: "string" },
     out: { type: "string" },
+    samples: { type: "string" },
     help: { type: "boolean", default: false }
   }
 })
 
-const here = fileURLToPath(new URL(".", import.meta.url))
+const here = Path.dirname(Harness.installation)
 
-/** The peers are no business of whoever only works on the package, so they come with the first measurement. */
+/** Work on the package needs no peers, so the first run installs them. */
 const install = Effect.sync(() => {
   if (Fs.existsSync(Path.join(here, "node_modules"))) return
   NodeProcess.execFileSync("npm", ["ci", "--no-audit", "--no-fund", "--prefix", here], { stdio: "inherit" })
 })
 
-const write = (directory: string, report: Report.Report, machine: string) =>
-  Effect.gen(function*() {
-    const svg = yield* Chart.svg(report.chart)
-    const { columns, method, name, rows, samples, targets, title } = report
+const write = (directory: string, name: string, content: string) =>
+  Effect.sync(() => {
     Fs.mkdirSync(directory, { recursive: true })
-    Fs.writeFileSync(Path.join(directory, `${name}.svg`), `${svg}\n`)
-    Fs.writeFileSync(Path.join(directory, `${name}.md`), Report.markdown(report, machine, `${name}.svg`))
-    Fs.writeFileSync(
-      Path.join(directory, `${name}.json`),
-      `${JSON.stringify({ title, machine, method, columns, rows, targets, samples }, null, 1)}\n`
-    )
+    Fs.writeFileSync(Path.join(directory, name), content)
   })
 
 const program = Effect.scoped(Effect.gen(function*() {
@@ -78,15 +72,24 @@ const program = Effect.scoped(Effect.gen(function*() {
   yield* install
   const root = yield* TemporaryDirectory.make("bench")
   const rounds = Number(values.rounds ?? (values.quick ? 1 : 5))
-  const stage = yield* Stage.make(root, { quick: values.quick, rounds })
-  const out = values.out ?? (values.quick ? Path.join(root, "results") : Path.join(here, "results"))
+  const harness = yield* Harness.make(root, { quick: values.quick, rounds })
+  const out = values.out ?? (values.quick ? undefined : Path.join(here, "results"))
   for (const [name, question] of Object.entries(questions)) {
     if (positionals.length > 0 && !positionals.includes(name)) continue
     const machine = Machine.describe(root)
     yield* Console.log(`\n${name} (${machine}) …`)
-    const report = yield* question(stage)
+    const report = yield* question(harness)
     yield* Console.log(Report.text(report))
-    yield* write(out, report, machine)
+    const svg = yield* Chart.svg(report.chart)
+    if (out !== undefined) {
+      yield* write(out, `${name}.svg`, `${svg}\n`)
+      yield* write(out, `${name}.md`, Report.markdown(report, machine, `${name}.svg`))
+    }
+    if (values.samples !== undefined) {
+      const { columns, method, rows, samples, targets, title } = report
+      const json = JSON.stringify({ title, machine, method, columns, rows, targets, samples }, null, 1)
+      yield* write(values.samples, `${name}.json`, `${json}\n`)
+    }
   }
 }))
 

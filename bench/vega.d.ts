@@ -1,5 +1,5 @@
 /**
- * What is used of the libraries that draw: types hold where only the root of this repository is installed.
+ * The used part of the chart libraries. So this repository compiles where only its root is installed.
  */
 declare module "vega" {
   export interface Runtime {

@@ -1,5 +1,5 @@
 /**
- * One process with one contestant in it, which does what a question asks for.
+ * A process with one competitor. It runs the commands of a question.
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as Cause from "effect/Cause"
@@ -8,66 +8,66 @@ import * as Effect from "effect/Effect"
 import * as Runtime from "effect/Runtime"
 import * as Ipc from "../test/torture/Ipc.js"
 import * as Monotonic from "../test/torture/Monotonic.js"
-import * as Contestants from "./Contestants.js"
-import * as Load from "./load.js"
+import * as Competitors from "./Competitors.js"
 import * as Messages from "./messages.js"
+import * as Workload from "./workload.js"
 
 const settings = Ipc.argument(Messages.Settings)
 const send = Ipc.send(Messages.Message)
 
 const program = Effect.gen(function*() {
   const commands = yield* Ipc.commands(Messages.Command)
-  const contestant = Contestants.make(settings.contestant, settings.installation)
+  const competitor = Competitors.make(settings.competitor, settings.installation)
   const runPromise = Runtime.runPromise(yield* Effect.runtime())
-  let leave = yield* Deferred.make<number>()
+  let release = yield* Deferred.make<number>()
+
+  const measure = (action: () => Promise<void>) =>
+    Effect.flatMap(
+      Effect.promise(() => Workload.measure(action)),
+      (measured) => send({ _tag: "measured", ...measured })
+    )
 
   const hold = (path: string) =>
     Effect.gen(function*() {
-      leave = yield* Deferred.make<number>()
+      release = yield* Deferred.make<number>()
       let at = 0
-      const inside = send({ _tag: "holding" }).pipe(
-        Effect.zipRight(Deferred.await(leave)),
+      const body = send({ _tag: "holding" }).pipe(
+        Effect.zipRight(Deferred.await(release)),
         Effect.flatMap((after) => Effect.sleep(after))
       )
       yield* Effect.promise(() =>
-        contestant.exclusively(path, async () => {
-          await runPromise(inside)
+        competitor.exclusively(path, async () => {
+          await runPromise(body)
           at = Monotonic.millis()
         })
       )
-      yield* send({ _tag: "left", at })
+      yield* send({ _tag: "released", at })
     })
 
-  const take = (path: string) =>
+  const acquire = (path: string) =>
     Effect.gen(function*() {
       yield* send({ _tag: "waiting" })
-      const taken = yield* Effect.promise(() => Load.take(contestant, path))
-      yield* send({ _tag: "taken", ...taken })
+      const acquired = yield* Effect.promise(() => Workload.acquire(competitor, path))
+      yield* send({ _tag: "acquired", ...acquired })
     })
 
-  const obey = (command: Messages.Command): Effect.Effect<void> => {
+  const handle = (command: Messages.Command): Effect.Effect<void> => {
     switch (command._tag) {
       case "cycle":
-        return Effect.flatMap(
-          Effect.promise(() => Load.measure(() => contestant.cycle(command.path, command.times))),
-          (measured) => send({ _tag: "measured", ...measured })
-        )
-      case "crowd":
-        return Effect.flatMap(
-          Effect.promise(() => Load.measure(() => contestant.crowd(command.path, command.size))),
-          (measured) => send({ _tag: "measured", ...measured })
-        )
+        return measure(() => Workload.cycle(competitor, command.path, command.times))
+      case "fibers":
+        return measure(() => competitor.fibers(command.path, command.size))
       case "contend":
         return Effect.flatMap(
-          Effect.promise(() => Load.contend(contestant, command)),
+          Effect.promise(() => Workload.contend(competitor, command)),
           (contended) => send({ _tag: "contended", ...contended })
         )
       case "hold":
         return hold(command.path)
-      case "take":
-        return take(command.path)
-      case "leave":
-        return Effect.asVoid(Deferred.succeed(leave, command.after))
+      case "acquire":
+        return acquire(command.path)
+      case "release":
+        return Effect.asVoid(Deferred.succeed(release, command.after))
     }
   }
 
@@ -75,8 +75,8 @@ const program = Effect.gen(function*() {
 
   yield* send({ _tag: "ready" })
   yield* commands.take.pipe(
-    // Beside the next command: whoever holds must hear that it may leave. Nothing else is asked of a busy process.
-    Effect.flatMap((command) => Effect.fork(Effect.catchAllCause(obey(command), failed))),
+    // Each command has a fiber, so that the command `release` reaches a holder.
+    Effect.flatMap((command) => Effect.fork(Effect.catchAllCause(handle(command), failed))),
     Effect.forever
   )
 })

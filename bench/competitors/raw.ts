@@ -1,20 +1,19 @@
 /**
- * A lock file and nothing around it: no record that says who it is, no clean-up after the dead, no fairness. What every lock made of
- * files has to pay at least.
+ * A lock file alone: no recovery from a crash, no fairness. Each lock made of files costs at least this much.
  */
 import * as Fs from "node:fs"
 import * as FsPromises from "node:fs/promises"
 import * as Timers from "node:timers/promises"
-import * as Contestant from "../Contestant.js"
+import * as Competitor from "../Competitor.js"
 
-/** As long as a record that says who holds the lock. */
+/** As long as the record of a holder. */
 const record = "x".repeat(350)
 
 const isTaken = (cause: unknown): boolean => cause instanceof Error && "code" in cause && cause.code === "EEXIST"
 
-/** With `fs.promises`; looks again every `poll` milliseconds. */
-export const promises = (poll: number): Contestant.Contestant =>
-  Contestant.fromAcquire(async (path) => {
+/** With `fs.promises`. A waiter polls every `poll` milliseconds. */
+export const promises = (poll: number): Competitor.Competitor =>
+  Competitor.fromAcquire(async (path) => {
     const lockPath = `${path}.lock`
     for (;;) {
       try {
@@ -27,9 +26,9 @@ export const promises = (poll: number): Contestant.Contestant =>
     }
   })
 
-/** With the callbacks that Node's `FileSystem` service is made of: the least it could need for a lock. */
-export const callbacks = (): Contestant.Contestant =>
-  Contestant.fromAcquire((path) => {
+/** With the callbacks under Node's `FileSystem` service: the least that a lock over this service costs. */
+export const callbacks = (): Competitor.Competitor =>
+  Competitor.fromAcquire((path) => {
     const lockPath = `${path}.lock`
     return new Promise((resolve, reject) => {
       Fs.writeFile(lockPath, record, { flag: "wx" }, (cause) => cause === null ? resolve(release) : reject(cause))

@@ -1,17 +1,18 @@
 /**
- * Everybody who can be asked to take part, by name.
+ * All competitors, by name.
  */
 import * as Schema from "effect/Schema"
 import * as Module from "node:module"
-import type { Contestant } from "./Contestant.js"
-import * as Memory from "./contestants/memory.js"
-import * as Ours from "./contestants/ours.js"
-import * as Peers from "./contestants/peers.js"
-import * as Raw from "./contestants/raw.js"
+import type { Competitor } from "./Competitor.js"
+import * as Memory from "./competitors/memory.js"
+import * as Ours from "./competitors/ours.js"
+import * as Peers from "./competitors/peers.js"
+import * as Raw from "./competitors/raw.js"
 
-/** As the tables call them; where a peer can be told how often to look again, that is part of the name. */
+/** The names in the tables. If a peer has a poll interval, the interval is part of the name. */
 export const Name = Schema.Literal(
   "effect-filelock",
+  "effect-filelock, NodeContext",
   "no lock",
   "Effect semaphore",
   "async-mutex",
@@ -28,18 +29,26 @@ export const Name = Schema.Literal(
   "cross-process-lock"
 )
 
-/** One of them. */
+/** One of the names. */
 export type Name = typeof Name.Type
 
-/** The one that is measured against the others. */
+/** `NodeFileLock.layer`, which the targets are about. */
 export const ours: Name = "effect-filelock"
 
-/** Makes one; `installation` is a file in the folder that has the peers. Only the one that is asked for is loaded. */
-export const make = (name: Name, installation: string): Contestant => {
+/** `FileLock.layer` over the file system of `NodeContext`. */
+export const anyFileSystem: Name = "effect-filelock, NodeContext"
+
+/** The reference between processes. */
+export const kernel: Name = "kernel lock"
+
+/** Makes a competitor and loads no other peer. `installation` is a file in the directory where the peers are installed. */
+export const make = (name: Name, installation: string): Competitor => {
   const require = Module.createRequire(installation)
   switch (name) {
     case "effect-filelock":
-      return Ours.make()
+      return Ours.node()
+    case "effect-filelock, NodeContext":
+      return Ours.anyFileSystem()
     case "no lock":
       return Memory.nothing()
     case "Effect semaphore":
@@ -70,11 +79,12 @@ export const make = (name: Name, installation: string): Contestant => {
   }
 }
 
-/** Those that exclude processes, as their users have them wait and as fast as they can. */
+/** The competitors that exclude other processes. Peers that poll appear with their users' interval and with 1 ms. */
 export const betweenProcesses: ReadonlyArray<Name> = [
   ours,
-  "kernel lock",
+  kernel,
   "kernel lock, kept open",
+  anyFileSystem,
   "raw wx, 50 ms",
   "raw wx, 1 ms",
   "lockfile, 50 ms",

@@ -1,10 +1,10 @@
 /**
- * The other packages: what is used of each, and how its users would use it.
+ * The other packages: the used part of each, and its use.
  *
- * They are loaded at run time, from the folder that has them, so that the types of this repository hold where they are not installed.
+ * The peers are loaded at run time from their own installation. So this repository compiles where the peers are not installed.
  */
 import * as FsPromises from "node:fs/promises"
-import * as Contestant from "../Contestant.js"
+import * as Competitor from "../Competitor.js"
 
 /** Used of `proper-lockfile`. */
 export interface ProperLockfile {
@@ -49,34 +49,34 @@ export interface AsyncMutex {
   readonly Mutex: new() => { readonly acquire: () => Promise<() => void> }
 }
 
-/** Longer than any measurement. */
-const patience = 600_000
+/** In milliseconds; longer than any measurement. */
+const waitLimit = 600_000
 
-/** Tries again every `poll` milliseconds; everything else is its default. */
-export const properLockfile = (peer: ProperLockfile, poll: number): Contestant.Contestant =>
-  Contestant.fromAcquire((path) =>
+/** Retries every `poll` milliseconds. All other options have their defaults. */
+export const properLockfile = (peer: ProperLockfile, poll: number): Competitor.Competitor =>
+  Competitor.fromAcquire((path) =>
     peer.lock(path, {
       realpath: false,
       retries: { forever: true, factor: 1, minTimeout: poll, maxTimeout: poll }
     })
   )
 
-/** Never takes a lock for stale: that is its default. */
-export const lockfile = (peer: Lockfile, poll: number): Contestant.Contestant => {
+/** Polls every `poll` milliseconds. By default, no lock counts as stale. */
+export const lockfile = (peer: Lockfile, poll: number): Competitor.Competitor => {
   const settled = (act: (done: (cause?: Error | null) => void) => void): Promise<void> =>
     new Promise((resolve, reject) => {
       act((cause) => cause ? reject(cause) : resolve())
     })
-  return Contestant.fromAcquire(async (path) => {
+  return Competitor.fromAcquire(async (path) => {
     const lockPath = `${path}.lock`
-    await settled((done) => peer.lock(lockPath, { wait: patience, pollPeriod: poll }, done))
+    await settled((done) => peer.lock(lockPath, { wait: waitLimit, pollPeriod: poll }, done))
     return () => settled((done) => peer.unlock(lockPath, done))
   })
 }
 
-/** A lock of the kernel, on a file that stays; a waiter sleeps inside the kernel, on a thread of the pool. */
-export const kernel = (peer: FsNativeExtensions): Contestant.Contestant =>
-  Contestant.fromAcquire(async (path) => {
+/** A kernel lock on a file that is never removed. A waiter sleeps in the kernel, on a thread of Node's pool. */
+export const kernel = (peer: FsNativeExtensions): Competitor.Competitor =>
+  Competitor.fromAcquire(async (path) => {
     const file = await FsPromises.open(`${path}.lock`, "a+")
     if (!peer.tryLock(file.fd)) await peer.waitForLock(file.fd)
     return async () => {
@@ -85,10 +85,10 @@ export const kernel = (peer: FsNativeExtensions): Contestant.Contestant =>
     }
   })
 
-/** The same on a file that is opened once and for all: the fastest there is, for one caller at a time in each process. */
-export const kernelKeptOpen = (peer: FsNativeExtensions): Contestant.Contestant => {
+/** The same on a file that is opened once. It serves one caller at a time in each process. */
+export const kernelKeptOpen = (peer: FsNativeExtensions): Competitor.Competitor => {
   const files = new Map<string, FsPromises.FileHandle>()
-  return Contestant.fromAcquire(async (path) => {
+  return Competitor.fromAcquire(async (path) => {
     const file = files.get(path) ?? await FsPromises.open(`${path}.lock`, "a+")
     files.set(path, file)
     if (!peer.tryLock(file.fd)) await peer.waitForLock(file.fd)
@@ -96,9 +96,9 @@ export const kernelKeptOpen = (peer: FsNativeExtensions): Contestant.Contestant 
   })
 }
 
-/** Looks again every 500 milliseconds: that is not an option. */
-export const crossProcessLock = (peer: CrossProcessLock): Contestant.Contestant =>
-  Contestant.fromAcquire(async (path) => {
-    const unlock = await peer.lock(path, { waitTimeout: patience })
+/** Polls every 500 ms, which is not configurable. */
+export const crossProcessLock = (peer: CrossProcessLock): Competitor.Competitor =>
+  Competitor.fromAcquire(async (path) => {
+    const unlock = await peer.lock(path, { waitTimeout: waitLimit })
     return () => unlock()
   })
