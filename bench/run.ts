@@ -17,7 +17,10 @@ import * as Fibers from "./fibers.js"
 import * as Growth from "./growth.js"
 import * as Handoff from "./handoff.js"
 import * as Harness from "./Harness.js"
+import * as Held from "./held.js"
+import * as Import from "./import.js"
 import * as Killed from "./killed.js"
+import * as Layers from "./layers.js"
 import * as Machine from "./Machine.js"
 import * as Report from "./Report.js"
 import * as Uncontended from "./uncontended.js"
@@ -28,7 +31,10 @@ const questions = {
   contention: Contention.run,
   handoff: Handoff.run,
   killed: Killed.run,
-  growth: Growth.run
+  growth: Growth.run,
+  held: Held.run,
+  layers: Layers.run,
+  import: Import.run
 }
 
 const usage = `Usage: npm run bench -- [question ...] [options]
