@@ -8,7 +8,7 @@
  */
 import type * as FileSystem from "@effect/platform/FileSystem"
 import type * as Path from "@effect/platform/Path"
-import * as Config from "effect/Config"
+import type * as Config from "effect/Config"
 import type { ConfigError } from "effect/ConfigError"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
@@ -16,30 +16,16 @@ import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
 import * as Layer from "effect/Layer"
 import type * as Option from "effect/Option"
-import * as Predicate from "effect/Predicate"
 import type * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
-import * as internal from "./internal/fileLock.js"
+import { layerSettings } from "./internal/layerSettings.js"
+import * as internal from "./internal/lock/fileLock.js"
+import { WaitQueues } from "./internal/lock/waitQueue.js"
+import { decodeOrDie } from "./internal/settings.js"
 import * as LockBackend from "./LockBackend.js"
 import type { LockAcquisitionError, LockDirectoryError, LockLostError } from "./LockError.js"
 import * as LockFileBackend from "./LockFileBackend.js"
 import type { LockHolder } from "./LockHolder.js"
-
-/**
- * Marks the values of this module.
- *
- * @since 0.1.0
- * @category type ids
- */
-export const TypeId: unique symbol = Symbol.for("effect-filelock/FileLock")
-
-/**
- * The type of `TypeId`.
- *
- * @since 0.1.0
- * @category type ids
- */
-export type TypeId = typeof TypeId
 
 /**
  * How one lock is wanted.
@@ -123,10 +109,9 @@ export interface LockStatus extends LockBackend.LockStatus {}
  * The service behind the functions of this module.
  *
  * @since 0.1.0
- * @category models
+ * @category services
  */
-export interface FileLock {
-  readonly [TypeId]: TypeId
+export class FileLock extends Context.Tag("effect-filelock/FileLock")<FileLock, {
   readonly acquire: (
     path: string,
     options?: LockOptions
@@ -156,15 +141,7 @@ export interface FileLock {
   ) => Effect.Effect<Option.Option<A>, E | LockAcquisitionError | LockDirectoryError | LockLostError, R>
   readonly inspect: (path: string) => Effect.Effect<Option.Option<LockStatus>, LockAcquisitionError>
   readonly breakLock: (path: string, holder: LockHolder) => Effect.Effect<boolean, LockAcquisitionError>
-}
-
-/**
- * The service tag of locks.
- *
- * @since 0.1.0
- * @category tags
- */
-export const FileLock: Context.Tag<FileLock, FileLock> = Context.GenericTag<FileLock>("effect-filelock/FileLock")
+}>() {}
 
 /**
  * Acquires the lock of `path` and releases it when the scope closes, however it closes.
@@ -330,13 +307,26 @@ export const breakLock = (
   Effect.flatMap(FileLock, (locks) => locks.breakLock(path, holder))
 
 /**
- * Locks over any engine.
+ * Makes the service over the engine in the context. Dies with an `IllegalArgumentException` of settings that are not allowed.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (
+  settings: Settings = {}
+): Effect.Effect<Context.Tag.Service<FileLock>, never, LockBackend.LockBackend | Scope.Scope> =>
+  Effect.gen(function*() {
+    return internal.make(yield* LockBackend.LockBackend, yield* decodeOrDie(settings), new WaitQueues())
+  })
+
+/**
+ * Locks over any engine. `settings.lease` is the engine's matter, and read by lock files only.
  *
  * @since 0.1.0
  * @category layers
  */
-export const layerBackend = (settings: Settings = {}): Layer.Layer<FileLock, never, LockBackend.LockBackend> =>
-  Layer.effect(FileLock, Effect.map(LockBackend.LockBackend, (backend) => internal.make(backend, settings, TypeId)))
+export const layerBackend = (settings?: Settings): Layer.Layer<FileLock, never, LockBackend.LockBackend> =>
+  Layer.scoped(FileLock, make(settings))
 
 /**
  * Locks as lock files, with other settings than the default ones.
@@ -387,13 +377,4 @@ export const layer: Layer.Layer<FileLock, never, FileSystem.FileSystem | Path.Pa
  */
 export const layerConfig = (
   settings: Config.Config.Wrap<Settings>
-): Layer.Layer<FileLock, ConfigError, FileSystem.FileSystem | Path.Path> =>
-  Layer.unwrapEffect(Effect.map(Config.unwrap(settings), layerWith))
-
-/**
- * Whether a value is this service.
- *
- * @since 0.1.0
- * @category refinements
- */
-export const isFileLock = (u: unknown): u is FileLock => Predicate.hasProperty(u, TypeId)
+): Layer.Layer<FileLock, ConfigError, FileSystem.FileSystem | Path.Path> => layerSettings(settings, layerWith)

@@ -14,19 +14,19 @@ const millis = MetricBoundaries.exponential({ start: 0.25, factor: 4, count: 12 
  * @since 0.1.0
  * @category metrics
  */
-export const acquisitions = Metric.counter("effect_filelock_acquisitions", {
+export const acquisitions = Metric.counter("effect_filelock_acquisitions_total", {
   description: "Locks acquired",
   incremental: true
 })
 
 /**
- * Acquisitions given up because somebody else kept the lock.
+ * Acquisitions given up because another holder kept the lock.
  *
  * @since 0.1.0
  * @category metrics
  */
-export const timeouts = Metric.counter("effect_filelock_timeouts", {
-  description: "Acquisitions given up because somebody else kept the lock",
+export const timeouts = Metric.counter("effect_filelock_timeouts_total", {
+  description: "Acquisitions given up because another holder kept the lock",
   incremental: true
 })
 
@@ -36,7 +36,7 @@ export const timeouts = Metric.counter("effect_filelock_timeouts", {
  * @since 0.1.0
  * @category metrics
  */
-export const recovered = Metric.counter("effect_filelock_recovered", {
+export const takeovers = Metric.counter("effect_filelock_takeovers_total", {
   description: "Locks taken over from a dead or silent holder",
   incremental: true
 })
@@ -47,7 +47,7 @@ export const recovered = Metric.counter("effect_filelock_recovered", {
  * @since 0.1.0
  * @category metrics
  */
-export const lost = Metric.counter("effect_filelock_lost", {
+export const lost = Metric.counter("effect_filelock_lost_total", {
   description: "Locks lost while they were held",
   incremental: true
 })
@@ -64,15 +64,15 @@ export const held = Metric.gauge("effect_filelock_held", {
 })
 
 /**
- * Milliseconds from the wish for a lock to its acquisition.
+ * Milliseconds from the request of a lock to its acquisition.
  *
  * @since 0.1.0
  * @category metrics
  */
 export const waitTime = Metric.histogram(
-  "effect_filelock_wait_time",
+  "effect_filelock_wait_milliseconds",
   millis,
-  "Milliseconds from the wish for a lock to its acquisition"
+  "Milliseconds from the request of a lock to its acquisition"
 )
 
 /**
@@ -82,7 +82,7 @@ export const waitTime = Metric.histogram(
  * @category metrics
  */
 export const holdTime = Metric.histogram(
-  "effect_filelock_hold_time",
+  "effect_filelock_hold_milliseconds",
   millis,
   "Milliseconds from the acquisition of a lock to its release"
 )

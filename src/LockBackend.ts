@@ -1,45 +1,19 @@
 /**
- * What an engine must provide so that `FileLock` can stand on it.
+ * What an engine provides so that `FileLock` can stand on it: lock files, a kernel lock, a PostgreSQL session, a Redis key.
  *
- * An engine answers one question at a time: may this process have this lock now? It never waits, and knows nothing of the
- * fibers that stand in line. The core asks again when the engine hints that something changed, when the engine said by
- * when to look again, or when the user's schedule says so.
- *
- * How the contract fits each kind of engine:
- *
- * | engine | `attempt` | liveness | `changes` | `fence` |
- * | --- | --- | --- | --- | --- |
- * | lock file | exclusive create, else judge the owner | process table, else lease | watch and owner probe | none |
- * | kernel lock | non-blocking `flock` | kernel | none, or a blocked helper | none |
- * | PostgreSQL | `pg_try_advisory_lock` | session | `LISTEN` | a sequence |
- * | Redis | `SET NX PX` | lease | subscription | `INCR` |
+ * The core keeps the fibers of one process in a queue and sends one request for each lock to the engine; the engine decides between
+ * processes. Re-entry, deadlines, the queue within the process, log lines, spans and metrics are the core's.
  *
  * @since 0.1.0
  */
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
-import type * as Duration from "effect/Duration"
-import type * as Effect from "effect/Effect"
-import type * as Option from "effect/Option"
-import type * as Scope from "effect/Scope"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import type * as Schedule from "effect/Schedule"
+import * as Polling from "./internal/polling.js"
 import type { LockDirectoryError, LockLostError, Reason } from "./LockError.js"
 import type { LockHolder } from "./LockHolder.js"
-
-/**
- * Marks the values of this module.
- *
- * @since 0.1.0
- * @category type ids
- */
-export const TypeId: unique symbol = Symbol.for("effect-filelock/LockBackend")
-
-/**
- * The type of `TypeId`.
- *
- * @since 0.1.0
- * @category type ids
- */
-export type TypeId = typeof TypeId
 
 /**
  * `exclusive`: one holder. `shared`: many holders, none of them exclusive.
@@ -50,130 +24,21 @@ export type TypeId = typeof TypeId
 export type Mode = "exclusive" | "shared"
 
 /**
- * What an engine can do.
- *
- * - `liveness`: how it notices a dead holder: the `kernel` (or its process table) tells, the holder's `session` with a
- *   server ends, or its `lease` runs out
- * - `fencing`: grants carry a `fence`
- * - `shared`: it knows shared mode
- * - `wakes`: its `changes` fire; without, waiters look again on their schedule only
+ * The one name of a lock, whatever the spelling that it was asked for by. Two keys are the same lock when their `lockPath`s are equal.
  *
  * @since 0.1.0
  * @category models
  */
-export interface Capabilities {
-  readonly liveness: "kernel" | "session" | "lease"
-  readonly fencing: boolean
-  readonly shared: boolean
-  readonly wakes: boolean
-}
-
-/**
- * The one name that all spellings of a guarded file share. Two names are the same lock when their `lockPath`s are equal.
- *
- * @since 0.1.0
- * @category models
- */
-export interface LockName {
+export interface LockKey {
+  /** What is guarded, in its canonical spelling. */
   readonly path: string
+  /** `${path}.lock`: where the lock is, or what it is called. */
   readonly lockPath: string
 }
 
 /**
- * Which lock is wanted, and how.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Request {
-  readonly name: LockName
-  readonly mode: Mode
-  readonly label: string | undefined
-  /** Whether the caller waits when the lock cannot be had at once. */
-  readonly waits: boolean
-}
-
-/**
- * A refusal that waiting does not change. The core adds who asked and for how long.
- *
- * @since 0.1.0
- * @category errors
- */
-export class Refused extends Data.TaggedError("Refused")<{
-  readonly reason: Exclude<Reason, "Timeout" | "Deadlock">
-  readonly cause?: unknown
-}> {}
-
-/**
- * A lock that is ours until it is released or lost.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Grant {
-  readonly _tag: "Grant"
-  /** Us, as others see us. */
-  readonly holder: LockHolder
-  /** Grows with every grant of one lock, where the engine has such a number. */
-  readonly fence: Option.Option<bigint>
-  /** Whether a dead or silent holder was removed for it. */
-  readonly recovered: boolean
-  /** Asks the engine now. */
-  readonly verify: Effect.Effect<void, LockLostError>
-  /**
-   * Keeps the lock for as long as it is held, in a fiber of its own that is interrupted before `release`: beats, renews, watches
-   * the session. Ends only by failing, once the engine knows that the lock is no longer ours.
-   */
-  readonly keep: Effect.Effect<never, LockLostError>
-  /** How long after the grant `keep` is to begin: most locks are released before. */
-  readonly keepAfter: Duration.Duration
-  /**
-   * Gives the lock back. Called once, uninterruptibly. It removes nothing but our own claim, logs what goes wrong, and goes on
-   * trying in the background where that can help.
-   */
-  readonly release: Effect.Effect<void>
-}
-
-/**
- * The lock cannot be had now.
- *
- * `reason` and `cause` are what the caller is told when its timeout comes, `holder` is who is in the way. `lookAgain` is by when
- * the engine wants to look again at the latest, for example because it is counting somebody's silence.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Blocked {
-  readonly _tag: "Blocked"
-  readonly reason: Exclude<Reason, "Deadlock">
-  readonly cause?: unknown
-  readonly holder: Option.Option<LockHolder>
-  readonly lookAgain: Option.Option<Duration.Duration>
-}
-
-/**
- * One acquisition of one lock, from the first attempt to the grant. It may remember what it saw.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Contender {
-  /**
-   * Tries once, without waiting for anybody. It is run uninterruptibly; it leaves nothing behind but a grant, or what `end`
-   * takes back.
-   */
-  readonly attempt: Effect.Effect<Grant | Blocked, Refused | LockDirectoryError>
-  /** Gives back whatever this contender keeps of its waiting. Run once a refused attempt was the last one; may be run again. */
-  readonly end: Effect.Effect<void>
-  /**
-   * Sees to it, until the scope closes, that `ring` is called when something may have changed since the last attempt. Run after each
-   * refused attempt, in one scope. A hint may be late, wrong or missing: only time is lost by it.
-   */
-  readonly changes: (ring: () => void) => Effect.Effect<void, never, Scope.Scope>
-}
-
-/**
- * What is at a lock's place, see `LockStatus`.
+ * What is at a lock: a live holder (`held`), a holder that is dead by proof (`abandoned`), a holder that cannot be checked from here
+ * (`unverifiable`), or something that is not a lock of this package (`foreign`).
  *
  * @since 0.1.0
  * @category models
@@ -181,8 +46,64 @@ export interface Contender {
 export type State = "held" | "abandoned" | "unverifiable" | "foreign"
 
 /**
- * What is at a lock's place: a living holder (`held`), one that is dead by proof (`abandoned`), one whose life cannot be checked
- * from here (`unverifiable`), or something that is none of ours (`foreign`).
+ * Why the lock cannot be had now: who is in the way, or which error may pass. The core puts it into log lines, and into the error when
+ * the deadline passes.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Blocked {
+  readonly state: State
+  readonly holder?: LockHolder | undefined
+  /** What the acquisition fails with at its deadline. */
+  readonly reason: Exclude<Reason, "Deadlock">
+  readonly cause?: unknown
+}
+
+/**
+ * One acquisition, as the engine sees it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Request {
+  readonly mode: Mode
+  /** Shown to other processes. */
+  readonly label: string | undefined
+  /** When to look again, for an engine that has to. When the schedule ends, so does the wait. */
+  readonly schedule: Schedule.Schedule<unknown>
+  /** To be called at each refusal. */
+  readonly onBlocked: (blocked: Blocked) => void
+  /** To be called once, when the lock that was granted is found to be gone; also by `release`. */
+  readonly onLost: (loss: LockLostError) => void
+}
+
+/**
+ * A lock that was granted. The engine keeps it alive by itself, from the grant to its release.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Grant {
+  /** This process, as others see it. */
+  readonly holder: LockHolder
+  /** The mode that was granted: an engine without shared locks grants an exclusive one. */
+  readonly mode: Mode
+  /** A number that is larger than that of every earlier grant of this lock, where the engine has one. */
+  readonly fence: Option.Option<bigint>
+  /** Whether the lock of a dead or silent holder was taken over. */
+  readonly recovered: boolean
+  /** Asks the engine now. Fails with reason `"BackendUnavailable"` when it cannot be asked. */
+  readonly verify: Effect.Effect<void, LockLostError>
+  /**
+   * Gives the lock back. Run once, uninterruptibly. It removes nothing but what this grant put there, tries a few times within about a
+   * second where that helps, and logs what it could not do.
+   */
+  readonly release: Effect.Effect<void>
+}
+
+/**
+ * What is at a lock, as `inspect` tells it.
  *
  * @since 0.1.0
  * @category models
@@ -191,41 +112,79 @@ export interface LockStatus {
   readonly state: State
   readonly mode: Mode
   readonly holders: ReadonlyArray<LockHolder>
+  /** Who waits, in order, as far as the engine can tell. */
+  readonly waiters: ReadonlyArray<LockHolder>
 }
+
+/**
+ * A refusal that waiting does not change. The core adds who asked, and for how long.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class BackendError extends Data.TaggedError("BackendError")<{
+  readonly reason: Exclude<Reason, "Timeout" | "Deadlock">
+  readonly holder?: LockHolder | undefined
+  readonly cause?: unknown
+}> {}
 
 /**
  * An engine.
  *
- * @since 0.1.0
- * @category models
- */
-export interface LockBackend {
-  readonly [TypeId]: TypeId
-  readonly capabilities: Capabilities
-  /** The name that every spelling of `path` shares. Changes nothing. */
-  readonly resolve: (path: string) => Effect.Effect<LockName, Refused | LockDirectoryError>
-  /** Starts an acquisition; does nothing yet. */
-  readonly contend: (request: Request) => Contender
-  /** Who holds a lock now, if anybody. Changes nothing. */
-  readonly inspect: (name: LockName) => Effect.Effect<Option.Option<LockStatus>, Refused>
-  /** Removes the claim with this holder's token, whoever made it; `false` if there is none. Never removes another. */
-  readonly breakLock: (name: LockName, holder: LockHolder) => Effect.Effect<boolean, Refused>
-}
-
-/**
- * The service tag of an engine.
+ * `tryAcquire` and `acquire` are run uninterruptibly: what they have obtained when they return is never lost. Each runs in a fiber
+ * of its own, so that a server or a disk that does not answer is left behind at the deadline; what such a call still obtains later is
+ * released.
  *
  * @since 0.1.0
- * @category tags
+ * @category services
  */
-export const LockBackend: Context.Tag<LockBackend, LockBackend> = Context.GenericTag<LockBackend>(
-  "effect-filelock/LockBackend"
-)
+export class LockBackend extends Context.Tag("effect-filelock/LockBackend")<LockBackend, {
+  /** One key for all spellings of a path. Changes nothing. */
+  readonly canonical: (path: string) => Effect.Effect<LockKey, BackendError | LockDirectoryError>
+  /**
+   * The key of a lock whose `tryAcquire`, `verify` and `release` end without suspending their fiber, because they need no server and no
+   * other thread: the core then runs these in the caller's fiber. `None` for all others, and when in doubt.
+   */
+  readonly immediate?: (path: string) => Option.Option<LockKey>
+  /** Tries once and waits for no other holder. `None` when the lock is taken. */
+  readonly tryAcquire: (
+    key: LockKey,
+    request: Request
+  ) => Effect.Effect<Option.Option<Grant>, BackendError | LockDirectoryError>
+  /**
+   * Tries, and waits until the lock is granted. Its waiting is made interruptible with `Effect.interruptible`, and leaves nothing behind
+   * when it is interrupted. `None` when `request.schedule` has ended.
+   */
+  readonly acquire: (
+    key: LockKey,
+    request: Request
+  ) => Effect.Effect<Option.Option<Grant>, BackendError | LockDirectoryError>
+  /** What is at the lock now; `None` if it is free. Changes nothing. */
+  readonly inspect: (key: LockKey) => Effect.Effect<Option.Option<LockStatus>, BackendError>
+  /** Removes the lock of exactly this holder; `false` if it was already gone. */
+  readonly breakLock: (key: LockKey, holder: LockHolder) => Effect.Effect<boolean, BackendError>
+}>() {}
 
 /**
- * An engine from its parts.
+ * Completes an engine that can only be polled: its `acquire` tries at each recurrence of the request's schedule.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const make = (engine: Omit<LockBackend, TypeId>): LockBackend => ({ [TypeId]: TypeId, ...engine })
+export const fromTryAcquire = (
+  engine: Omit<Context.Tag.Service<LockBackend>, "acquire">
+): Context.Tag.Service<LockBackend> => ({
+  ...engine,
+  acquire: (key, request) =>
+    Effect.flatMap(Polling.make(request.schedule), (polling) => {
+      const again: ReturnType<typeof engine.tryAcquire> = Effect.flatMap(
+        engine.tryAcquire(key, request),
+        (grant) =>
+          Option.isSome(grant) ? Effect.succeed(grant) : Effect.flatMap(
+            Effect.interruptible(polling.pause),
+            (goesOn) => goesOn ? again : Effect.succeedNone
+          )
+      )
+      return again
+    })
+})

@@ -166,6 +166,7 @@ export class LockLostError extends Schema.TaggedError<LockLostError>("effect-fil
   lockPath: Schema.String,
   reason: LostReason,
   holder: Schema.optional(LockHolder.LockHolder),
+  cause: Schema.optional(Schema.Defect),
   at: Schema.optional(Schema.DateTimeUtc)
 }) {
   /** @since 0.1.0 */

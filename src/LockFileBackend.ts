@@ -1,48 +1,53 @@
 /**
- * The default engine: lock files, over nothing but the `FileSystem` service. `docs/protocol.md` says how it keeps one holder
- * per lock.
+ * The default engine: lock files, over nothing but the `FileSystem` service. `docs/protocol.md` says how it keeps one holder per lock.
  *
  * @since 0.1.0
  */
 import * as FileSystem from "@effect/platform/FileSystem"
 import * as Path from "@effect/platform/Path"
-import * as Duration from "effect/Duration"
+import type * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
-import * as internal from "./internal/lockFile/engine.js"
-import * as LockBackend from "./LockBackend.js"
+import * as internal from "./internal/lockFile/backend.js"
+import * as FileSystemDisk from "./internal/lockFile/fileSystemDisk.js"
+import * as Settings from "./internal/settings.js"
+import { LockBackend } from "./LockBackend.js"
 import { ProcessIdentity } from "./ProcessIdentity.js"
 
 /**
- * The default `lease`: 30 seconds.
+ * How the engine treats owners that it cannot check.
  *
  * @since 0.1.0
- * @category constants
+ * @category models
  */
-export const defaultLease: Duration.Duration = Duration.seconds(30)
+export interface Options {
+  /**
+   * How long an owner that cannot be checked from here (another machine, another container, another worker thread) may be silent
+   * before its lock is taken over. Default 30 seconds, at least 100 milliseconds, at most 7 days. All processes that share a lock must
+   * agree on it. Owners on the same machine are checked in the process table, and never by the lease.
+   */
+  readonly lease?: Duration.DurationInput | undefined
+}
 
 /**
- * Makes the engine. `lease` is how long an owner that cannot be checked from here (another machine, another container, another
- * worker thread) may be silent before its lock is taken over; all processes that share a lock must agree on it. Owners on
- * the same machine are judged by the process table, and never by the lease.
- *
- * Background work of the engine (the sweeping of what a dead process left) ends with the scope.
+ * Makes the engine. Dies with an `IllegalArgumentException` of a lease that is not allowed. The clean-up of what dead processes left ends
+ * with the scope.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const make = (options?: {
-  readonly lease?: Duration.DurationInput | undefined
-}): Effect.Effect<LockBackend.LockBackend, never, FileSystem.FileSystem | Path.Path | Scope.Scope> =>
+export const make = (
+  options: Options = {}
+): Effect.Effect<Context.Tag.Service<LockBackend>, never, FileSystem.FileSystem | Path.Path | Scope.Scope> =>
   Effect.gen(function*() {
-    return internal.make({
-      fs: yield* FileSystem.FileSystem,
-      paths: yield* Path.Path,
-      identity: yield* ProcessIdentity,
-      lease: Duration.decode(options?.lease ?? defaultLease),
-      scope: yield* Effect.scope
-    })
+    const { lease } = yield* Settings.decodeOrDie(options)
+    const syntax = yield* Path.Path
+    const disk = FileSystemDisk.make(yield* FileSystem.FileSystem, syntax)
+    const engine = internal.make({ disk, syntax, identity: yield* ProcessIdentity, lease })
+    yield* Effect.addFinalizer(() => engine.close)
+    return engine
   })
 
 /**
@@ -51,8 +56,8 @@ export const make = (options?: {
  * @since 0.1.0
  * @category layers
  */
-export const layer: Layer.Layer<LockBackend.LockBackend, never, FileSystem.FileSystem | Path.Path> = Layer.scoped(
-  LockBackend.LockBackend,
+export const layer: Layer.Layer<LockBackend, never, FileSystem.FileSystem | Path.Path> = Layer.scoped(
+  LockBackend,
   make()
 )
 
@@ -62,7 +67,5 @@ export const layer: Layer.Layer<LockBackend.LockBackend, never, FileSystem.FileS
  * @since 0.1.0
  * @category layers
  */
-export const layerWith = (options: {
-  readonly lease?: Duration.DurationInput | undefined
-}): Layer.Layer<LockBackend.LockBackend, never, FileSystem.FileSystem | Path.Path> =>
-  Layer.scoped(LockBackend.LockBackend, make(options))
+export const layerWith = (options: Options): Layer.Layer<LockBackend, never, FileSystem.FileSystem | Path.Path> =>
+  Layer.scoped(LockBackend, make(options))

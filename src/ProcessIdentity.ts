@@ -8,23 +8,6 @@ import type * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as machine from "./internal/process/machine.js"
 import * as node from "./internal/process/node.js"
-import * as tokens from "./internal/process/tokens.js"
-
-/**
- * Marks the values of this module.
- *
- * @since 0.1.0
- * @category type ids
- */
-export const TypeId: unique symbol = tokens.TypeId
-
-/**
- * The type of `TypeId`.
- *
- * @since 0.1.0
- * @category type ids
- */
-export type TypeId = typeof TypeId
 
 /**
  * What tells one process from every other, on any machine and after any reboot. An empty string means that the system could
@@ -60,21 +43,22 @@ export type Liveness = "alive" | "dead" | "unknown"
 /**
  * Who this process is, and whether another one still lives.
  *
- * Within one realm a process may have many claims, alive and dead; so each claim has a token, which counts as alive from
+ * Within one realm a process may have many records, current and left behind; so each record has a token, which counts as alive from
  * `issueToken` to `retireToken`.
  *
  * @since 0.1.0
  * @category models
  */
 export interface ProcessIdentity {
-  readonly [TypeId]: TypeId
   readonly info: ProcessInfo
+  /** When this machine was booted, in milliseconds on its wall clock; `-Infinity` where the system does not say. */
+  readonly bootedAt: number
   /** A token that no other attempt of any process has or will have; alive from now on. */
   readonly issueToken: Effect.Effect<string>
-  /** From now on a claim with this token is dead. */
+  /** From now on a record with this token is a dead one's. */
   readonly retireToken: (token: string) => Effect.Effect<void>
-  /** Whether the process that made a claim lives and still stands by it. Takes microseconds and never fails. */
-  readonly isAlive: (claim: ProcessInfo & { readonly token: string }) => Effect.Effect<Liveness>
+  /** Whether the process that wrote a record lives and still stands by it. Takes microseconds and never fails. */
+  readonly isAlive: (record: ProcessInfo & { readonly token: string }) => Effect.Effect<Liveness>
 }
 
 /**

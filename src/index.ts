@@ -36,6 +36,11 @@ export * as MemoryFileSystem from "./MemoryFileSystem.js"
 /**
  * @since 0.1.0
  */
+export * as NodeFileLock from "./NodeFileLock.js"
+
+/**
+ * @since 0.1.0
+ */
 export * as ProcessIdentity from "./ProcessIdentity.js"
 
 export {

@@ -523,9 +523,9 @@ for (const [where, platform] of fileSystems) {
         expect(Option.map(yield* FileLock.inspect(path).pipe(as(heir)), (_) => _.state)).toEqual(
           Option.some("abandoned")
         )
-        const before = (yield* Metric.value(Metrics.recovered)).count
+        const before = (yield* Metric.value(Metrics.takeovers)).count
         yield* FileLock.withLock(Effect.void, path, { timeout: 0 }).pipe(as(heir))
-        expect((yield* Metric.value(Metrics.recovered)).count).toBe(before + 1)
+        expect((yield* Metric.value(Metrics.takeovers)).count).toBe(before + 1)
         expect(yield* leftovers).toEqual([])
       }).pipe(Effect.provide(locks)))
 

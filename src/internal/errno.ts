@@ -1,49 +1,33 @@
-import type { PlatformError } from "@effect/platform/Error"
+import { isPlatformError } from "@effect/platform/Error"
 import * as Predicate from "effect/Predicate"
 import { printable } from "./text.js"
 
-/** The errno behind a platform error (`"ENOENT"`), or its reason where the file system gives none. */
-export const codeOf = (error: PlatformError): string => {
-  if (error._tag === "BadArgument") {
-    return "EINVAL"
-  }
-  if (Predicate.hasProperty(error.cause, "code") && typeof error.cause.code === "string") {
-    return error.cause.code
-  }
-  switch (error.reason) {
-    case "NotFound":
-      return "ENOENT"
-    case "AlreadyExists":
-      return "EEXIST"
-    case "PermissionDenied":
-      return "EACCES"
-    case "Busy":
-      return "EBUSY"
-    case "BadResource":
-      return "ENOTDIR"
-    default:
-      return error.reason
-  }
+const byReason: Readonly<Record<string, string>> = {
+  NotFound: "ENOENT",
+  AlreadyExists: "EEXIST",
+  PermissionDenied: "EACCES",
+  Busy: "EBUSY",
+  BadResource: "ENOTDIR"
 }
 
-const beforeCreating = new Set([
-  "EACCES",
-  "EDQUOT",
-  "ELOOP",
-  "EMFILE",
-  "ENAMETOOLONG",
-  "ENFILE",
-  "ENOENT",
-  "ENOSPC",
-  "ENOTDIR",
-  "EPERM",
-  "EROFS"
-])
+const ownCode = (error: unknown): string | undefined =>
+  Predicate.hasProperty(error, "code") && typeof error.code === "string" ? error.code : undefined
 
-/** Whether an exclusive create that failed may have created its file: it failed later, or its answer was lost on its way. */
-export const mayHaveCreated = (error: PlatformError): boolean =>
-  error._tag === "SystemError" && (error.syscall !== "open" || !beforeCreating.has(codeOf(error)))
+/**
+ * The errno of an error (`"ENOENT"`): of Node's, or of a platform error, whose `reason` stands in where the file system gives none.
+ * Node's permission model denies with a code of its own, which counts as EACCES.
+ */
+export const codeOf = (error: unknown): string => {
+  const code = isPlatformError(error)
+    ? error._tag === "BadArgument" ? "EINVAL" : ownCode(error.cause) ?? byReason[error.reason] ?? error.reason
+    : ownCode(error) ?? "UNKNOWN"
+  return code === "ERR_ACCESS_DENIED" ? "EACCES" : code
+}
 
 /** ` (…)` with the message of a cause, or nothing. */
 export const describeCause = (cause: unknown): string =>
   Predicate.hasProperty(cause, "message") && typeof cause.message === "string" ? ` (${printable(cause.message)})` : ""
+
+/** The system call that failed (`"open"`), where the error says so. */
+export const syscallOf = (error: unknown): string | undefined =>
+  Predicate.hasProperty(error, "syscall") && typeof error.syscall === "string" ? error.syscall : undefined

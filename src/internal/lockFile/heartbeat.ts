@@ -1,178 +1,277 @@
-import type { PlatformError } from "@effect/platform/Error"
-import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
-import * as Scope from "effect/Scope"
 import type { LostReason } from "../../LockError.js"
 import type { LockHolder } from "../../LockHolder.js"
-import { codeOf } from "../errno.js"
-import * as Look from "./look.js"
-import * as Moment from "./moment.js"
-import type { Ours, Places } from "./place.js"
+import { type Alarm, timerOf } from "../lock/timer.js"
+import * as Runtime from "../runtime.js"
+import { type Disk, DiskError } from "./disk.js"
+import * as Protocol from "./protocol.js"
 import * as Record from "./record.js"
 
 /** The lock is gone from us. */
 export class Gone extends Data.TaggedError("Gone")<{
   readonly reason: LostReason
-  readonly holder: LockHolder | undefined
+  readonly holder?: LockHolder | undefined
+  readonly cause?: unknown
 }> {}
 
-/** What is at the path, seen by somebody who thought it was his. `undefined`: it still is, or cannot be read now. */
-export const whyGone = (seen: Look.Look, token: string): Gone | undefined => {
-  if (Look.hasToken(seen, token) || seen._tag === "Unreadable") {
-    return undefined
-  }
-  return new Gone({
-    reason: seen._tag === "Absent" ? "Removed" : "Replaced",
-    holder: seen._tag === "Recorded" ? seen.holder : undefined
-  })
+/** Another process is taking the lock over, or looks like it. */
+class Claimed extends Data.TaggedError("Claimed")<{}> {}
+
+type Attempt = Effect.Effect<void, DiskError | Claimed | Gone>
+
+/** The heartbeat of one lock that is held. */
+export class Member {
+  /** When it beats next, on the monotonic clock. */
+  due = Infinity
+  /** A heartbeat that has not succeeded at once, and goes on trying. */
+  insisting: Fiber.RuntimeFiber<void> | undefined
+  /** The attempt under way. It is never cut off. */
+  attempt: Fiber.RuntimeFiber<void, DiskError | Claimed | Gone> | undefined
+  constructor(
+    readonly place: Protocol.Place,
+    readonly own: Protocol.OwnRecord,
+    /** The fiber that acquired the lock: its clock and its services are the heartbeat's. */
+    readonly fiber: Runtime.RuntimeFiber,
+    /** Called when the lock turns out to be lost. */
+    readonly onGone: (gone: Gone) => void
+  ) {}
 }
 
 export interface Heartbeat {
-  /**
-   * Tells observers that cannot check us that we live. Ends only by failing: when the lock is found gone,
-   * or when no beat that started within the last 0.6 of a lease got through.
-   */
-  readonly run: Effect.Effect<never, Gone>
-  /** Makes sure that the lock is ours now, and that nobody is about to take it over. */
-  readonly verify: Effect.Effect<void, Gone>
+  readonly add: (member: Member) => void
+  /** Ends the heartbeats of a lock, and waits for the attempt under way. To be run uninterruptibly. */
+  readonly remove: (member: Member) => Effect.Effect<void>
+  /** Makes sure that the lock is ours now, and that no process is about to take it over. */
+  readonly verify: (member: Member) => Effect.Effect<void, Gone>
 }
 
-/** Somebody is taking the lock over, or looks like it. */
-class Claimed extends Data.TaggedError("Claimed")<{}> {}
+/** For a process that was stopped and now has everything to do at once; in milliseconds. */
+const shortestLimit = 500
 
-type Trouble = PlatformError | Claimed
+/** The locks of a process do not beat all at once, but in so many groups, spread over the interval. */
+const groups = 400
 
-/** The record of a lock through a handle, which is bound to the inode: it can never refresh, or bring back, somebody else's. */
-interface Opened {
-  readonly file: FileSystem.File
-  readonly inode: number
-  readonly offset: number
-}
+/** What of the interval the groups are spread over. */
+const spread = 0.8
 
-/** Most locks are released before their first beat. */
-export const firstBeatAfter = (lease: Duration.Duration): Duration.Duration => Duration.times(lease, 1 / 3)
+/** The pause between two groups is no shorter, in milliseconds. */
+const shortestPause = 5
 
+/**
+ * The heartbeats of all locks that one engine holds: one timer, and no descriptor and no fiber for each. A heartbeat overwrites the `beat`
+ * of the record, through a descriptor that it has checked: it is bound to the inode, so that a beat never refreshes a successor's record.
+ */
 export const make = (options: {
-  readonly fs: FileSystem.FileSystem
-  readonly places: Places
-  readonly path: string
-  readonly ours: Ours
-  readonly lease: Duration.Duration
+  readonly disk: Disk
+  readonly protocol: Protocol.Protocol
+  /** In milliseconds. */
+  readonly lease: number
 }): Heartbeat => {
-  const { fs, ours, path, places } = options
-  const lease = Duration.toMillis(options.lease)
-  const interval = Duration.toMillis(firstBeatAfter(options.lease))
+  const { disk, lease, protocol } = options
+  const interval = lease / 3
   const allowed = lease * 0.6
-  const token = ours.holder.token
-  let beats = 0
+  /** By the time of their last heartbeat. */
+  const members = new Set<Member>()
+  let alarm: Alarm | undefined
+
+  // ---------------------------------------------------------------------------------------------
+  // one heartbeat
+  // ---------------------------------------------------------------------------------------------
+
+  const silenceOf = ({ own }: Member): Effect.Effect<number> => Protocol.since(own.heardAt)
 
   /** What cannot be read now is not gone. */
-  const checkPath = Effect.flatMap(Look.look(fs, path), (seen): Effect.Effect<void, PlatformError | Gone> => {
-    const gone = whyGone(seen, token)
-    return gone !== undefined ? gone : seen._tag === "Unreadable" ? seen.cause : Effect.void
-  })
-
-  const open: Effect.Effect<Opened, PlatformError | Gone, Scope.Scope> = Effect.gen(function*() {
-    yield* checkPath
-    const file = yield* fs.open(path, { flag: "r+" })
-    const content = yield* file.readAlloc(Record.maxRecordBytes)
-    const text = Record.textOf(Option.getOrElse(content, () => new Uint8Array()))
-    const holder = Option.getOrUndefined(Record.decode(text))
-    if (holder?.token !== token) {
-      return yield* new Gone({ reason: "Replaced", holder })
-    }
-    const info = yield* file.stat
-    return { file, inode: Option.getOrElse(info.ino, () => -1), offset: Number(info.size) - Record.beatFromEnd }
-  })
-
-  const beat = ({ file, inode, offset }: Opened): Effect.Effect<void, PlatformError | Gone> =>
-    Effect.gen(function*() {
-      const startedAt = yield* Moment.now
-      yield* file.seek(offset, "start")
-      yield* file.writeAll(new TextEncoder().encode(Record.formatBeat(++beats)))
-      const info = yield* fs.stat(path).pipe(
-        Effect.catchIf((error) => codeOf(error) === "ENOENT", () => new Gone({ reason: "Removed", holder: undefined }))
-      )
-      if (Option.getOrElse(info.ino, () => -1) !== inode) {
-        yield* checkPath
-        return yield* new Gone({ reason: "Replaced", holder: undefined })
-      }
-      ours.heardAt = startedAt
-    })
-
-  /** After a pause others may be about to take over: beat while nobody can. */
-  const beatLate = (opened: Opened): Effect.Effect<void, Trouble | Gone> =>
+  const checkPath = ({ own, place }: Member): Effect.Effect<void, DiskError | Gone> =>
     Effect.flatMap(
-      places.whileClaimed(path, Effect.zipRight(checkPath, beat(opened))),
+      Effect.suspend(() => protocol.read(place.lockPath)),
+      (seen) =>
+        Record.hasToken(seen, own.holder.token)
+          ? Effect.void
+          : new Gone({
+            reason: seen._tag === "Absent" ? "Removed" : "Replaced",
+            holder: seen._tag === "Record" ? seen.holder : undefined
+          })
+    )
+
+  const beat = (member: Member): Effect.Effect<void, DiskError | Gone> =>
+    Effect.flatMap(Protocol.now, (startedAt) => {
+      const { own, place } = member
+      return Effect.matchEffect(
+        disk.rewrite(place.lockPath, own.text, Record.offsetOfBeat(own.text), Record.formatBeat(own.beats + 1)),
+        {
+          onFailure: (error) => Effect.zipRight(checkPath(member), Effect.fail(error)),
+          onSuccess: ({ content, inPlace }) => {
+            if (content === own.text) {
+              own.beats += 1
+              own.text = Record.withBeat(own.text, own.beats)
+              if (inPlace) {
+                own.heardAt = startedAt
+                return Effect.void
+              }
+            } else {
+              adopt(own, content)
+            }
+            return Effect.zipRight(checkPath(member), new Claimed())
+          }
+        }
+      )
+    }).pipe(Effect.catchTag("Claimed", () => Effect.fail(new DiskError("EAGAIN", undefined))))
+
+  /** An earlier beat was written although its answer said otherwise. */
+  const adopt = (own: Protocol.OwnRecord, content: string): void => {
+    if (
+      content.length === own.text.length &&
+      content.slice(0, -Record.beatFromEnd) === own.text.slice(0, -Record.beatFromEnd)
+    ) {
+      own.text = content
+    }
+  }
+
+  /** After a pause another process may be about to take the lock over: the beat is made while none can. */
+  const beatLate = (member: Member): Attempt =>
+    Effect.flatMap(
+      protocol.whileClaimed(member.place, Effect.zipRight(checkPath(member), beat(member))),
       Option.match({
-        onNone: () => Effect.zipRight(checkPath, new Claimed()),
+        onNone: () => Effect.zipRight(checkPath(member), new Claimed()),
         onSome: Effect.succeed
       })
     )
 
-  const silence = Effect.suspend(() => Moment.since(ours.heardAt))
+  const attempt = (member: Member): Attempt =>
+    Effect.flatMap(silenceOf(member), (silence) => silence > allowed ? beatLate(member) : beat(member))
 
-  const beatOnce = (opened: Opened) =>
-    Effect.flatMap(silence, (silent) => silent > allowed ? beatLate(opened) : beat(opened))
-
-  /**
-   * How long an attempt may take: the time in which nobody may have acted, and a tenth of a lease at least. Once the lease is over
-   * whoever wanted to act has acted, and what matters is what we find.
-   */
-  const limit = (silent: number): number =>
-    silent > lease ? Math.max(lease / 10, patience) : Math.max(allowed - silent, lease / 10)
-
-  const inTime = <A, R>(attempt: Effect.Effect<A, Trouble | Gone, R>): Effect.Effect<A, Gone, R> =>
-    Effect.flatMap(silence, (silent) =>
-      Effect.retry(attempt, {
-        while: (error): boolean => error._tag !== "Gone",
-        schedule: Schedule.spaced(lease / 50)
-      }).pipe(
-        Effect.disconnect,
-        Effect.timeoutFail({ duration: limit(silent), onTimeout: () => expired }),
-        Effect.catchAll((error) => Effect.fail(error._tag === "Gone" ? error : expired))
-      ))
+  /** Starts an attempt. It is not cut off: a claim would stay, and a write that was begun happens on Node, interrupted or not. */
+  const begin = (member: Member, step: Attempt) => {
+    member.attempt = Runtime.startUninterruptible(member.fiber, step)
+    return member.attempt
+  }
 
   /**
-   * A handle for one step at a time, none of which is cut off: a claim would stay, and on Node a write that was begun happens, when
-   * its descriptor may be another file's already. So the handle is closed once no step is under way.
+   * How long attempts may go on, in milliseconds: while no other process may have acted, and a tenth of a lease at least. Once the lease is
+   * over, a process that wanted to act has acted, and what matters is what is found.
    */
-  const handle = Effect.acquireRelease(
-    Effect.all({ scope: Scope.make(), turn: Effect.makeSemaphore(1) }),
-    ({ scope, turn }, exit) => Effect.forkDaemon(turn.withPermits(1)(Scope.close(scope, exit)))
-  ).pipe(Effect.map(({ scope, turn }) => ({
-    open: turn.withPermits(1)(Effect.uninterruptible(Scope.extend(open, scope))),
-    beat: (opened: Opened) => turn.withPermits(1)(Effect.uninterruptible(beatOnce(opened)))
-  })))
+  const limit = (silence: number): number =>
+    silence > lease ? Math.max(lease / 10, shortestLimit) : Math.max(allowed - silence, lease / 10)
 
-  const beating = handle.pipe(
-    Effect.flatMap(({ beat, open }) =>
-      Effect.flatMap(
-        inTime(open),
-        (opened) => Effect.forever(Effect.zipRight(inTime(beat(opened)), Effect.sleep(interval)))
+  const insist = (member: Member, step: Attempt): Effect.Effect<void, Gone> =>
+    Effect.flatMap(silenceOf(member), (silence) => {
+      let last: unknown
+      const again = Effect.suspend(() => {
+        const { attempt } = member
+        return Fiber.join(attempt?.unsafePoll() === null ? attempt : begin(member, step))
+      })
+      return again.pipe(
+        Effect.tapError((error) =>
+          Effect.sync(() => {
+            last = error._tag === "DiskError" ? error.cause : undefined
+          })
+        ),
+        Effect.retry({
+          while: (error) => error._tag !== "Gone",
+          schedule: Schedule.spaced(Duration.millis(Math.max(1, Math.round(lease / 50))))
+        }),
+        Effect.timeoutFail({
+          duration: Duration.millis(Math.ceil(limit(silence))),
+          onTimeout: () => new Gone({ reason: "LeaseExpired", cause: last })
+        }),
+        Effect.catchAll((error) =>
+          Effect.fail(error._tag === "Gone" ? error : new Gone({ reason: "LeaseExpired", cause: last }))
+        )
       )
-    ),
-    Effect.scoped,
-    Effect.catchAllDefect((defect) =>
-      Effect.zipRight(Effect.logError(`The heartbeat of ${path} failed`, defect), expired)
+    })
+
+  // ---------------------------------------------------------------------------------------------
+  // all heartbeats
+  // ---------------------------------------------------------------------------------------------
+
+  const arm = (fiber: Runtime.RuntimeFiber, at: number): void => {
+    alarm = {
+      at,
+      run: () => {
+        alarm = undefined
+        tick(fiber)
+      }
+    }
+    timerOf(fiber).add(fiber, alarm)
+  }
+
+  const enqueue = (member: Member, due: number): void => {
+    member.due = due
+    members.add(member)
+    if (alarm === undefined) {
+      arm(member.fiber, due)
+    }
+  }
+
+  /** Beats for those that are due, as many as a group has, and for all that must not wait. */
+  const tick = (fiber: Runtime.RuntimeFiber): void => {
+    const now = Runtime.monotonic(fiber)
+    let left = Math.ceil(members.size / (groups * spread))
+    for (const member of members) {
+      if (member.due > now || (left <= 0 && member.due > now - interval / 2)) {
+        break
+      }
+      left -= 1
+      members.delete(member)
+      beatNow(member)
+    }
+    const [next] = members
+    if (next !== undefined && alarm === undefined) {
+      arm(next.fiber, Math.max(next.due, now + Math.max(shortestPause, interval / groups)))
+    }
+  }
+
+  /** On a local disk an attempt has ended when it has begun. */
+  const beatNow = (member: Member): void => {
+    const exit = begin(member, attempt(member)).unsafePoll()
+    const goOn = () => enqueue(member, Runtime.monotonic(member.fiber) + interval)
+    if (exit !== null && Exit.isSuccess(exit)) {
+      return goOn()
+    }
+    member.insisting = Runtime.start(
+      member.fiber,
+      Effect.matchCauseEffect(insist(member, attempt(member)), {
+        onSuccess: () => Effect.sync(goOn),
+        onFailure: (cause) =>
+          cause._tag === "Fail"
+            ? Effect.sync(() => member.onGone(cause.error))
+            : Effect.zipRight(
+              Effect.logError(`The heartbeat of ${member.place.lockPath} failed`, cause),
+              Effect.sync(() => member.onGone(new Gone({ reason: "LeaseExpired" })))
+            )
+      })
     )
-  )
+  }
 
-  const verify = Effect.flatMap(silence, (silent) =>
-    silent <= allowed
-      ? Effect.catchAll(checkPath, (error) => Effect.fail(error._tag === "Gone" ? error : unavailable))
-      : inTime(Effect.uninterruptible(Effect.scoped(Effect.flatMap(open, beatLate)))))
-
-  return { run: beating, verify }
+  return {
+    // The first heartbeat comes early: those of many locks that were acquired at once take the rest of the interval.
+    add: (member) => enqueue(member, member.own.heardAt.monotonic + interval / 2),
+    remove: (member) => {
+      if (members.delete(member) && members.size === 0 && alarm !== undefined) {
+        timerOf(member.fiber).cancel(member.fiber, alarm)
+        alarm = undefined
+      }
+      const { attempt, insisting } = member
+      if (insisting === undefined) {
+        return Exit.void
+      }
+      Runtime.interrupt(insisting)
+      return attempt?.unsafePoll() === null ? Effect.asVoid(Fiber.await(attempt)) : Exit.void
+    },
+    verify: (member) =>
+      Effect.flatMap(silenceOf(member), (silence) =>
+        silence > allowed
+          ? insist(member, beatLate(member))
+          : Effect.catchTag(
+            checkPath(member),
+            "DiskError",
+            ({ cause }) => new Gone({ reason: "BackendUnavailable", cause })
+          ))
+  }
 }
-
-/** For a process that was stopped, and now has everything to do at once; in milliseconds. */
-const patience = 500
-
-const expired = new Gone({ reason: "LeaseExpired", holder: undefined })
-
-const unavailable = new Gone({ reason: "BackendUnavailable", holder: undefined })

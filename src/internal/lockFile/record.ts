@@ -3,60 +3,48 @@ import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as LockHolder from "../../LockHolder.js"
+import type { Entry } from "./disk.js"
 
-/** More than this is nothing we wrote. */
-export const maxRecordBytes = 4096
+/** How many digits the beat has: it is overwritten in place and never changes its width. */
+const beatDigits = 10
 
-const firstBeat = "0000000000"
 const end = `"}\n`
 
-/** Where the beat starts, counted from the end of the record: it is rewritten in place and never changes its width. */
-export const beatFromEnd = firstBeat.length + end.length
+/** Where the beat starts, in bytes from the end of the record. */
+export const beatFromEnd = beatDigits + end.length
 
-export const formatBeat = (beat: number): string => String(beat).padStart(firstBeat.length, "0")
+/** Where the beat starts, in bytes from the beginning of the record. */
+export const offsetOfBeat = (text: string): number => new TextEncoder().encode(text).length - beatFromEnd
 
-/** The order of the fields is part of the format, because a torn record is known by its beginning. */
-const fields = [
-  "v",
-  "token",
-  "pid",
-  "startTime",
-  "bootId",
-  "pidNamespace",
-  "timeNamespace",
-  "hostname",
-  "instance",
-  "acquiredAt",
-  "label",
-  "beat"
-] as const
+export const formatBeat = (beat: number): string => String(beat).padStart(beatDigits, "0")
 
-/** One line of JSON. */
+/** The same record with another beat. */
+export const withBeat = (text: string, beat: number): string => text.slice(0, -beatFromEnd) + formatBeat(beat) + end
+
+/**
+ * One line of JSON, which people and other tools can read. Written piece by piece: the pieces that stay the same for a process are encoded
+ * once.
+ */
 export const encode = (holder: LockHolder.LockHolder): string =>
-  JSON.stringify({
-    v: 1,
-    token: holder.token,
-    pid: holder.pid,
-    startTime: holder.startTime,
-    bootId: holder.bootId,
-    pidNamespace: holder.pidNamespace,
-    timeNamespace: holder.timeNamespace,
-    hostname: holder.hostname,
-    instance: holder.instance,
-    acquiredAt: DateTime.formatIso(holder.acquiredAt),
-    label: holder.label ?? null,
-    beat: firstBeat
-  }) + "\n"
+  `{"v":1,"token":${JSON.stringify(holder.token)}${encodeProcess(holder)},"acquiredAt":"${
+    DateTime.formatIso(holder.acquiredAt)
+  }","label":${holder.label === undefined ? "null" : JSON.stringify(holder.label)},"beat":"${formatBeat(0)}${end}`
 
-/** Keeps a byte order mark, which no record of ours begins with. */
-const decoder = new TextDecoder("utf-8", { ignoreBOM: true })
+let lastProcess: { readonly instance: string; readonly bootId: string; readonly text: string } | undefined
 
-export const textOf = (bytes: Uint8Array): string => decoder.decode(bytes)
+const encodeProcess = (holder: LockHolder.LockHolder): string => {
+  if (lastProcess?.instance !== holder.instance || lastProcess.bootId !== holder.bootId) {
+    const { bootId, hostname, instance, pid, pidNamespace, startTime, timeNamespace } = holder
+    const text = JSON.stringify({ pid, startTime, bootId, pidNamespace, timeNamespace, hostname, instance })
+    lastProcess = { instance, bootId, text: `,${text.slice(1, -1)}` }
+  }
+  return lastProcess.text
+}
 
 const decodeHolder = Schema.decodeUnknownOption(LockHolder.LockHolder)
 const parseJson = Schema.decodeUnknownOption(Schema.parseJson())
 
-/** Who a complete record names; nothing if it is not one. */
+/** Whose record this is; nothing if it is no whole record. */
 export const decode = (text: string): Option.Option<LockHolder.LockHolder> =>
   parseJson(text).pipe(
     Option.filter(Predicate.isReadonlyRecord),
@@ -64,33 +52,56 @@ export const decode = (text: string): Option.Option<LockHolder.LockHolder> =>
     Option.flatMap(({ label, ...line }) => decodeHolder(label === null ? line : { ...line, label }))
   )
 
-const wholeValue = /"(?:[^"\\]|\\.)*"|\d+|null/y
-const tornValue = /(?:"(?:[^"\\]|\\.)*\\?|\d*|n|nu|nul)$/y
+/** What is at the path of a lock or a claim, as the protocol sees it. */
+export type Seen =
+  | { readonly _tag: "Absent" }
+  | { readonly _tag: "Record"; readonly text: string; readonly holder: LockHolder.LockHolder }
+  /** NULs where a record should be: what a power failure leaves of a file that was not yet on the disk. */
+  | { readonly _tag: "Zeros"; readonly identity: string; readonly modifiedAt: number }
+  /** Something else: it is never opened for writing, moved, replaced or removed. */
+  | { readonly _tag: "Foreign"; readonly what: string }
 
-const matchAt = (pattern: RegExp, text: string, position: number): number => {
-  pattern.lastIndex = position
-  return pattern.test(text) ? pattern.lastIndex : -1
-}
+/** A waiter reads the same record again and again. */
+const decoded = new Map<string, Option.Option<LockHolder.LockHolder>>()
+const maxDecoded = 256
 
-/**
- * Whether `text` is what remains when somebody dies between creating a record and having written it: nothing, NULs (a
- * file system after a power failure), or the strict beginning of a record.
- */
-export const isTorn = (text: string): boolean => {
-  const written = text.replace(/\0+$/, "")
-  let position = 0
-  for (let index = 0; index < fields.length; index++) {
-    const literal = `${index === 0 ? "{" : ","}"${fields[index]}":`
-    const rest = written.slice(position, position + literal.length)
-    if (rest !== literal) {
-      return literal.startsWith(rest) && position + rest.length === written.length
-    }
-    position += literal.length
-    const next = matchAt(wholeValue, written, position)
-    if (next === -1) {
-      return matchAt(tornValue, written, position) !== -1
-    }
-    position = next
+const decodeOnce = (text: string): Option.Option<LockHolder.LockHolder> => {
+  const known = decoded.get(text)
+  if (known !== undefined) {
+    return known
   }
-  return position === written.length
+  if (decoded.size >= maxDecoded) {
+    decoded.clear()
+  }
+  const holder = decode(text)
+  decoded.set(text, holder)
+  return holder
 }
+
+export const toSeen = (entry: Entry): Seen => {
+  switch (entry._tag) {
+    case "Absent":
+      return entry
+    case "Other":
+      return { _tag: "Foreign", what: entry.what }
+    case "File": {
+      const { inode, modifiedAt, text } = entry
+      const holder = decodeOnce(text)
+      if (Option.isSome(holder)) {
+        return { _tag: "Record", text, holder: holder.value }
+      }
+      return /^\0+$/.test(text)
+        ? { _tag: "Zeros", identity: `${inode}:${modifiedAt}:${text.length}`, modifiedAt }
+        : { _tag: "Foreign", what: text === "" ? "an empty file" : "a file with other content" }
+    }
+  }
+}
+
+/** Whether what is there now is what was seen before. The beat counts: a holder that was heard of again is not silent. */
+export const isSame = (before: Seen, now: Seen): boolean =>
+  before._tag === "Record"
+    ? now._tag === "Record" && now.text === before.text
+    : before._tag === "Zeros" && now._tag === "Zeros" && now.identity === before.identity
+
+/** Whether it is the record with this token. */
+export const hasToken = (seen: Seen, token: string): boolean => seen._tag === "Record" && seen.holder.token === token

@@ -1,3 +1,4 @@
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type { Machine, ProcessIdentity, ProcessInfo, SpawnOptions } from "../../ProcessIdentity.js"
 import * as Tokens from "./tokens.js"
@@ -11,6 +12,7 @@ export const make = (options?: { readonly hostname?: string | undefined }): Effe
     const hostname = options?.hostname ?? machineId
     const table = new Map<string, ProcessInfo>()
     let boots = 0
+    let bootedAt = -Infinity
     let starts = 0
 
     const key = (info: ProcessInfo) => `${info.pidNamespace}/${info.pid}`
@@ -32,7 +34,7 @@ export const make = (options?: { readonly hostname?: string | undefined }): Effe
       if (spawn.threadOf === undefined) {
         table.set(key(info), info)
       }
-      return Tokens.toIdentity(info, Tokens.make(instance), (other) => {
+      return Tokens.toIdentity(info, Tokens.make(instance), bootedAt, (other) => {
         const found = table.get(key(other))
         return found !== undefined && found.startTime === other.startTime && found.bootId === other.bootId
           ? "alive"
@@ -48,9 +50,10 @@ export const make = (options?: { readonly hostname?: string | undefined }): Effe
             table.delete(key(process.info))
           }
         }),
-      reboot: Effect.sync(() => {
+      reboot: Effect.map(Clock.currentTimeMillis, (now) => {
         table.clear()
         boots++
+        bootedAt = now
       })
     }
   })

@@ -120,6 +120,7 @@ interface Realm {
   readonly tokens: Tokens.Tokens
   readonly info: Omit<ProcessInfo, "instance">
   readonly procUsable: boolean
+  readonly bootedAt: number
 }
 
 const makeRealm = (): Realm => {
@@ -127,13 +128,14 @@ const makeRealm = (): Realm => {
   return {
     tokens: Tokens.make(NodeCrypto.randomUUID().replaceAll("-", "")),
     info: describe(procUsable),
-    procUsable
+    procUsable,
+    bootedAt: NodePerformance.performance.timeOrigin + NodePerformance.performance.now() - NodeOS.uptime() * 1000
   }
 }
 
 const RealmKey: unique symbol = Symbol.for("effect-filelock/Realm@1")
 
-/** Every copy of this package in a realm shares one registry, or they would take each other's claims for dead. */
+/** Every copy of this package in a realm shares one registry, or they would take each other's records for dead ones'. */
 const realm = (): Realm => {
   const holder: typeof globalThis & { [RealmKey]?: Realm } = globalThis
   return holder[RealmKey] ??= makeRealm()
@@ -141,7 +143,7 @@ const realm = (): Realm => {
 
 /** The process this code runs in. */
 export const make = (options: { readonly machineId?: string | undefined }): ProcessIdentity => {
-  const { info, procUsable, tokens } = realm()
+  const { bootedAt, info, procUsable, tokens } = realm()
   return Tokens.toIdentity(
     {
       ...info,
@@ -149,6 +151,7 @@ export const make = (options: { readonly machineId?: string | undefined }): Proc
       instance: tokens.instance
     },
     tokens,
+    bootedAt,
     inProcessTable(procUsable)
   )
 }

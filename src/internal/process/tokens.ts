@@ -1,7 +1,7 @@
 import * as Effect from "effect/Effect"
 import type * as ProcessIdentity from "../../ProcessIdentity.js"
 
-/** The claims of one realm of one process that still stand. */
+/** The tokens of one realm of one process that are alive. */
 export interface Tokens {
   readonly instance: string
   readonly live: Set<string>
@@ -10,36 +10,35 @@ export interface Tokens {
 
 export const make = (instance: string): Tokens => ({ instance, live: new Set(), issued: 0 })
 
-export const TypeId: ProcessIdentity.TypeId = Symbol.for("effect-filelock/ProcessIdentity") as ProcessIdentity.TypeId
-
-/** A process from what it is, the claims it stands by, and how it looks at the process table. */
+/** A process from what it is, the tokens it stands by, and how it looks at the process table. */
 export const toIdentity = (
   info: ProcessIdentity.ProcessInfo,
   tokens: Tokens,
+  bootedAt: number,
   inProcessTable: (other: ProcessIdentity.ProcessInfo) => ProcessIdentity.Liveness
 ): ProcessIdentity.ProcessIdentity => ({
-  [TypeId]: TypeId,
   info,
+  bootedAt,
   issueToken: Effect.sync(() => {
     const token = `${tokens.instance}-${(tokens.issued++).toString(36)}`
     tokens.live.add(token)
     return token
   }),
   retireToken: (token) => Effect.sync(() => void tokens.live.delete(token)),
-  isAlive: (claim) =>
+  isAlive: (record) =>
     Effect.sync(() => {
       if (
-        claim.bootId !== info.bootId || claim.pidNamespace !== info.pidNamespace ||
+        record.bootId !== info.bootId || record.pidNamespace !== info.pidNamespace ||
         info.bootId === "" || info.pidNamespace === ""
       ) {
         return "unknown"
       }
-      if (claim.instance === tokens.instance) {
-        return tokens.live.has(claim.token) ? "alive" : "dead"
+      if (record.instance === tokens.instance) {
+        return tokens.live.has(record.token) ? "alive" : "dead"
       }
-      if (claim.pid === info.pid && claim.startTime === info.startTime) {
+      if (record.pid === info.pid && record.startTime === info.startTime) {
         return "unknown"
       }
-      return claim.timeNamespace === info.timeNamespace ? inProcessTable(claim) : "unknown"
+      return record.timeNamespace === info.timeNamespace ? inProcessTable(record) : "unknown"
     })
 })

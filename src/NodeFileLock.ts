@@ -1,0 +1,53 @@
+/**
+ * Locks for programs on Node and Bun: nothing else to provide, and the fastest.
+ *
+ * The lock files are those of `FileLock.layer` over `NodeContext`, and both exclude each other. Calls on local file systems are made
+ * synchronously, calls on all others on Node's threads. All layers of this module in a process, and all copies of the package in it, share
+ * one queue for each lock.
+ *
+ * @since 0.1.0
+ */
+import type * as Config from "effect/Config"
+import type { ConfigError } from "effect/ConfigError"
+import * as Layer from "effect/Layer"
+import { FileLock, type Settings } from "./FileLock.js"
+import { layerSettings } from "./internal/layerSettings.js"
+import * as internal from "./internal/nodeFileLock.js"
+
+/**
+ * Locks with other settings than the default ones. Building the layer dies with an `IllegalArgumentException` of settings that are not
+ * allowed.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerWith = (settings: Settings): Layer.Layer<FileLock> => Layer.scoped(FileLock, internal.make(settings))
+
+/**
+ * Locks with the default settings.
+ *
+ * @example
+ * ```ts
+ * import { Effect } from "effect"
+ * import { FileLock, NodeFileLock } from "effect-filelock"
+ *
+ * // to be run with NodeRuntime.runMain, or Effect.runPromise
+ * const main = Effect.log("alone with tasks.json").pipe(
+ *   FileLock.withLock("tasks.json", { timeout: "10 seconds" }),
+ *   Effect.provide(NodeFileLock.layer)
+ * )
+ * ```
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer: Layer.Layer<FileLock> = layerWith({})
+
+/**
+ * Locks with settings from the program's configuration.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig = (settings: Config.Config.Wrap<Settings>): Layer.Layer<FileLock, ConfigError> =>
+  layerSettings(settings, layerWith)

@@ -1,0 +1,225 @@
+import * as Cause from "effect/Cause"
+import type * as Context from "effect/Context"
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Option from "effect/Option"
+import * as Metrics from "../../FileLockMetrics.js"
+import type { BackendError, Grant, LockBackend, LockKey } from "../../LockBackend.js"
+import { LockAcquisitionError, LockDirectoryError, type Reason } from "../../LockError.js"
+import * as Runtime from "../runtime.js"
+import * as Background from "./background.js"
+import { giveBack, HeldLock } from "./heldLock.js"
+import type { Waiter, WaitQueue, WaitQueues } from "./waitQueue.js"
+
+type Backend = Context.Tag.Service<LockBackend>
+
+/** What an acquisition fails with. */
+export type Failure = LockAcquisitionError | LockDirectoryError
+
+/** Fails as the caller is told it. */
+export const fail = (
+  { call, fiber }: Waiter,
+  lockPath: string,
+  reason: Reason,
+  details: Pick<BackendError, "holder" | "cause"> = {}
+): Effect.Effect<never, LockAcquisitionError> => {
+  if (reason === "Timeout") {
+    Metrics.timeouts.unsafeUpdate(1, Runtime.metricLabels(fiber))
+  }
+  return Effect.fail(
+    new LockAcquisitionError({
+      path: call.path,
+      lockPath,
+      reason,
+      waited: Runtime.monotonic(fiber) - call.requestedAt,
+      timeout: call.timeout,
+      at: DateTime.unsafeMake(Runtime.wallClock(fiber)),
+      holder: details.holder,
+      cause: details.cause
+    })
+  )
+}
+
+const explain = (
+  waiter: Waiter,
+  lockPath: string,
+  error: BackendError | LockDirectoryError
+): Effect.Effect<never, Failure> =>
+  error._tag === "BackendError"
+    ? fail(waiter, lockPath, error.reason, error)
+    : Effect.fail(
+      new LockDirectoryError({
+        path: waiter.call.path,
+        lockPath: error.lockPath,
+        directory: error.directory,
+        cause: error.cause
+      })
+    )
+
+/** A step of the engine, such as a system call on a dead network file system, had not ended at the deadline. */
+const unanswered = (waiter: Waiter, lockPath: string): Effect.Effect<never, LockAcquisitionError> =>
+  fail(waiter, lockPath, "Timeout", { cause: new Error("the storage did not answer in time") })
+
+/** The deadline has passed, the schedule has ended, or the lock is taken and the caller does not wait. */
+const giveUp = (waiter: Waiter, lockPath: string, { blocked, holder, own }: WaitQueue) =>
+  own === undefined && blocked !== undefined
+    ? fail(waiter, lockPath, blocked.reason, blocked)
+    : holder === undefined && waiter.outOfTime
+    ? unanswered(waiter, lockPath)
+    : fail(waiter, lockPath, "Timeout", { holder })
+
+/** The key of the path that is asked for. To be run uninterruptibly. */
+export const toKey = (
+  backend: Backend,
+  waiter: Waiter,
+  restore: Runtime.Restore
+): Effect.Effect<LockKey, Failure> => {
+  const { path } = waiter.call
+  const immediate = backend.immediate?.(path) ?? Option.none()
+  if (Option.isSome(immediate)) {
+    waiter.immediate = true
+    return Effect.succeed(immediate.value)
+  }
+  const canonical = Effect.interruptible(backend.canonical(path))
+  return Effect.matchEffect(Background.attempt(waiter, restore, canonical, () => Effect.void), {
+    onSuccess: (key) => key === undefined ? unanswered(waiter, `${path}.lock`) : Effect.succeed(key),
+    onFailure: (error) => explain(waiter, `${path}.lock`, error)
+  }).pipe(Effect.ensuring(Effect.sync(() => waiter.stopDeadline())))
+}
+
+/** Waits until the waiter is first in its queue. */
+const untilFirst = (
+  waiter: Waiter,
+  lockPath: string,
+  queue: WaitQueue,
+  restore: Runtime.Restore
+): Effect.Effect<void, LockAcquisitionError> =>
+  Effect.suspend(() => {
+    if (waiter.first) {
+      return Effect.void
+    }
+    if (waiter.expired) {
+      queue.leave(waiter)
+      return giveUp(waiter, lockPath, queue)
+    }
+    queue.startWaiting(waiter)
+    return Effect.zipRight(
+      Effect.onInterrupt(restore(waiter.wait), () => abandon(waiter, queue)),
+      untilFirst(waiter, lockPath, queue, restore)
+    )
+  })
+
+/** A waiter that does not want its turn any more gives it back, and the lock with it if that came at the same moment. */
+const abandon = (waiter: Waiter, queue: WaitQueue): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    const { origin } = waiter
+    if (origin?.grant !== undefined) {
+      return giveBack(queue, waiter, origin, origin.grant)
+    }
+    queue.leave(waiter)
+    return Effect.void
+  })
+
+/** Acquires a lock: first a turn in the queue of this process, then the engine. To be run uninterruptibly. */
+export const obtain = (
+  backend: Backend,
+  queues: WaitQueues,
+  waiter: Waiter,
+  key: LockKey,
+  restore: Runtime.Restore
+): Effect.Effect<HeldLock, Failure> => {
+  const queue = queues.at(key.lockPath)
+  queue.enqueue(waiter)
+  return waiter.first
+    ? ask(backend, queue, waiter, key, restore)
+    : Effect.flatMap(untilFirst(waiter, key.lockPath, queue, restore), () => {
+      const { origin } = waiter
+      return origin?.grant === undefined
+        ? ask(backend, queue, waiter, key, restore)
+        : Effect.succeed(new HeldLock(queue, waiter, origin, key, origin.grant, undefined))
+    })
+}
+
+/** The first waiter asks the engine. */
+const ask = (
+  backend: Backend,
+  queue: WaitQueue,
+  waiter: Waiter,
+  key: LockKey,
+  restore: Runtime.Restore
+): Effect.Effect<HeldLock, Failure> => {
+  queue.asking = waiter
+  const onFailure = (cause: Cause.Cause<BackendError | LockDirectoryError>) => {
+    const failure = Either.match(Cause.failureOrCause(cause), {
+      onLeft: (error) => explain(waiter, key.lockPath, error),
+      onRight: Effect.failCause
+    })
+    queue.leave(waiter)
+    return failure
+  }
+  const refuse = () => {
+    const failure = giveUp(waiter, key.lockPath, queue)
+    queue.leave(waiter)
+    return failure
+  }
+  /** For as long as it takes, in a fiber that can be left behind. */
+  const inBackground = (step: ReturnType<Backend["acquire"]>) => {
+    queue.startWaiting(waiter)
+    return Effect.matchCauseEffect(Background.attempt(waiter, restore, step, undo), {
+      onSuccess: (grant) =>
+        grant !== undefined && Option.isSome(grant)
+          ? Effect.succeed(begin(queue, waiter, key, grant.value))
+          : refuse(),
+      onFailure
+    })
+  }
+  if (!waiter.immediate) {
+    return inBackground(waiter.expired ? backend.tryAcquire(key, waiter) : backend.acquire(key, waiter))
+  }
+  return Effect.matchCauseEffect(backend.tryAcquire(key, waiter), {
+    onSuccess: (grant): Effect.Effect<HeldLock, Failure> =>
+      Option.isSome(grant)
+        ? Effect.succeed(begin(queue, waiter, key, grant.value))
+        : waiter.expired
+        ? refuse()
+        : inBackground(backend.acquire(key, waiter)),
+    onFailure
+  })
+}
+
+const undo = (grant: Option.Option<Grant>): Effect.Effect<void> =>
+  Option.isSome(grant) ? grant.value.release : Effect.void
+
+const begin = (queue: WaitQueue, waiter: Waiter, key: LockKey, grant: Grant): HeldLock => {
+  waiter.grant = grant
+  waiter.grantedAt = Runtime.monotonic(waiter.fiber)
+  if (grant.recovered) {
+    Metrics.takeovers.unsafeUpdate(1, Runtime.metricLabels(waiter.fiber))
+  }
+  return new HeldLock(queue, waiter, waiter, key, grant, undefined)
+}
+
+/**
+ * Waits for the turn inside a section that the fiber, or one that started it, is in. `undefined` if that section has ended meanwhile.
+ * To be run uninterruptibly.
+ */
+export const reenter = (
+  waiter: Waiter,
+  outer: HeldLock,
+  restore: Runtime.Restore
+): Effect.Effect<HeldLock | undefined, Failure> => {
+  const { lockPath } = outer.key
+  if (outer.grant.mode === "shared" && waiter.mode === "exclusive") {
+    return fail(waiter, lockPath, "Deadlock")
+  }
+  const queue = outer.reentrants
+  queue.enqueue(waiter)
+  return Effect.map(untilFirst(waiter, lockPath, queue, restore), () => {
+    if (outer.open) {
+      return outer.reenter(waiter)
+    }
+    queue.leave(waiter)
+    return undefined
+  })
+}

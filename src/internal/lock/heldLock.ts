@@ -1,0 +1,174 @@
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as FiberId from "effect/FiberId"
+import * as Metrics from "../../FileLockMetrics.js"
+import type { Grant, LockKey } from "../../LockBackend.js"
+import { LockLostError } from "../../LockError.js"
+import * as Runtime from "../runtime.js"
+import * as Background from "./background.js"
+import { type Waiter, WaitQueue, type WaitQueues } from "./waitQueue.js"
+
+/**
+ * One critical section on a lock: the lock as one fiber holds it, or a re-entry by that fiber or by one that it started. The lock
+ * goes back when the owner has left and all re-entries are over.
+ */
+export class HeldLock {
+  /** Whether it may be re-entered: its owner is still inside. */
+  open = true
+  /** The fiber that is inside. */
+  fiberId: FiberId.FiberId = FiberId.none
+  /** Another section on the same lock that the fiber was in before. */
+  outer: HeldLock | undefined
+  /** The owner while it is inside, and the re-entries. */
+  private users = 1
+  private readonly since: number
+  private nested: WaitQueue | undefined
+  private listeners: Set<() => void> | undefined
+  private deferred: Deferred.Deferred<never, LockLostError> | undefined
+
+  constructor(
+    /** The queue that `waiter` is the first of. */
+    private readonly queue: WaitQueue,
+    private readonly waiter: Waiter,
+    /** The waiter that the lock was granted to. */
+    private readonly origin: Waiter,
+    readonly key: LockKey,
+    readonly grant: Grant,
+    /** The section that this one re-enters. */
+    private readonly parent: HeldLock | undefined
+  ) {
+    this.since = Runtime.monotonic(waiter.fiber)
+    queue.startHolding(waiter, grant.holder)
+    if (parent === undefined) {
+      origin.lost = () => this.lose()
+      const labels = Runtime.metricLabels(waiter.fiber)
+      Metrics.held.unsafeModify(1, labels)
+      Metrics.acquisitions.unsafeUpdate(1, labels)
+      Metrics.waitTime.unsafeUpdate(this.since - waiter.call.requestedAt, labels)
+    } else {
+      parent.users += 1
+    }
+  }
+
+  /** The fibers that re-enter this section, which exclude one another. */
+  get reentrants(): WaitQueue {
+    return this.nested ??= new WaitQueue(this.key.lockPath, undefined)
+  }
+
+  /** A re-entry of this section by a waiter that is the first of `reentrants`. */
+  reenter(waiter: Waiter): HeldLock {
+    return new HeldLock(this.reentrants, waiter, this.origin, this.key, this.grant, this)
+  }
+
+  get loss(): LockLostError | undefined {
+    return this.origin.loss
+  }
+
+  /** The queues that the lock is in. */
+  get registry(): WaitQueues | undefined {
+    return this.root.queue.registry
+  }
+
+  private get root(): HeldLock {
+    return this.parent === undefined ? this : this.parent.root
+  }
+
+  private lose(): void {
+    Metrics.lost.unsafeUpdate(1, Runtime.metricLabels(this.waiter.fiber))
+    for (const listener of this.listeners ?? []) {
+      listener()
+    }
+    if (this.deferred !== undefined && this.loss !== undefined) {
+      Deferred.unsafeDone(this.deferred, Effect.fail(this.loss))
+    }
+  }
+
+  /** Calls a function when the lock is lost; at once if it is lost already. */
+  addListener(listener: () => void): void {
+    const { root } = this
+    root.listeners ??= new Set()
+    root.listeners.add(listener)
+    if (this.loss !== undefined) {
+      listener()
+    }
+  }
+
+  removeListener(listener: () => void): void {
+    this.root.listeners?.delete(listener)
+  }
+
+  /** Fails once the lock is lost. */
+  get lost(): Effect.Effect<never, LockLostError> {
+    return Effect.suspend(() => {
+      if (this.loss !== undefined) {
+        return Effect.fail(this.loss)
+      }
+      const { root } = this
+      root.deferred ??= Deferred.unsafeMake(FiberId.none)
+      return Deferred.await(root.deferred)
+    })
+  }
+
+  /** Asks the engine now. A lock that cannot be asked for is not known to be lost. */
+  get verify(): Effect.Effect<void, LockLostError> {
+    return Effect.suspend(() => {
+      if (this.loss !== undefined) {
+        return Effect.fail(this.loss)
+      }
+      if (!this.open) {
+        return new LockLostError({ ...this.key, reason: "Removed" })
+      }
+      return Effect.tapError(
+        this.grant.verify,
+        (loss) => loss.reason === "BackendUnavailable" ? Effect.void : Effect.sync(() => this.origin.onLost(loss))
+      )
+    })
+  }
+
+  /** The owner leaves, when this is called. To be run once, uninterruptibly; afterwards `loss` says whether the lock was still there. */
+  close(): Effect.Effect<void> {
+    this.open = false
+    return this.leave()
+  }
+
+  private leave(): Effect.Effect<void> {
+    this.users -= 1
+    if (this.users > 0) {
+      return Effect.void
+    }
+    if (this.parent !== undefined) {
+      this.queue.leave(this.waiter)
+      return this.parent.leave()
+    }
+    const { fiber } = this.waiter
+    const labels = Runtime.metricLabels(fiber)
+    Metrics.held.unsafeModify(-1, labels)
+    Metrics.holdTime.unsafeUpdate(Runtime.monotonic(fiber) - this.since, labels)
+    return giveBack(this.queue, this.waiter, this.origin, this.grant)
+  }
+}
+
+/**
+ * Gives back a lock that was granted to `origin`: to the next waiter, without a step of the engine, as long as the time slice lasts that
+ * began at the grant, and to the engine otherwise.
+ *
+ * Up to the decision everything is synchronous: the lock belongs to exactly one waiter at any moment. A lock that is lost is not
+ * handed off, and neither is one whose label would be wrong for its next holder.
+ */
+export const giveBack = (queue: WaitQueue, waiter: Waiter, origin: Waiter, grant: Grant): Effect.Effect<void> => {
+  const age = Runtime.monotonic(waiter.fiber) - origin.grantedAt
+  if (age < waiter.call.handoff && origin.loss === undefined && queue.handOff(waiter, origin)) {
+    return Effect.void
+  }
+  const release = origin.immediate ? grant.release : Background.run(grant.release, `The release of ${origin.call.path}`)
+  return Effect.matchCauseEffect(release, {
+    onSuccess: () => {
+      queue.leave(waiter)
+      return Effect.void
+    },
+    onFailure: (cause) => {
+      queue.leave(waiter)
+      return Effect.failCause(cause)
+    }
+  })
+}

@@ -1,0 +1,271 @@
+import * as Effect from "effect/Effect"
+import { constVoid } from "effect/Function"
+import type * as Schedule from "effect/Schedule"
+import type { Blocked, Grant, Mode, Request } from "../../LockBackend.js"
+import type { LockLostError } from "../../LockError.js"
+import type { LockHolder } from "../../LockHolder.js"
+import type * as Runtime from "../runtime.js"
+import { type Alarm, timerOf } from "./timer.js"
+import { WaitLog } from "./waitLog.js"
+
+/**
+ * How long a caller waits for a step that is under way when it releases, is interrupted, or its deadline has passed; in milliseconds.
+ * Then the step goes on in the background.
+ */
+export const cleanupTimeout = 1_000
+
+/** What was asked for, and until when. Times are milliseconds on the monotonic clock of the fiber that asked. */
+export interface Call {
+  /** As the caller spelled it. */
+  readonly path: string
+  readonly mode: Mode
+  readonly label: string | undefined
+  readonly schedule: Schedule.Schedule<unknown>
+  readonly timeout: number
+  readonly requestedAt: number
+  /** Fibers that called first are served first, even if they reach the queue later. */
+  readonly sequence: number
+  /** How long this process may hand the lock off among its own fibers, from the grant on, in milliseconds. */
+  readonly handoff: number
+}
+
+/**
+ * One fiber that wants a lock: its node in the queue, its request to the engine, its deadline, and how it is woken.
+ *
+ * It is `first` when it is its turn: it then asks the engine, or has been handed the lock together with its turn.
+ */
+export class Waiter implements Request {
+  readonly mode: Mode
+  readonly label: string | undefined
+  readonly schedule: Schedule.Schedule<unknown>
+  first = false
+  /** It waits for no other holder any more. */
+  expired: boolean
+  /** It does not wait for a step of the engine any more. */
+  outOfTime = false
+  /** Why the engine refused the last time. */
+  blocked: Blocked | undefined
+  /** Whose acquisition the lock came from, if it was handed off. It must be released together with this turn. */
+  origin: Waiter | undefined
+  /** What the engine granted to this request, and when. */
+  grant: Grant | undefined
+  grantedAt = 0
+  /** Whether the calls of the engine end without suspending. */
+  immediate = false
+  /** The loss of what was granted to this request. */
+  loss: LockLostError | undefined
+  /** To be called at a loss: stops what runs under the lock. */
+  lost: () => void = constVoid
+  previous: Waiter | undefined
+  next: Waiter | undefined
+  private deadline: Alarm | undefined
+  private pending = false
+  private resume: ((effect: Effect.Effect<void>) => void) | undefined
+
+  constructor(readonly call: Call, readonly fiber: Runtime.RuntimeFiber) {
+    this.mode = call.mode
+    this.label = call.label
+    this.schedule = call.schedule
+    this.expired = call.timeout <= 0
+  }
+
+  readonly onBlocked = (blocked: Blocked): void => {
+    this.blocked = blocked
+  }
+
+  readonly onLost = (loss: LockLostError): void => {
+    if (this.loss === undefined) {
+      this.loss = loss
+      this.lost()
+    }
+  }
+
+  /** Wakes the waiter. A wake-up while it does not wait is kept; several are one. */
+  readonly notify = (): void => {
+    const { resume } = this
+    if (resume === undefined) {
+      this.pending = true
+    } else {
+      this.resume = undefined
+      resume(Effect.void)
+    }
+  }
+
+  /** Waits for a wake-up. */
+  readonly wait: Effect.Effect<void> = Effect.async((resume) => {
+    if (this.pending) {
+      this.pending = false
+      resume(Effect.void)
+    } else {
+      this.resume = resume
+    }
+  })
+
+  /** From now on the deadline wakes the waiter. One that does not wait for other holders gives the engine the clean-up timeout. */
+  startDeadline(): void {
+    const { requestedAt, timeout } = this.call
+    if (this.deadline === undefined && timeout !== Infinity) {
+      this.deadline = {
+        at: requestedAt + (timeout > 0 ? timeout : cleanupTimeout),
+        run: () => {
+          this.expired = this.outOfTime = true
+          this.notify()
+        }
+      }
+      timerOf(this.fiber).add(this.fiber, this.deadline)
+    }
+  }
+
+  stopDeadline(): void {
+    if (this.deadline !== undefined) {
+      timerOf(this.fiber).cancel(this.fiber, this.deadline)
+      this.deadline = undefined
+    }
+  }
+}
+
+/**
+ * The waiters of one lock within a process, first come, first served. One is first, the others wait.
+ *
+ * Each step is synchronous, so that no interruption comes between a change here and the record of who caused it. Each waiter that
+ * was enqueued leaves once: by `leave`, or by `handOff`.
+ */
+export class WaitQueue {
+  /** This process, while one of its fibers holds the lock. */
+  own: LockHolder | undefined
+  /** The first waiter, while it asks the engine. */
+  asking: Waiter | undefined
+  private occupied = false
+  private head: Waiter | undefined
+  private tail: Waiter | undefined
+
+  private log: WaitLog | undefined
+
+  constructor(private readonly lockPath: string, readonly registry: WaitQueues | undefined) {}
+
+  /** Why the first waiter has not got the lock yet. */
+  get blocked(): Blocked | undefined {
+    return this.asking?.blocked
+  }
+
+  /** Who holds the lock, as far as this process knows. */
+  get holder(): LockHolder | undefined {
+    return this.own ?? this.blocked?.holder
+  }
+
+  /** Something keeps the waiter from its lock: its deadline and the log begin to matter. */
+  startWaiting(waiter: Waiter): void {
+    waiter.startDeadline()
+    this.log ??= new WaitLog(this.lockPath, this)
+    this.log.add(waiter)
+  }
+
+  /** The waiter, which is first, has the lock. */
+  startHolding(waiter: Waiter, holder: LockHolder): void {
+    this.own = holder
+    this.asking = undefined
+    waiter.stopDeadline()
+    this.log?.acquired(waiter)
+  }
+
+  /** The waiter is first at once when no other is. */
+  enqueue(waiter: Waiter): void {
+    if (!this.occupied) {
+      this.occupied = true
+      waiter.first = true
+      return
+    }
+    let previous = this.tail
+    while (previous !== undefined && previous.call.sequence > waiter.call.sequence) {
+      previous = previous.previous
+    }
+    this.link(previous, waiter, previous === undefined ? this.head : previous.next)
+  }
+
+  /** A waiter goes; if it was first, the next one is. */
+  leave(waiter: Waiter): void {
+    waiter.stopDeadline()
+    this.log?.remove(waiter)
+    if (!waiter.first) {
+      return this.unlink(waiter)
+    }
+    this.own = this.asking = undefined
+    if (this.head === undefined) {
+      this.occupied = false
+      this.registry?.delete(this.lockPath)
+    } else {
+      this.serve(this.head)
+    }
+  }
+
+  /** The first waiter goes, and the next one gets the lock with its turn; `false` if there is none that the record on it suits. */
+  handOff(waiter: Waiter, origin: Waiter): boolean {
+    const next = this.head
+    if (next === undefined || next.label !== waiter.label || next.mode !== waiter.mode) {
+      return false
+    }
+    next.origin = origin
+    this.serve(next)
+    return true
+  }
+
+  private serve(waiter: Waiter): void {
+    this.unlink(waiter)
+    waiter.first = true
+    waiter.notify()
+  }
+
+  private link(previous: Waiter | undefined, waiter: Waiter, next: Waiter | undefined): void {
+    waiter.previous = previous
+    waiter.next = next
+    if (previous === undefined) {
+      this.head = waiter
+    } else {
+      previous.next = waiter
+    }
+    if (next === undefined) {
+      this.tail = waiter
+    } else {
+      next.previous = waiter
+    }
+  }
+
+  private unlink(waiter: Waiter): void {
+    if (waiter.previous === undefined) {
+      this.head = waiter.next
+    } else {
+      waiter.previous.next = waiter.next
+    }
+    if (waiter.next === undefined) {
+      this.tail = waiter.previous
+    } else {
+      waiter.next.previous = waiter.previous
+    }
+    waiter.previous = waiter.next = undefined
+  }
+}
+
+/** The queues of all locks that fibers of this process want or hold now. */
+export class WaitQueues {
+  private readonly queues = new Map<string, WaitQueue>()
+  private sequence = 0
+
+  /** The number of the next call. */
+  nextSequence(): number {
+    return this.sequence++
+  }
+
+  /** The queue of a lock. Enqueue before anything else can run, or it may be gone. */
+  at(lockPath: string): WaitQueue {
+    let queue = this.queues.get(lockPath)
+    if (queue === undefined) {
+      queue = new WaitQueue(lockPath, this)
+      this.queues.set(lockPath, queue)
+    }
+    return queue
+  }
+
+  delete(lockPath: string): void {
+    this.queues.delete(lockPath)
+  }
+}

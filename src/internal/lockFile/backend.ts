@@ -1,0 +1,386 @@
+import * as Clock from "effect/Clock"
+import type * as Context from "effect/Context"
+import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as LockBackend from "../../LockBackend.js"
+import { type LockDirectoryError, LockLostError } from "../../LockError.js"
+import type { LockHolder } from "../../LockHolder.js"
+import type { ProcessIdentity } from "../../ProcessIdentity.js"
+import * as Immediate from "../immediate.js"
+import * as Polling from "../polling.js"
+import * as Runtime from "../runtime.js"
+import * as Cleanup from "./cleanup.js"
+import type { Disk, DiskError } from "./disk.js"
+import * as Heartbeat from "./heartbeat.js"
+import * as Paths from "./paths.js"
+import * as Protocol from "./protocol.js"
+import type { Seen } from "./record.js"
+import * as Staleness from "./staleness.js"
+
+/** An attempt waits for no other process, so it looks only so often at a path that changes under its eyes. */
+const maxRounds = 16
+
+/**
+ * How often a waiter asks whether the holder lives, in milliseconds: a fortieth of the time that it has waited for this holder, within
+ * these bounds.
+ */
+const shortestProbe = 5
+const longestProbe = 50
+
+/** How often the breaking of a lock is tried again while other processes take it over, and for how long. */
+const breakInterval = Duration.millis(5)
+const breakTimeout = Duration.seconds(10)
+
+/** A live holder whose lock is broken may be about to unlink it: our record stays for as long, so that it is ours that goes. */
+const breakPause = Duration.seconds(1)
+
+/** The engine of lock files over one disk. */
+export interface Engine extends Context.Tag.Service<LockBackend.LockBackend> {
+  /** Ends what goes on in the background. */
+  readonly close: Effect.Effect<void>
+}
+
+type Answer = LockBackend.Grant | Blocked
+
+/** The lock cannot be had now. */
+interface Blocked extends LockBackend.Blocked {
+  readonly _tag: "Blocked"
+  /** In milliseconds: later, the count of an owner's silence would start anew. */
+  readonly readAgainIn?: number | undefined
+}
+
+const reasonOf = ({ code }: DiskError): "PermissionDenied" | "StorageFull" | "SystemError" => {
+  switch (code) {
+    case "EACCES":
+    case "EPERM":
+      return "PermissionDenied"
+    case "ENOSPC":
+    case "EDQUOT":
+    case "EFBIG":
+      return "StorageFull"
+    default:
+      return "SystemError"
+  }
+}
+
+const refused = (error: DiskError) => new LockBackend.BackendError({ reason: reasonOf(error), cause: error.cause })
+
+/** A system call that failed for a reason that may pass. */
+const blockedBy = (error: DiskError): Blocked => ({
+  _tag: "Blocked",
+  state: "held",
+  reason: reasonOf(error),
+  cause: error.cause
+})
+
+const blockedByForeign = (what: string): Blocked => ({
+  _tag: "Blocked",
+  state: "foreign",
+  reason: "Foreign",
+  cause: new Error(`it is ${what}`)
+})
+
+const holderOf = (seen: Seen): LockHolder | undefined => seen._tag === "Record" ? seen.holder : undefined
+
+export const make = (options: {
+  readonly disk: Disk
+  readonly syntax: Paths.Syntax
+  readonly identity: ProcessIdentity
+  readonly lease: Duration.Duration
+}): Engine & { readonly paths: Paths.Paths } => {
+  const { disk, identity, syntax } = options
+  const lease = Duration.toMillis(options.lease)
+  const paths = Paths.make(disk, syntax)
+  const staleness = Staleness.make(identity, lease)
+  const protocol = Protocol.make({ disk, identity, staleness, lease })
+  const heartbeat = Heartbeat.make({ disk, protocol, lease })
+  const cleanup = Cleanup.make({ disk, syntax, protocol, staleness })
+
+  const toLoss = (key: LockBackend.LockKey, { cause, holder, reason }: Heartbeat.Gone, at: DateTime.Utc) =>
+    new LockLostError({ path: key.path, lockPath: key.lockPath, reason, holder, cause, at })
+
+  const grant = (
+    key: LockBackend.LockKey,
+    place: Protocol.Place,
+    request: LockBackend.Request,
+    own: Protocol.OwnRecord,
+    recovered: boolean
+  ): Effect.Effect<LockBackend.Grant> =>
+    Effect.withFiberRuntime((fiber) => {
+      const lose = (gone: Heartbeat.Gone) => {
+        const loss = toLoss(key, gone, DateTime.unsafeMake(Runtime.wallClock(fiber)))
+        request.onLost(loss)
+        return loss
+      }
+      const member = new Heartbeat.Member(place, own, fiber, lose)
+      heartbeat.add(member)
+      cleanup.start(fiber, key.lockPath, recovered)
+      return Effect.succeed({
+        holder: own.holder,
+        mode: "exclusive",
+        fence: Option.none(),
+        recovered,
+        verify: Effect.mapError(
+          heartbeat.verify(member),
+          (gone) => toLoss(key, gone, DateTime.unsafeMake(Runtime.wallClock(fiber)))
+        ),
+        release: Effect.suspend(() =>
+          Immediate.flatMap(heartbeat.remove(member), () =>
+            Effect.flatMap(protocol.remove(place, 0, own), (removed) =>
+              removed ? Effect.void : Effect.map(released(place), lose)))
+        )
+      })
+    })
+
+  /** What became of a lock that was not ours any more when it was released. */
+  const released = (place: Protocol.Place): Effect.Effect<Heartbeat.Gone> =>
+    Immediate.matchEffect(protocol.read(place.lockPath), {
+      onFailure: () => Effect.succeed(new Heartbeat.Gone({ reason: "Removed" })),
+      onSuccess: (seen) =>
+        Effect.as(
+          Effect.logWarning(`The lock ${place.lockPath} was not ours any more when it was released`),
+          new Heartbeat.Gone({ reason: seen._tag === "Absent" ? "Removed" : "Replaced", holder: holderOf(seen) })
+        )
+    })
+
+  // ---------------------------------------------------------------------------------------------
+  // one attempt
+  // ---------------------------------------------------------------------------------------------
+
+  /** A1 and A2. A waiter that has seen a record there reads first, since a request file costs more than a look. */
+  const attempt = (
+    key: LockBackend.LockKey,
+    place: Protocol.Place,
+    request: LockBackend.Request,
+    occupied: boolean
+  ): Effect.Effect<Answer, LockBackend.BackendError | LockDirectoryError> => {
+    const first = occupied
+      ? Immediate.flatMap(
+        protocol.read(key.lockPath),
+        (seen): ReturnType<typeof protocol.publish> =>
+          seen._tag === "Absent"
+            ? protocol.publish(place, 0, request.label)
+            : Effect.succeed({ _tag: "Occupied", seen })
+      )
+      : protocol.publish(place, 0, request.label)
+    return Immediate.matchEffect(first, {
+      onSuccess: (published) =>
+        published._tag === "Published"
+          ? grant(key, place, request, published.own, false)
+          : takeOverStale(key, place, request, published.seen, 1),
+      onFailure: (error) => explain(key, place, request, error, false)
+    })
+  }
+
+  /** The directory is made at most once: where it is there and the create says that it is not, making it does not help. */
+  const explain = (
+    key: LockBackend.LockKey,
+    place: Protocol.Place,
+    request: LockBackend.Request,
+    error: DiskError,
+    directoryMade: boolean
+  ): Effect.Effect<Answer, LockBackend.BackendError | LockDirectoryError> => {
+    if (error.code === "ENOENT" && !directoryMade) {
+      return Effect.zipRight(
+        paths.makeDirectory(key),
+        Effect.matchEffect(protocol.publish(place, 0, request.label), {
+          onSuccess: (published) =>
+            published._tag === "Published"
+              ? grant(key, place, request, published.own, false)
+              : takeOverStale(key, place, request, published.seen, 1),
+          onFailure: (error) => explain(key, place, request, error, true)
+        })
+      )
+    }
+    const explained = Paths.explain(syntax, key, error)
+    return explained === undefined ? Effect.succeed(blockedBy(error)) : Effect.fail(explained)
+  }
+
+  const takeOverStale = (
+    key: LockBackend.LockKey,
+    place: Protocol.Place,
+    request: LockBackend.Request,
+    seen: Seen,
+    round: number
+  ): Effect.Effect<Answer, LockBackend.BackendError | LockDirectoryError> =>
+    Effect.gen(function*() {
+      if (seen._tag === "Foreign") {
+        return blockedByForeign(seen.what)
+      }
+      const holder = holderOf(seen)
+      const blocked = (state: LockBackend.State, readAgainIn?: number): Blocked => ({
+        _tag: "Blocked",
+        state,
+        reason: seen._tag === "Zeros" ? "Foreign" : "Timeout",
+        holder,
+        readAgainIn
+      })
+      if (seen._tag !== "Absent") {
+        const check = yield* staleness.check(key.lockPath, seen)
+        if (check._tag === "Live") {
+          return blocked("held")
+        }
+        if (check._tag === "Unverifiable") {
+          return blocked("unverifiable", check.readAgainIn)
+        }
+        const taken = yield* Effect.either(protocol.takeOver(place, 0, seen, request.label))
+        if (taken._tag === "Left") {
+          return blockedBy(taken.left)
+        }
+        if (taken.right._tag === "Published") {
+          yield* Effect.logDebug(`Took over ${key.lockPath}`)
+          return yield* grant(key, place, request, taken.right.own, true)
+        }
+        if (taken.right._tag === "Busy") {
+          const { claimPath, readAgainIn, seen } = taken.right
+          return seen._tag === "Foreign"
+            ? blockedByForeign(`a dead holder's, but ${claimPath} is ${seen.what}`)
+            : blocked("abandoned", readAgainIn ?? shortestProbe)
+        }
+      }
+      if (round >= maxRounds) {
+        return blocked("held", 0)
+      }
+      const again = yield* Effect.either(protocol.publish(place, 0, request.label))
+      if (again._tag === "Left") {
+        return yield* explain(key, place, request, again.left, false)
+      }
+      return again.right._tag === "Published"
+        ? yield* grant(key, place, request, again.right.own, false)
+        : yield* takeOverStale(key, place, request, again.right.seen, round + 1)
+    })
+
+  const tryAcquire: Engine["tryAcquire"] = (key, request) =>
+    Effect.map(Effect.suspend(() => attempt(key, Protocol.placeOf(key.lockPath), request, false)), (answer) => {
+      if ("release" in answer) {
+        return Option.some(answer)
+      }
+      request.onBlocked(answer)
+      return Option.none()
+    })
+
+  // ---------------------------------------------------------------------------------------------
+  // waiting
+  // ---------------------------------------------------------------------------------------------
+
+  /** Polls by the schedule, and looks at once when the holder has died. */
+  const acquire: Engine["acquire"] = (key, request) =>
+    Effect.gen(function*() {
+      const place = Protocol.placeOf(key.lockPath)
+      const polling = yield* Polling.make(request.schedule)
+      let occupied = false
+      let scheduledAt = -Infinity
+      let token: string | undefined
+      let foundAt = 0
+      for (;;) {
+        const answer = yield* attempt(key, place, request, occupied)
+        if ("release" in answer) {
+          return Option.some(answer)
+        }
+        request.onBlocked(answer)
+        occupied = true
+        let now = yield* clock
+        if (now >= scheduledAt) {
+          const pause = yield* polling.next
+          if (pause === undefined) {
+            return Option.none()
+          }
+          scheduledAt = now + pause
+        }
+        const { holder, readAgainIn, state } = answer
+        if (holder?.token !== token) {
+          token = holder?.token
+          foundAt = now
+        }
+        const lookAt = Math.min(scheduledAt, now + (readAgainIn ?? Infinity))
+        for (let due = false; !due;) {
+          const probe = Math.min(Math.max((now - foundAt) / 40, shortestProbe), longestProbe)
+          const mayProbe = holder !== undefined && state === "held"
+          const wakeAt = mayProbe ? Math.min(lookAt, now + probe) : lookAt
+          yield* Effect.interruptible(Effect.sleep(Duration.millis(Math.max(1, Math.ceil(wakeAt - now)))))
+          now = yield* clock
+          due = now >= lookAt || (mayProbe && (yield* identity.isAlive(holder)) === "dead")
+        }
+      }
+    })
+
+  // ---------------------------------------------------------------------------------------------
+  // inspection
+  // ---------------------------------------------------------------------------------------------
+
+  const inspect: Engine["inspect"] = (key) =>
+    Effect.matchEffect(Effect.suspend(() => protocol.read(key.lockPath)), {
+      onFailure: (error) => Effect.fail(refused(error)),
+      onSuccess: (seen) => {
+        const status = (state: LockBackend.State, holders: ReadonlyArray<LockHolder> = []) =>
+          Option.some<LockBackend.LockStatus>({ state, mode: "exclusive", holders, waiters: [] })
+        switch (seen._tag) {
+          case "Absent":
+            return Effect.succeedNone
+          case "Foreign":
+            return Effect.succeed(status("foreign"))
+          case "Zeros":
+            return Effect.map(
+              staleness.check(key.lockPath, seen),
+              ({ _tag }) => status(_tag === "Stale" ? "abandoned" : "foreign")
+            )
+          case "Record":
+            return Effect.map(identity.isAlive(seen.holder), (liveness) =>
+              status(
+                liveness === "alive" ? "held" : liveness === "dead" ? "abandoned" : "unverifiable",
+                [seen.holder]
+              ))
+        }
+      }
+    })
+
+  /** A beat of a live holder, or a process that takes the lock over, can come between; both pass. */
+  const breakOnce = (place: Protocol.Place, token: string): Effect.Effect<boolean, DiskError> =>
+    Effect.gen(function*() {
+      const seen = yield* protocol.read(place.lockPath)
+      if (seen._tag !== "Record" || seen.holder.token !== token) {
+        return false
+      }
+      const isDead = (yield* identity.isAlive(seen.holder)) === "dead"
+      const broken = yield* Effect.uninterruptible(
+        Effect.flatMap(protocol.takeOver(place, 0, seen, undefined), (taken) =>
+          taken._tag === "Published"
+            ? Effect.zipRight(
+              isDead ? Effect.void : Effect.sleep(breakPause),
+              Effect.as(protocol.remove(place, 0, taken.own), true)
+            )
+            : Effect.succeed(false))
+      )
+      if (broken) {
+        return true
+      }
+      yield* Effect.sleep(breakInterval)
+      return yield* breakOnce(place, token)
+    })
+
+  return {
+    paths,
+    canonical: (path) => Effect.suspend(() => paths.canonical(path)),
+    tryAcquire,
+    acquire,
+    inspect,
+    breakLock: (key, holder) =>
+      breakOnce(Protocol.placeOf(key.lockPath), holder.token).pipe(
+        Effect.mapError(refused),
+        Effect.timeoutFail({
+          duration: breakTimeout,
+          onTimeout: () =>
+            new LockBackend.BackendError({
+              reason: "SystemError",
+              cause: new Error("other processes are taking the lock over")
+            })
+        })
+      ),
+    close: cleanup.close
+  }
+}
+
+/** Milliseconds on the monotonic clock. */
+const clock: Effect.Effect<number> = Effect.map(Clock.currentTimeNanos, (nanos) => Number(nanos) / 1e6)

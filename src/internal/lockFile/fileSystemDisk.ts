@@ -1,0 +1,79 @@
+import type { PlatformError } from "@effect/platform/Error"
+import type * as FileSystem from "@effect/platform/FileSystem"
+import type * as Path from "@effect/platform/Path"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import { absent, type Disk, type DiskError, type Entry, maxBytes, toError } from "./disk.js"
+
+/** Keeps a byte order mark, which no record begins with. */
+const decoder = new TextDecoder("utf-8", { ignoreBOM: true })
+
+const mapError = <A>(call: Effect.Effect<A, PlatformError>): Effect.Effect<A, DiskError> =>
+  Effect.mapError(call, toError)
+
+const inodeOf = (info: FileSystem.File.Info): number => Option.getOrElse(info.ino, () => -1)
+
+const modifiedAt = (info: FileSystem.File.Info): number =>
+  Option.match(info.mtime, { onNone: () => -1, onSome: (date) => date.getTime() })
+
+/** The disk over any `FileSystem`. The service has no lstat: whether a path is a link is asked for first. */
+export const make = (fs: FileSystem.FileSystem, paths: Path.Path): Disk => {
+  const readLink: Disk["readLink"] = (path) =>
+    Effect.catchIf(
+      mapError(fs.readLink(path)),
+      // EINVAL says that it is no link. Windows says UNKNOWN, and some file systems have no links at all.
+      ({ code }) => code === "EINVAL" || code === "UNKNOWN" || code === "ENOENT",
+      () => Effect.succeed(undefined)
+    )
+
+  const read: Disk["read"] = (path) =>
+    Effect.gen(function*() {
+      const info = yield* fs.stat(path)
+      if (info.type !== "File") {
+        return { _tag: "Other", what: `a ${info.type.toLowerCase()}` } as const
+      }
+      if (info.size > maxBytes) {
+        return { _tag: "Other", what: `a file of ${info.size} bytes` } as const
+      }
+      const bytes = yield* fs.readFile(path)
+      if (bytes.length > maxBytes) {
+        return { _tag: "Other", what: `a file of ${bytes.length} bytes` } as const
+      }
+      return { _tag: "File", text: decoder.decode(bytes), inode: inodeOf(info), modifiedAt: modifiedAt(info) } as const
+    }).pipe(
+      Effect.mapError(toError),
+      Effect.catchIf(({ code }) => code === "ENOENT", () => Effect.succeed<Entry>(absent))
+    )
+
+  return {
+    create: (path, text) => mapError(fs.writeFileString(path, text, { flag: "wx" })),
+    link: (from, to) => mapError(fs.link(from, to)),
+    rename: (from, to) => mapError(fs.rename(from, to)),
+    unlink: (path) => mapError(fs.remove(path)),
+    read: (path) =>
+      Effect.flatMap(
+        readLink(path),
+        (target) =>
+          target === undefined ? read(path) : Effect.succeed<Entry>({ _tag: "Other", what: "a symbolic link" })
+      ),
+    rewrite: (path, expected, offset, text) =>
+      Effect.gen(function*() {
+        const file = yield* fs.open(path, { flag: "r+" })
+        const bytes = yield* file.readAlloc(maxBytes)
+        const content = decoder.decode(Option.getOrElse(bytes, () => new Uint8Array()))
+        if (content !== expected) {
+          return { content, inPlace: false }
+        }
+        const { ino } = yield* file.stat
+        yield* file.seek(offset, "start")
+        yield* file.writeAll(new TextEncoder().encode(text))
+        const now = yield* fs.stat(path)
+        return { content, inPlace: Option.isSome(ino) && Option.contains(now.ino, ino.value) }
+      }).pipe(Effect.scoped, Effect.mapError(toError)),
+    list: (directory) => mapError(fs.readDirectory(directory)),
+    makeDirectory: (path) => mapError(fs.makeDirectory(path)),
+    realPath: (path) => mapError(fs.realPath(path)),
+    readLink,
+    workingDirectory: Effect.try({ try: () => paths.resolve("."), catch: toError })
+  }
+}

@@ -1,0 +1,285 @@
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as NodeFS from "node:fs"
+import * as Immediate from "../immediate.js"
+import { absent, type Disk, type DiskError, type Entry, maxBytes, toError } from "./disk.js"
+
+/** The calls of `node:fs` that are used, so that a test can slow them down. */
+export interface Calls {
+  readonly closeSync: typeof NodeFS.closeSync
+  readonly fstatSync: typeof NodeFS.fstatSync
+  readonly linkSync: typeof NodeFS.linkSync
+  readonly lstatSync: typeof NodeFS.lstatSync
+  readonly mkdirSync: typeof NodeFS.mkdirSync
+  readonly openSync: typeof NodeFS.openSync
+  readonly readSync: typeof NodeFS.readSync
+  readonly readlinkSync: typeof NodeFS.readlinkSync
+  readonly realpathSync: Pick<typeof NodeFS.realpathSync, "native">
+  readonly renameSync: typeof NodeFS.renameSync
+  readonly unlinkSync: typeof NodeFS.unlinkSync
+  readonly writeSync: typeof NodeFS.writeSync
+  readonly promises: typeof NodeFS.promises
+}
+
+/** What is known of the disk that a directory is on. */
+interface Directory {
+  /** Its calls are made synchronously. */
+  local: boolean
+  /** How many calls were slow lately. */
+  slow: number
+}
+
+/** A call that takes longer, in milliseconds, is slow. */
+const slowAfter = 20
+
+/** A directory with so many slow calls is not treated as local any more. */
+const tooMany = 3
+
+/** Each quick call makes up for a part of a slow one: a process that was stopped has slow calls, too. */
+const forgiven = 0.01
+
+/** How many directories are remembered. */
+const maxDirectories = 10_000
+
+/** The disk of Node, with what it needs to know of each directory. */
+export interface NodeDisk extends Disk {
+  /** Whether the calls below a directory are synchronous. `undefined` where that has not been asked yet. */
+  readonly isLocal: (directory: string) => boolean | undefined
+  /** Finds out, on a thread, on what a directory is; `alias` is another name of the same directory. */
+  readonly classify: (directory: string, alias: string) => Effect.Effect<void>
+  /** What `Disk.realPath` and `Disk.readLink` say of a file in a local directory, at once; `undefined` if it is a link. */
+  readonly locate: (directory: string, path: string) => string | undefined
+}
+
+/**
+ * The file systems of Linux that keep their data on this machine, by the magic numbers of statfs(2). Calls on all others may wait for a
+ * server, or for another process.
+ */
+const localOnLinux = new Set([
+  0xef53, // ext2, ext3, ext4
+  0x58465342, // xfs
+  0x9123683e, // btrfs
+  0x01021994, // tmpfs
+  0x858458f6, // ramfs
+  0x794c7630, // overlay
+  0x2fc12fc1, // zfs
+  0xf2f52010, // f2fs
+  0xca451a4e, // bcachefs
+  0x52654973, // reiserfs
+  0x3153464a, // jfs
+  0x4d44, // vfat
+  0x2011bab0, // exfat
+  0x7366746e, // ntfs3
+  0xf15f // ecryptfs
+])
+
+/** APFS and HFS+. */
+const localOnDarwin = new Set([0x1a, 0x11])
+
+const isLocalType = (type: number): boolean => {
+  switch (process.platform) {
+    case "linux":
+      return localOnLinux.has(type)
+    case "darwin":
+      return localOnDarwin.has(type)
+    default:
+      return false
+  }
+}
+
+const directoryOf = (path: string): string => {
+  const end = Math.max(path.lastIndexOf("/"), process.platform === "win32" ? path.lastIndexOf("\\") : -1)
+  return end <= 0 ? path.slice(0, 1) : path.slice(0, end)
+}
+
+const kindOf = (info: NodeFS.Stats): string =>
+  info.isDirectory()
+    ? "a directory"
+    : info.isSymbolicLink()
+    ? "a symbolic link"
+    : info.isFIFO()
+    ? "a fifo"
+    : info.isSocket()
+    ? "a socket"
+    : "a device"
+
+const other = (what: string): Entry => ({ _tag: "Other", what })
+
+/** A FIFO that takes the place of a file between two calls must not block. */
+const readFlags = NodeFS.constants.O_RDONLY | (NodeFS.constants.O_NOFOLLOW ?? 0) | (NodeFS.constants.O_NONBLOCK ?? 0)
+const rewriteFlags = NodeFS.constants.O_RDWR | (NodeFS.constants.O_NOFOLLOW ?? 0) | (NodeFS.constants.O_NONBLOCK ?? 0)
+
+const sharedBuffer = Buffer.allocUnsafe(maxBytes + 1)
+
+/** A file that goes between two calls is not there. */
+const orElse = <A>(call: Effect.Effect<A, DiskError>, absent: A): Effect.Effect<A, DiskError> =>
+  Immediate.matchEffect(call, {
+    onSuccess: Exit.succeed,
+    onFailure: (error) => error.code === "ENOENT" ? Exit.succeed(absent) : Exit.fail(error)
+  })
+
+/**
+ * The disk over `node:fs`. A metadata call on a local file system takes some microseconds, less than handing it to another thread, so
+ * it is made synchronously; calls on all other file systems, and in directories where calls turned out to be slow, go to the threads.
+ */
+export const make = (calls: Calls = NodeFS): NodeDisk => {
+  const directories = new Map<string, Directory>()
+  const { promises } = calls
+
+  const call = <A>(directory: string, local: () => A, onThread: () => Promise<A>): Effect.Effect<A, DiskError> => {
+    const known = directories.get(directory)
+    if (known?.local !== true) {
+      return Effect.tryPromise({ try: onThread, catch: toError })
+    }
+    const began = performance.now()
+    let result: Exit.Exit<A, DiskError>
+    try {
+      result = Exit.succeed(local())
+    } catch (error) {
+      result = Exit.fail(toError(error))
+    }
+    if (performance.now() - began > slowAfter) {
+      known.slow += 1
+      known.local = known.slow < tooMany
+    } else if (known.slow > 0) {
+      known.slow -= forgiven
+    }
+    return result
+  }
+
+  const textOf = (length: number): string => sharedBuffer.toString("utf8", 0, length)
+
+  const readLocal = (path: string): Entry => {
+    const info = calls.lstatSync(path, { throwIfNoEntry: false })
+    if (info === undefined) {
+      return absent
+    }
+    if (!info.isFile()) {
+      return other(kindOf(info))
+    }
+    if (info.size > maxBytes) {
+      return other(`a file of ${info.size} bytes`)
+    }
+    const file = calls.openSync(path, readFlags)
+    try {
+      const length = calls.readSync(file, sharedBuffer, 0, maxBytes + 1, null)
+      return length > maxBytes
+        ? other("a file that grows")
+        : { _tag: "File", text: textOf(length), inode: info.ino, modifiedAt: info.mtimeMs }
+    } finally {
+      calls.closeSync(file)
+    }
+  }
+
+  const readOnThread = async (path: string): Promise<Entry> => {
+    const info = await promises.lstat(path)
+    if (!info.isFile()) {
+      return other(kindOf(info))
+    }
+    if (info.size > maxBytes) {
+      return other(`a file of ${info.size} bytes`)
+    }
+    const file = await promises.open(path, readFlags)
+    try {
+      const { buffer, bytesRead } = await file.read(Buffer.allocUnsafe(maxBytes + 1), 0, maxBytes + 1, null)
+      return bytesRead > maxBytes
+        ? other("a file that grows")
+        : { _tag: "File", text: buffer.toString("utf8", 0, bytesRead), inode: info.ino, modifiedAt: info.mtimeMs }
+    } finally {
+      await file.close()
+    }
+  }
+
+  return {
+    create: (path, text) =>
+      call(directoryOf(path), () => {
+        const file = calls.openSync(path, "wx")
+        try {
+          const written = calls.writeSync(file, text)
+          if (written < Buffer.byteLength(text)) {
+            throw Object.assign(new Error(`ENOSPC: no space left on device, write '${path}'`), { code: "ENOSPC" })
+          }
+        } finally {
+          calls.closeSync(file)
+        }
+      }, () => promises.writeFile(path, text, { flag: "wx" })),
+    link: (from, to) => call(directoryOf(to), () => calls.linkSync(from, to), () => promises.link(from, to)),
+    rename: (from, to) => call(directoryOf(to), () => calls.renameSync(from, to), () => promises.rename(from, to)),
+    unlink: (path) => call(directoryOf(path), () => calls.unlinkSync(path), () => promises.unlink(path)),
+    read: (path) =>
+      orElse(
+        call(directoryOf(path), () => readLocal(path), () => readOnThread(path)),
+        absent
+      ),
+    rewrite: (path, expected, offset, text) =>
+      call(directoryOf(path), () => {
+        const file = calls.openSync(path, rewriteFlags)
+        try {
+          const content = textOf(calls.readSync(file, sharedBuffer, 0, maxBytes, 0))
+          if (content !== expected) {
+            return { content, inPlace: false }
+          }
+          calls.writeSync(file, text, offset)
+          const now = calls.lstatSync(path, { throwIfNoEntry: false })
+          return { content, inPlace: now?.ino === calls.fstatSync(file).ino }
+        } finally {
+          calls.closeSync(file)
+        }
+      }, async () => {
+        const file = await promises.open(path, rewriteFlags)
+        try {
+          const { buffer, bytesRead } = await file.read(Buffer.allocUnsafe(maxBytes), 0, maxBytes, 0)
+          const content = buffer.toString("utf8", 0, bytesRead)
+          if (content !== expected) {
+            return { content, inPlace: false }
+          }
+          await file.write(text, offset)
+          const [now, written] = await Promise.all([promises.lstat(path), file.stat()])
+          return { content, inPlace: now.ino === written.ino }
+        } finally {
+          await file.close()
+        }
+      }),
+    // A listing takes as long as the directory is large, and nobody waits for one.
+    list: (directory) => Effect.tryPromise({ try: () => promises.readdir(directory), catch: toError }),
+    makeDirectory: (path) =>
+      call(directoryOf(path), () => {
+        calls.mkdirSync(path)
+      }, async () => {
+        await promises.mkdir(path)
+      }),
+    realPath: (path) => call(path, () => calls.realpathSync.native(path), () => promises.realpath(path)),
+    readLink: (path) =>
+      orElse(
+        call<string | undefined>(
+          directoryOf(path),
+          () =>
+            calls.lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() === true
+              ? calls.readlinkSync(path)
+              : undefined,
+          async () => (await promises.lstat(path)).isSymbolicLink() ? promises.readlink(path) : undefined
+        ),
+        undefined
+      ),
+    workingDirectory: Effect.try({ try: () => process.cwd(), catch: toError }),
+    isLocal: (directory) => directories.get(directory)?.local,
+    classify: (directory, alias) =>
+      Effect.matchEffect(Effect.tryPromise({ try: () => promises.statfs(directory), catch: toError }), {
+        // It is made with the first lock in it, and asked for with the next one.
+        onFailure: () => Effect.void,
+        onSuccess: ({ type }) =>
+          Effect.sync(() => {
+            if (directories.size >= maxDirectories) {
+              directories.clear()
+            }
+            const known = directories.get(directory) ?? { local: isLocalType(type >>> 0), slow: 0 }
+            directories.set(directory, known)
+            directories.set(alias, known)
+          })
+      }),
+    locate: (directory, path) =>
+      calls.lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() === true
+        ? undefined
+        : calls.realpathSync.native(directory)
+  }
+}

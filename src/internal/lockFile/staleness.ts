@@ -1,0 +1,78 @@
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import type { ProcessIdentity } from "../../ProcessIdentity.js"
+import type { Seen } from "./record.js"
+
+/** Whether the owner of a record lives. */
+export type Staleness =
+  | { readonly _tag: "Live" }
+  /** Its owner is dead, or was silent for a whole lease: it may be taken over. */
+  | { readonly _tag: "Stale" }
+  /** It cannot be checked. It has to be read again within so many milliseconds, or the count of its silence starts anew. */
+  | { readonly _tag: "Unverifiable"; readonly readAgainIn: number }
+
+const live: Staleness = { _tag: "Live" }
+const stale: Staleness = { _tag: "Stale" }
+
+interface Observation {
+  readonly text: string
+  readonly since: number
+  last: number
+}
+
+const maxObservations = 1024
+
+export interface Check {
+  /** Whether what was seen at a path is stale. */
+  readonly check: (path: string, seen: Seen) => Effect.Effect<Staleness>
+  /** Something else is at the path now. */
+  readonly forget: (path: string) => void
+}
+
+/**
+ * Checks the owners of records. For those that cannot be checked it remembers how long, on our own monotonic clock, each path has had
+ * the same content, as far as that was read at intervals of at most a quarter of a lease.
+ */
+export const make = (identity: ProcessIdentity, lease: number): Check => {
+  const observations = new Map<string, Observation>()
+
+  const unchangedFor = (path: string, text: string, now: number): number => {
+    const known = observations.get(path)
+    if (known !== undefined && known.text === text && now - known.last <= lease / 4) {
+      known.last = now
+      return now - known.since
+    }
+    observations.delete(path)
+    observations.set(path, { text, since: now, last: now })
+    for (const oldest of observations.keys()) {
+      if (observations.size <= maxObservations) {
+        break
+      }
+      observations.delete(oldest)
+    }
+    return 0
+  }
+
+  return {
+    forget: (path) => void observations.delete(path),
+    check: (path, seen) => {
+      if (seen._tag === "Zeros") {
+        return Effect.succeed(seen.modifiedAt < identity.bootedAt ? stale : live)
+      }
+      if (seen._tag !== "Record") {
+        return Effect.succeed(live)
+      }
+      return Effect.flatMap(identity.isAlive(seen.holder), (liveness) =>
+        liveness === "alive"
+          ? Effect.succeed(live)
+          : liveness === "dead"
+          ? Effect.succeed(stale)
+          : Effect.map(Clock.currentTimeNanos, (nanos): Staleness => {
+            const unchanged = unchangedFor(path, seen.text, Number(nanos) / 1e6)
+            return unchanged >= lease
+              ? stale
+              : { _tag: "Unverifiable", readAgainIn: Math.min(lease - unchanged, lease / 10) }
+          }))
+    }
+  }
+}

@@ -1,0 +1,102 @@
+import type * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
+import * as NodePath from "node:path"
+import type { FileLock, Settings as Input } from "../FileLock.js"
+import { ProcessIdentity } from "../ProcessIdentity.js"
+import * as internal from "./lock/fileLock.js"
+import { WaitQueues } from "./lock/waitQueue.js"
+import * as Backend from "./lockFile/backend.js"
+import * as NodeDisk from "./lockFile/nodeDisk.js"
+import * as Settings from "./settings.js"
+
+/** The engine for one lease, for as many layers as use it. */
+interface Shared {
+  readonly engine: Backend.Engine
+  layers: number
+}
+
+/** What all layers of a process have in common. */
+interface Registry {
+  readonly disk: NodeDisk.NodeDisk
+  readonly queues: WaitQueues
+  readonly engines: WeakMap<ProcessIdentity, Map<number, Shared>>
+}
+
+const RegistryKey: unique symbol = Symbol.for("effect-filelock/Registry@1")
+
+/** Every copy of this package in a process shares it. */
+const registry = (): Registry => {
+  const holder: typeof globalThis & { [RegistryKey]?: Registry } = globalThis
+  return holder[RegistryKey] ??= { disk: NodeDisk.make(), queues: new WaitQueues(), engines: new WeakMap() }
+}
+
+/** A path as it is spelled, from the root on. Fails where the working directory is gone. */
+const absolute = (path: string): string => NodePath.isAbsolute(path) ? path : `${process.cwd()}${NodePath.sep}${path}`
+
+/** The engine over a disk of Node. The calls of a lock whose directory is known to be local end without suspending. */
+export const makeEngine = (
+  disk: NodeDisk.NodeDisk,
+  identity: ProcessIdentity,
+  lease: Duration.Duration
+): Backend.Engine => {
+  const { paths, ...engine } = Backend.make({ disk, syntax: NodePath, identity, lease })
+  return {
+    ...engine,
+    canonical: (path) =>
+      Effect.tap(
+        paths.canonical(path),
+        (key) => disk.classify(NodePath.dirname(key.lockPath), NodePath.dirname(absolute(path)))
+      ),
+    immediate: (path) => {
+      try {
+        if (paths.check(path) !== undefined) {
+          return Option.none()
+        }
+        const file = absolute(path)
+        const directory = NodePath.dirname(file)
+        const name = NodePath.basename(file)
+        if (disk.isLocal(directory) !== true || name === "." || name === "..") {
+          return Option.none()
+        }
+        const canonical = disk.locate(directory, file)
+        return canonical === undefined ? Option.none() : paths.key(NodePath.join(canonical, name))
+      } catch {
+        // `canonical` says what is wrong.
+        return Option.none()
+      }
+    }
+  }
+}
+
+/** The engine that all layers with this identity and lease share, until the scope closes. */
+const sharedEngine = (
+  { disk, engines }: Registry,
+  identity: ProcessIdentity,
+  lease: Duration.Duration
+): Effect.Effect<Backend.Engine, never, Scope.Scope> =>
+  Effect.acquireRelease(
+    Effect.sync(() => {
+      const byLease = engines.get(identity) ?? new Map<number, Shared>()
+      engines.set(identity, byLease)
+      const millis = Duration.toMillis(lease)
+      const shared = byLease.get(millis) ?? { engine: makeEngine(disk, identity, lease), layers: 0 }
+      byLease.set(millis, shared)
+      shared.layers += 1
+      return shared
+    }),
+    (shared) => {
+      shared.layers -= 1
+      return shared.layers === 0 ? shared.engine.close : Effect.void
+    }
+  ).pipe(Effect.map(({ engine }) => engine))
+
+export const make = (input: Input): Effect.Effect<Context.Tag.Service<FileLock>, never, Scope.Scope> =>
+  Effect.gen(function*() {
+    const settings = yield* Settings.decodeOrDie(input)
+    const shared = registry()
+    const engine = yield* sharedEngine(shared, yield* ProcessIdentity, settings.lease)
+    return internal.make(engine, settings, shared.queues)
+  })

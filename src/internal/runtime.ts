@@ -1,0 +1,149 @@
+/**
+ * The seam between this package and Effect's runtime. Whatever reaches below the public combinators (fibers, their references,
+ * runtimes, the clock without an effect) stands here and nowhere else.
+ */
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as DefaultServices from "effect/DefaultServices"
+import type * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
+import * as FiberId from "effect/FiberId"
+import * as FiberRef from "effect/FiberRef"
+import * as FiberRefs from "effect/FiberRefs"
+import type * as MetricLabel from "effect/MetricLabel"
+import * as Runtime from "effect/Runtime"
+import * as RuntimeFlags from "effect/RuntimeFlags"
+import * as Tracer from "effect/Tracer"
+
+/** Any fiber. */
+export type RuntimeFiber = Fiber.RuntimeFiber<unknown, unknown>
+
+/** Gives a region its caller's interruptibility back. */
+export type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+
+/** The clock of a fiber. */
+export const clockOf = (fiber: RuntimeFiber): Clock.Clock => Context.get(fiber.currentDefaultServices, Clock.Clock)
+
+/** Milliseconds, with fractions, on the monotonic clock of a fiber. */
+export const monotonic = (fiber: RuntimeFiber): number => Number(clockOf(fiber).unsafeCurrentTimeNanos()) / 1e6
+
+/** Milliseconds since 1970 on the wall clock of a fiber. */
+export const wallClock = (fiber: RuntimeFiber): number => clockOf(fiber).unsafeCurrentTimeMillis()
+
+/** The labels that a fiber gives its metrics. */
+export const metricLabels = (fiber: RuntimeFiber): ReadonlyArray<MetricLabel.MetricLabel> =>
+  fiber.getFiberRef(FiberRef.currentMetricLabels)
+
+const defaultTracer = Context.get(DefaultServices.liveServices, Tracer.Tracer)
+
+/** Whether a tracer was provided that could see a span. */
+export const isTraced = (fiber: RuntimeFiber): boolean => fiber.currentTracer !== defaultTracer
+
+/**
+ * Starts a daemon with the services, references and loggers of `parent`, but not its interruption. It runs at once, up to where it
+ * first suspends.
+ */
+export const start = <A, E>(
+  parent: RuntimeFiber,
+  effect: Effect.Effect<A, E>,
+  runtimeFlags = Runtime.defaultRuntimeFlags
+): Fiber.RuntimeFiber<A, E> =>
+  // eslint-disable-next-line no-restricted-properties -- a fiber that starts at once, as a part of what is described
+  Runtime.runFork(
+    Runtime.make({
+      context: parent.currentContext,
+      runtimeFlags,
+      fiberRefs: FiberRefs.delete(parent.getFiberRefs(), FiberRef.interruptedCause)
+    })
+  )(effect)
+
+const uninterruptible = RuntimeFlags.disable(Runtime.defaultRuntimeFlags, RuntimeFlags.Interruption)
+
+/**
+ * Starts a daemon that can be interrupted in its `Effect.interruptible` parts only. Unlike that of an uninterruptible effect in an
+ * interruptible fiber, its result is never lost to an interruption.
+ */
+export const startUninterruptible = <A, E>(parent: RuntimeFiber, effect: Effect.Effect<A, E>) =>
+  start(parent, effect, uninterruptible)
+
+/** Runs a function once the fibers that are about to run have run. */
+export const soon = (fiber: RuntimeFiber, run: () => void): void => fiber.currentScheduler.scheduleTask(run, 0)
+
+/** Interrupts a fiber without waiting for it. */
+export const interrupt = (fiber: Fiber.RuntimeFiber<unknown, unknown>): void =>
+  fiber.unsafeInterruptAsFork(FiberId.none)
+
+/** What Effect's fibers have and do not declare. */
+interface Undeclared {
+  readonly setFiberRef: <A>(fiberRef: FiberRef.FiberRef<A>, value: A) => void
+  /** The fibers that end with this one. */
+  _children?: Set<RuntimeFiber> | null
+}
+
+const undeclared = (fiber: RuntimeFiber): Undeclared => fiber as unknown as Undeclared
+
+/** Sets a reference of a fiber, from within that fiber. */
+export const setRef = <A>(fiber: RuntimeFiber, fiberRef: FiberRef.FiberRef<A>, value: A): void =>
+  undeclared(fiber).setFiberRef(fiberRef, value)
+
+/**
+ * A body that runs in its caller's own fiber, and that can be interrupted without interrupting the caller.
+ *
+ * The interruption has an id of its own. It reaches the body as any other, and the fibers that the body has forked; fibers that
+ * the caller forked before are left alone. `end` takes it back once the body has ended.
+ */
+export class Body {
+  /** Made before anything that the body forks, where the caller has forked something already. */
+  private readonly began: FiberId.Runtime | undefined
+  private id: FiberId.Runtime | undefined
+  private before: ReadonlyArray<RuntimeFiber> = []
+
+  constructor(private readonly fiber: RuntimeFiber) {
+    this.began = (undeclared(fiber)._children?.size ?? 0) > 0 ? FiberId.unsafeMake() : undefined
+  }
+
+  readonly interrupt = (): void => {
+    if (this.id !== undefined) {
+      return
+    }
+    this.id = FiberId.unsafeMake()
+    const { began, fiber } = this
+    const children = undeclared(fiber)._children
+    if (began !== undefined && children != null) {
+      this.before = [...children].filter((child) => child.id().id < began.id)
+      for (const child of this.before) {
+        children.delete(child)
+      }
+    }
+    fiber.unsafeInterruptAsFork(this.id)
+  }
+
+  /** To be called in the caller's fiber, when the body has ended. */
+  end(): void {
+    const { before, fiber, id } = this
+    if (id === undefined) {
+      return
+    }
+    setRef(fiber, FiberRef.interruptedCause, without(fiber.getFiberRef(FiberRef.interruptedCause), id))
+    const alive = before.filter((child) => child.unsafePoll() === null)
+    if (alive.length > 0) {
+      undeclared(fiber)._children = new Set([...alive, ...undeclared(fiber)._children ?? []])
+    }
+  }
+}
+
+/** A cause without one interruption. */
+const without = (cause: Cause.Cause<never>, id: FiberId.Runtime): Cause.Cause<never> =>
+  Cause.match(cause, {
+    onEmpty: Cause.empty,
+    onFail: Cause.fail,
+    onDie: Cause.die,
+    onInterrupt: (fiberId) => isSame(fiberId, id) ? Cause.empty : Cause.interrupt(fiberId),
+    onSequential: (left, right) =>
+      Cause.isEmpty(left) ? right : Cause.isEmpty(right) ? left : Cause.sequential(left, right),
+    onParallel: (left, right) => Cause.isEmpty(left) ? right : Cause.isEmpty(right) ? left : Cause.parallel(left, right)
+  })
+
+const isSame = (left: FiberId.FiberId, right: FiberId.Runtime): boolean =>
+  FiberId.isRuntime(left) && left.id === right.id
