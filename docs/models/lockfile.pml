@@ -17,8 +17,8 @@
 #ifndef ERRORS
 #define ERRORS 255      /* operations answered by an error, done or not; 255: any number */
 #endif
-#ifndef SWEEPS
-#define SWEEPS 255      /* request files of live processes removed by others; 255: any number */
+#ifndef REMOVALS
+#define REMOVALS 255      /* request files of live processes removed by others; 255: any number */
 #endif
 
 #ifdef TWO_CLAIMS       /* process 0 has a name of its own for the claim on L */
@@ -53,7 +53,7 @@
 byte file[FILES];       /* whose record is at the name: 0 no file, q+1 process q's, DEAD a killed process's, FOREIGN none */
 byte x[N*FILES];
 byte holders = 0;       /* live processes that believe they hold the lock */
-byte crashes = 0, errors = 0, sweeps = 0;
+byte crashes = 0, errors = 0, removals = 0;
 byte i = 0;
 
 #define Q1 0
@@ -133,8 +133,8 @@ proctype Proc(byte p) {
   /* Q1: create Q exclusively, with the whole record. */
   :: d_step { pc == Q1 -> X(l) = REQUEST; pc = Q2 }
   /* Q removed by another process, at any time before its last use. */
-  :: d_step { (pc == Q2 || pc == WITHDRAW) && (X(l) & REQUEST) && LIMIT(sweeps, SWEEPS) ->
-       COUNT(sweeps, SWEEPS); X(l) = X(l) & (OWN | SAME) }
+  :: d_step { (pc == Q2 || pc == WITHDRAW) && (X(l) & REQUEST) && LIMIT(removals, REMOVALS) ->
+       COUNT(removals, REMOVALS); X(l) = X(l) & (OWN | SAME) }
   /* Q2: link Q to the name. */
 #ifdef PUBLISH_BY_RENAME
   :: d_step { pc == Q2 && file[S(l)] == 0 -> pc = MOVE }
@@ -261,12 +261,16 @@ proctype Proc(byte p) {
   :: d_step { pc == REMOVE && LIMIT(errors, ERRORS) -> COUNT(errors, ERRORS); OURS(IS_OURS(l)); erase(l); pc = RELEASE }
   /* Clean-up */
 #ifdef PROGRESS
+#ifdef NO_CLEANUP
+  :: d_step { pc == CLEAN -> again() }
+#else
   :: d_step { pc == CLEAN ->
        litter = false; i = F-2;
        do :: i > 0 && file[i] != DEAD -> i-- :: else -> break od;
        if :: i > 0 -> clean(i) :: else -> again() fi;
        i = 0 }
-#elif !defined(NO_CLEANUP)
+#endif
+#else
   :: d_step { pc == Q1 && l == 0 && file[S(1)] != 0 -> clean(1) }
 #if F > 3
   :: d_step { pc == Q1 && l == 0 && file[2] != 0 -> clean(2) }
