@@ -51,6 +51,8 @@ const bars = (chart: Chart) => {
     facet: {
       row: { field: "panel", type: "nominal", title: null, sort: [...new Set(values.map(({ panel }) => panel))] }
     },
+    // The panels of a question may have other competitors and other magnitudes.
+    resolve: { scale: { x: "independent", y: "independent" } },
     spec: {
       width: 520,
       height: { step: 20 },

@@ -33,7 +33,7 @@ type Measurement = Effect.Effect<Cost, ChildProcess.UnexpectedExit>
 const meaningful = 100
 
 /** Milliseconds; a size that takes longer is not measured again. */
-const limit = 90_000
+const limit = 60_000
 
 /** How often a size is measured in one process: the time of a few locks is too short to be precise. */
 const repetitions = (size: number, most: number): number => Math.min(most, Math.max(1, Math.ceil(1_000 / size)))

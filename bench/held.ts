@@ -78,12 +78,12 @@ export const run = (harness: Harness.Harness) =>
       name: "held",
       title: "Many locks held through three heartbeats",
       method:
-        "A warm process acquires locks on different paths of one directory and holds them for four thirds of a lease. " +
-        "Each third of a lease, each lock is renewed. The share of a core is measured during the hold. It grows as the lease shrinks, so a column has the " +
-        `share divided by the ratio of the leases. The default lease of 30 s is measured once, the other lease in ${harness.rounds} ` +
-        "rounds. After the hold, `verify` is called for each lock: a lock is lost if it fails. Heartbeats are counted by the " +
-        "modification times of 50 lock files; the table has the least count. Memory is the heap after a garbage collection at the end " +
-        "of the hold.",
+        "A warm process acquires locks on different paths of one directory and holds them for four thirds of a lease. Each lock is " +
+        "renewed each third of a lease. The share of a core is measured during the hold. It grows as the lease shrinks, so a " +
+        `column has the share at the default lease, by calculation. The default lease of 30 s is measured once, the other lease in ` +
+        `${harness.rounds} rounds. After the hold, \`verify\` is called for each lock: a lock is lost if it fails. Heartbeats are ` +
+        "counted by the modification times of 50 lock files; the table has the least count. Memory is the heap after a garbage " +
+        "collection at the end of the hold.",
       columns: [
         "",
         "acquire s",
