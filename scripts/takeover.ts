@@ -1,8 +1,8 @@
 /**
  * `npm run takeover -- --rounds 200 --processes 8`
  *
- * Kills the holder of a lock that many processes want, again and again. Ends with 0 only if two were never inside at once
- * and everybody was served in every round.
+ * Kills the holder of a lock that many processes want, again and again. Ends with 0 only if two processes were never inside at once
+ * and each process got the lock in each round.
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as Console from "effect/Console"
@@ -37,7 +37,7 @@ const describe = (report: Takeover.Report): string =>
   [
     `all waiting    SIGKILL to the next holder: ${spread(report.waiting)}`,
     `already dead   first to ask to first to hold: ${spread(report.stale)}`,
-    `everyone       until all had been inside: ${spread(report.everyone)}`,
+    `all served     until each had held it: ${spread(report.everyone)}`,
     `overlaps       ${report.overlaps.length}`,
     `updates        ${report.counter.acknowledged}, ${report.counter.lost} lost`,
     `left behind    ${

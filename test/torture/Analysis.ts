@@ -1,5 +1,5 @@
 /**
- * Reads a log and says what went wrong in it, knowing nothing of the lock.
+ * Finds violations in an event log, without any knowledge of the lock.
  */
 import type { Event } from "./EventLog.js"
 
@@ -88,7 +88,7 @@ export interface Reconciliation {
   readonly unacknowledged: number
   /** Acknowledged and not in the counter. */
   readonly lost: number
-  /** In the counter, and nobody can have written it. */
+  /** In the counter, although no process said that it would write it. */
   readonly unexplained: number
 }
 

@@ -1,5 +1,5 @@
 /**
- * The parent's side: processes that are started, spoken to, signalled and surely ended.
+ * The parent's side of a child process: starts it, exchanges messages with it, signals it, and ends it with the scope.
  */
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -23,7 +23,7 @@ export interface Child<In, Out> {
   /** What it sends. */
   readonly messages: Queue.Dequeue<Out>
   readonly send: (message: In) => Effect.Effect<void>
-  /** `false` if it had already ended. Never reaches a stranger: a pid is not used again before its end was seen here. */
+  /** `false` if it had already ended. Never reaches another process: a pid is not used again before its end was seen here. */
   readonly signal: (signal: NodeJS.Signals) => boolean
   readonly isRunning: () => boolean
   readonly exit: Effect.Effect<Exit>

@@ -1,6 +1,5 @@
 /**
- * What a process does while it believes to be alone: watch whether it is, and raise a counter in a way that loses an update
- * if it is not.
+ * What a process does under the lock: check that it is alone, and raise a counter in a way that loses an update if it is not.
  */
 import type * as PlatformError from "@effect/platform/Error"
 import * as FileSystem from "@effect/platform/FileSystem"
@@ -15,7 +14,7 @@ export type Mode = "exclusive" | "shared"
 /** Runs sections of one process. */
 export interface CriticalSection {
   readonly log: EventLog.Writer
-  /** Notes that it is inside, for as long as `body` takes, and whom it meets there. */
+  /** Records that the process is inside while `body` runs, and which other processes are. */
   readonly inside: <A, E, R>(section: number, mode: Mode, body: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
   /** Raises the counter by one; `work` milliseconds pass between reading and writing it. */
   readonly raise: (section: number, work: number) => Effect.Effect<void, PlatformError.PlatformError>
@@ -58,7 +57,7 @@ export const make = (
           const prepared = `${arena.scratch}/${incarnation}-${section}`
           yield* fs.writeFileString(prepared, String(next))
           yield* Effect.sleep(work)
-          // On a thread of the pool: a killed process may still finish it, and nobody may be let in before that.
+          // On a thread of the pool: a killed process may still finish it, and no other process may enter before that.
           yield* fs.rename(prepared, arena.counter)
           log.write("acknowledged", section, next)
         }),

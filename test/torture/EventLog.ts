@@ -32,7 +32,7 @@ const codes = {
   kill: "K",
   /** The parent is about to send SIGSTOP. */
   stop: "S",
-  /** The stopped process owns the lock or a claim on it, which nobody may take from it. */
+  /** The stopped process owns the lock or a claim on it, which no other process may take. */
   stoppedOwner: "H",
   /** The parent is about to send SIGCONT. */
   resume: "C",

@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
 import * as Schema from "effect/Schema"
 
-/** What the parent sends, in order. A worker whose parent is gone has nobody to report to and ends itself. */
+/** What the parent sends, in order. A worker ends itself when its parent is gone. */
 export const commands = <A, I>(schema: Schema.Schema<A, I>): Effect.Effect<Queue.Dequeue<A>> =>
   Effect.gen(function*() {
     const queue = yield* Queue.unbounded<A>()

@@ -1,7 +1,7 @@
 /**
- * Finds two processes inside one critical section, whatever the lock believes.
+ * Finds two processes inside one critical section, independently of the lock.
  *
- * Whoever enters first leaves a mark and then looks at all marks: of two that are inside at once, the later one sees the
+ * A process that enters creates a mark and then reads all marks: of two that are inside at once, the later one sees the
  * other's. A mark may stay behind only if its owner was killed, which the kernel can tell exactly at that moment; the time
  * at which a parent hears of the death is too late for that, since others may rightly have entered before.
  */
@@ -9,7 +9,7 @@ import * as Fs from "node:fs"
 import * as Path from "node:path"
 import * as Process from "./Process.js"
 
-/** A mark of somebody else. */
+/** A mark of another section. */
 export interface Other {
   readonly incarnation: number
   readonly section: number

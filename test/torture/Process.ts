@@ -1,5 +1,5 @@
 /**
- * Who is alive, asked of the kernel and not of the library: the judge must not share an error with the judged.
+ * Who is alive, asked of the kernel and not of the library: the check must not share an error with what it checks.
  */
 import * as Fs from "node:fs"
 

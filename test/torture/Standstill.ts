@@ -1,14 +1,11 @@
 /**
- * How long nobody came in although somebody could have.
+ * How long no process entered the critical section although one could have.
  *
- * The clock runs while a process that is alive and not stopped waits, nobody is inside, and no stopped process owns the
- * lock or a claim on it: that is a live owner, which must not be robbed however long it is stopped. It starts anew each time
- * somebody enters.
+ * The clock runs while a process that is alive and not stopped waits, no process is inside, and no stopped process owns the
+ * lock or a claim on it: a stopped owner lives, and its lock is never taken. It starts anew each time a process enters.
  *
- * Two things are measured. `ofOne` is the longest standstill that a single process had to watch from its beginning to its
- * end: for a file that was created and never written each watches for the publish grace by itself, so this is what can be
- * promised. `ofAll` joins the standstills of waiting processes that follow each other, which is longer where they are
- * killed sooner than the grace is over.
+ * Two things are measured. `ofOne` is the longest standstill that a single process waited through from its beginning to its end. `ofAll`
+ * joins the standstills of waiting processes that follow each other, which is longer where the waiters are killed, too.
  */
 import type { Event } from "./EventLog.js"
 

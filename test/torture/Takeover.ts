@@ -1,8 +1,8 @@
 /**
  * A holder is killed and many processes want the lock at once, round after round.
  *
- * The moment at which several see the same dead owner is where lock files fail: one removes the dead one's file, the other
- * removes what the first has put in its place.
+ * Lock files fail when several processes see the same dead owner: one removes the dead owner's file, another one removes what the first
+ * has put in its place.
  */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -35,16 +35,16 @@ export interface Report {
   readonly waiting: ReadonlyArray<number>
   /** From the first that asks to the first that holds, where the lock was already dead. */
   readonly stale: ReadonlyArray<number>
-  /** From SIGKILL (or the first that asks) until all had been inside. */
+  /** From SIGKILL (or the first that asks) until all had been in the critical section. */
   readonly everyone: ReadonlyArray<number>
   readonly overlaps: ReadonlyArray<Analysis.Overlap>
   readonly counter: Analysis.Reconciliation
-  /** Rounds in which not everybody got the lock. */
+  /** Rounds in which a process did not get the lock. */
   readonly unserved: number
   /** What lay beside the guarded file after a round, and how often. */
   readonly leftovers: ReadonlyMap<string, number>
   readonly failures: ReadonlyArray<string>
-  /** Everything that must not be, in sentences. */
+  /** What must not happen and did, in sentences. */
   readonly violations: ReadonlyArray<string>
 }
 
@@ -57,10 +57,10 @@ const is =
   (message: Messages.Message): message is Extract<Messages.Message, { readonly _tag: Tag }> =>
     tags.some((tag) => tag === message._tag)
 
-/** Plays the rounds; everything it started has ended when it returns. */
+/** Runs the rounds; everything it started has ended when it returns. */
 export const run = (options: Options): Effect.Effect<Report, ChildProcess.UnexpectedExit> =>
   Effect.scoped(Effect.gen(function*() {
-    if (!Process.isSupported()) return yield* Effect.dieMessage("the take-over rounds need /proc")
+    if (!Process.isSupported()) return yield* Effect.dieMessage("the takeover rounds need /proc")
     const root = yield* TemporaryDirectory.make("takeover")
     const script = yield* Bundle.make(workerSource, root)
     const arena = Arena.make(root)
@@ -140,9 +140,11 @@ export const run = (options: Options): Effect.Effect<Report, ChildProcess.Unexpe
     const expected = completed * options.processes
     const times = roundTimes(events)
     const violations: Array<string> = []
-    if (overlaps.length > 0) violations.push(`${overlaps.length} times two were inside at once`)
+    if (overlaps.length > 0) {
+      violations.push(`${overlaps.length} times two processes were in the critical section at once`)
+    }
     if (counter.lost > 0) violations.push(`${counter.lost} acknowledged updates are lost`)
-    if (unserved > 0) violations.push("not everybody got the lock within 20 s")
+    if (unserved > 0) violations.push("a process did not get the lock within 20 s")
     else if (counter.acknowledged !== expected) {
       violations.push(`${counter.acknowledged} updates were acknowledged instead of ${expected}`)
     }
@@ -166,7 +168,7 @@ const roundTimes = (events: ReadonlyArray<EventLog.Event>) => {
     const entered = after.find(({ kind }) => kind === "enterExclusive")
     const released = after.filter(({ kind }) => kind === "leave").at(-1)
     if (entered === undefined || released === undefined) continue
-    // Where the killed one was already gone, what counts is how long those that ask are held up.
+    // Where the holder was dead already, what counts is how long the competitors are delayed.
     const from = asked !== undefined && asked.at < entered.at ? asked : killed
     ;(from === asked ? stale : waiting).push(Number(entered.at - from.at) / 1e6)
     everyone.push(Number(released.at - from.at) / 1e6)

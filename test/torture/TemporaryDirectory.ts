@@ -1,5 +1,5 @@
 /**
- * A directory of one's own.
+ * A directory for one test.
  */
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
@@ -7,7 +7,7 @@ import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
 
-/** Creates an empty directory, which everybody may enter; it goes with the scope. */
+/** Creates an empty directory, which every user may enter; it goes with the scope. */
 export const make = (name: string): Effect.Effect<string, never, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.sync(() => {

@@ -11,8 +11,8 @@ const event = (millis: number, incarnation: number, kind: Kind, value = 0, secti
   value
 })
 
-describe("the judge of the torture", () => {
-  it("sees two that were inside at once", () => {
+describe("the analysis of a torture run", () => {
+  it("sees two processes that were in the critical section at once", () => {
     const events = [
       event(1, 1, "enterExclusive"),
       event(2, 2, "enterExclusive"),
@@ -69,7 +69,7 @@ describe("the judge of the torture", () => {
     assert.deepInclude(Analysis.reconcile(events, 3), { lost: 0, unexplained: 1 })
   })
 
-  it("measures how long nobody came in while one waited, and how long while any did", () => {
+  it("measures how long no process entered while a given process waited, and how long while any process waited", () => {
     const events = [
       event(10, 1, "waiting"),
       event(30, 2, "waiting"),

@@ -1,5 +1,5 @@
 /**
- * What the take-over rounds and their workers tell each other.
+ * What the takeover rounds and their workers tell each other.
  */
 import * as Schema from "effect/Schema"
 

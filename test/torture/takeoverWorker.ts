@@ -1,11 +1,12 @@
 /**
- * One of the processes of the take-over rounds: the holder that will be killed, or one of those that wait for it.
+ * One of the processes of the takeover rounds: the holder that will be killed, or one of those that wait for it.
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as FileLock from "../../src/FileLock.js"
+import * as NodeFileLock from "../../src/NodeFileLock.js"
 import * as Arena from "./Arena.js"
 import * as CriticalSection from "./CriticalSection.js"
 import * as Ipc from "./Ipc.js"
@@ -47,6 +48,6 @@ const program = Effect.gen(function*() {
 })
 
 program.pipe(
-  Effect.provide(Layer.provideMerge(FileLock.layer, Platform.layer)),
+  Effect.provide(Layer.merge(NodeFileLock.layer, Platform.layer)),
   NodeRuntime.runMain
 )

@@ -16,12 +16,12 @@ export const Settings = Schema.Struct({
   work: Schema.Number,
   /** How many sections before it ends by itself. */
   sections: Schema.NullOr(Schema.Number),
-  /** For how long it stays after that, in milliseconds. */
-  stays: Schema.Number,
   /** In milliseconds; the library's default unless given. */
   lease: Schema.NullOr(Schema.Number),
-  /** Whether to take the lock at all: without it the watchers must find violations. */
-  locked: Schema.Boolean
+  /** Whether to take the lock at all: without it the analysis must find violations. */
+  locked: Schema.Boolean,
+  /** Whether to use `FileLock.layer` over the services of `@effect/platform-node`, and not `NodeFileLock.layer`. */
+  platform: Schema.Boolean
 })
 
 /** Spares are started ahead of need and wait for this. */

@@ -8,6 +8,7 @@ import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
 import * as Random from "effect/Random"
 import * as FileLock from "../../src/FileLock.js"
+import * as NodeFileLock from "../../src/NodeFileLock.js"
 import * as Arena from "./Arena.js"
 import * as CriticalSection from "./CriticalSection.js"
 import * as Ipc from "./Ipc.js"
@@ -55,13 +56,16 @@ const program = Effect.gen(function*() {
     step: () => {}
   })
   yield* Effect.replicateEffect(fiber, settings.fibers, { concurrency: "unbounded", discard: true })
-  yield* Effect.sleep(settings.stays)
-  yield* Effect.sync(() => process.disconnect())
 })
 
-const locks = settings.lease === null ? FileLock.layer : FileLock.layerWith({ lease: settings.lease })
+const options: FileLock.Settings = settings.lease === null ? {} : { lease: settings.lease }
+const locks = settings.platform
+  ? Layer.provide(FileLock.layerWith(options), Platform.layer)
+  : NodeFileLock.layerWith(options)
 
 program.pipe(
-  Effect.provide(Layer.provideMerge(locks, Platform.layer)),
+  Effect.provide(Layer.merge(locks, Platform.layer)),
+  // The channel to the parent keeps the process alive.
+  Effect.zipRight(Effect.sync(() => process.disconnect())),
   NodeRuntime.runMain
 )
