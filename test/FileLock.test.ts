@@ -22,22 +22,56 @@ import * as FileLock from "../src/FileLock.js"
 import * as Metrics from "../src/FileLockMetrics.js"
 import { LockAcquisitionError, type LockDirectoryError, type LockLostError } from "../src/LockError.js"
 import * as MemoryFileSystem from "../src/MemoryFileSystem.js"
+import * as NodeFileLock from "../src/NodeFileLock.js"
 import * as ProcessIdentity from "../src/ProcessIdentity.js"
+import { makeRecord } from "./utils/records.js"
+import * as Simulation from "./utils/Simulation.js"
 
-const fileSystems: ReadonlyArray<readonly [string, Layer.Layer<FileSystem.FileSystem | Path.Path>]> = [
-  ["in memory", Layer.merge(MemoryFileSystem.layer, Path.layer)],
-  ["on Node", NodeContext.layer]
+type Platform = FileSystem.FileSystem | Path.Path
+
+/** An engine with a file system below it. */
+interface Ground {
+  readonly name: string
+  readonly layerWith: (settings: FileLock.Settings) => Layer.Layer<FileLock.FileLock, never, Platform>
+  readonly layerConfig: typeof FileLock.layerConfig
+  readonly platform: Layer.Layer<Platform>
+  /** Whether time passes by itself. */
+  readonly real: boolean
+}
+
+const grounds: ReadonlyArray<Ground> = [
+  {
+    name: "in memory",
+    layerWith: FileLock.layerWith,
+    layerConfig: FileLock.layerConfig,
+    platform: Layer.merge(MemoryFileSystem.layer, Path.layer),
+    real: false
+  },
+  {
+    name: "over NodeContext",
+    layerWith: FileLock.layerWith,
+    layerConfig: FileLock.layerConfig,
+    platform: NodeContext.layer,
+    real: true
+  },
+  {
+    name: "of NodeFileLock",
+    layerWith: NodeFileLock.layerWith,
+    layerConfig: NodeFileLock.layerConfig,
+    platform: NodeContext.layer,
+    real: true
+  }
 ]
 
-/** A fresh directory and a path in it; nothing may be left in the directory when the test is over. */
-const arena = Effect.gen(function*() {
+/** A fresh directory and a path in it. */
+const makeArena = Effect.gen(function*() {
   const fs = yield* FileSystem.FileSystem
   const directory = yield* fs.makeTempDirectoryScoped()
   const leftovers = Effect.map(fs.readDirectory(directory), (names) => names.filter((name) => name.includes(".lock")))
   return { fs, directory, path: `${directory}/tasks.json`, lockPath: `${directory}/tasks.json.lock`, leftovers }
 })
 
-/** A latch that counts who is inside and tells when two were. */
+/** Counts the fibers that are inside, and remembers the largest number. */
 const makeOverlap = Effect.gen(function*() {
   const now = yield* Ref.make(0)
   const most = yield* Ref.make(0)
@@ -50,15 +84,39 @@ const makeOverlap = Effect.gen(function*() {
   return { inside, most: Ref.get(most) }
 })
 
-const settle = Effect.sleep("20 millis")
+/** Gives other fibers every opportunity. */
+const pause = Effect.zipRight(Effect.repeatN(Effect.yieldNow(), 10), Effect.sleep("2 millis"))
 
-for (const [where, platform] of fileSystems) {
-  const locks = FileLock.layer.pipe(Layer.provideMerge(platform))
+/** Runs an effect as another process does, with an instance of a layer of its own. */
+const as =
+  (identity: ProcessIdentity.ProcessIdentity, layer: Layer.Layer<FileLock.FileLock, never, Platform>) =>
+  <A, E, R>(self: Effect.Effect<A, E, R>) =>
+    self.pipe(
+      Effect.provide(Layer.fresh(layer)),
+      Effect.provideService(ProcessIdentity.ProcessIdentity, identity)
+    )
 
-  describe(`FileLock ${where}`, () => {
-    it.scopedLive("holds the lock file while the scope is open and removes it afterwards", () =>
+for (const ground of grounds) {
+  const test = (
+    behaviour: string,
+    self: () => Effect.Effect<void, unknown, FileLock.FileLock | Platform | Scope.Scope>,
+    settings: FileLock.Settings = {}
+  ): void => {
+    const provided = Effect.suspend(self).pipe(
+      Effect.scoped,
+      Effect.provide(Layer.provideMerge(ground.layerWith(settings), ground.platform))
+    )
+    if (ground.real) {
+      it.live(behaviour, () => Effect.provide(provided, Logger.remove(Logger.defaultLogger)))
+    } else {
+      it.effect(behaviour, () => Simulation.run(provided))
+    }
+  }
+
+  describe(`FileLock ${ground.name}`, () => {
+    test("holds the lock file while the scope is open and removes it afterwards", () =>
       Effect.gen(function*() {
-        const { directory, fs, leftovers, lockPath, path } = yield* arena
+        const { directory, fs, leftovers, lockPath, path } = yield* makeArena
         yield* Effect.scoped(Effect.gen(function*() {
           const handle = yield* FileLock.acquire(path, { label: "compaction" })
           expect(handle.path).toBe(`${yield* fs.realPath(directory)}/tasks.json`)
@@ -71,21 +129,21 @@ for (const [where, platform] of fileSystems) {
           expect(record).toMatchObject({ v: 1, token: handle.holder.token, pid: process.pid, label: "compaction" })
         }))
         expect(yield* leftovers).toEqual([])
-      }).pipe(Effect.provide(locks)))
+      }))
 
-    it.scopedLive("makes missing directories, however deep", () =>
+    test("makes missing directories, however deep", () =>
       Effect.gen(function*() {
-        const { directory, fs } = yield* arena
+        const { directory, fs } = yield* makeArena
         yield* FileLock.withLock(
           Effect.map(fs.exists(`${directory}/a/b/c/tasks.json.lock`), (exists) => expect(exists).toBe(true)),
           `${directory}/a/b/c/tasks.json`
         )
         expect(yield* fs.readDirectory(`${directory}/a/b/c`)).toEqual([])
-      }).pipe(Effect.provide(locks)))
+      }))
 
-    it.scopedLive("keeps fibers out of each other's critical sections", () =>
+    test("keeps fibers out of each other's critical sections", () =>
       Effect.gen(function*() {
-        const { leftovers, path } = yield* arena
+        const { leftovers, path } = yield* makeArena
         const overlap = yield* makeOverlap
         yield* Effect.forEach(
           Array.from({ length: 40 }),
@@ -94,11 +152,11 @@ for (const [where, platform] of fileSystems) {
         )
         expect(yield* overlap.most).toBe(1)
         expect(yield* leftovers).toEqual([])
-      }).pipe(Effect.provide(locks)))
+      }))
 
-    it.scopedLive("serves the fibers of a process first come, first served", () =>
+    test("serves the fibers of a process first come, first served", () =>
       Effect.gen(function*() {
-        const { path } = yield* arena
+        const { path } = yield* makeArena
         const order = yield* Ref.make<ReadonlyArray<number>>([])
         const gate = yield* Deferred.make<void>()
         const inside = yield* Deferred.make<void>()
@@ -109,26 +167,26 @@ for (const [where, platform] of fileSystems) {
         const others: Array<Fiber.Fiber<void, unknown>> = []
         for (let turn = 0; turn < 10; turn++) {
           others.push(yield* Effect.fork(FileLock.withLock(Ref.update(order, (all) => [...all, turn]), path)))
-          yield* settle
+          yield* Effect.yieldNow()
         }
         yield* Deferred.succeed(gate, undefined)
         yield* Fiber.join(first)
         yield* Fiber.joinAll(others)
         expect(yield* Ref.get(order)).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
-      }).pipe(Effect.provide(locks)))
+      }))
 
-    it.scopedLive("excludes another copy of the service in the same process", () =>
+    test("excludes another copy of the service in the same process", () =>
       Effect.gen(function*() {
-        const { path } = yield* arena
-        const other = yield* Layer.build(Layer.fresh(FileLock.layer))
+        const { path } = yield* makeArena
+        const other = yield* Layer.build(Layer.fresh(ground.layerWith({})))
         yield* FileLock.acquire(path)
         const taken = yield* FileLock.acquireIfAvailable(path).pipe(Effect.provide(other))
         expect(Option.isNone(taken)).toBe(true)
-      }).pipe(Effect.provide(locks)))
+      }))
 
-    it.scopedLive("releases on success, failure, defect and interruption alike", () =>
+    test("releases on success, failure, defect and interruption alike", () =>
       Effect.gen(function*() {
-        const { leftovers, path } = yield* arena
+        const { leftovers, path } = yield* makeArena
         expect(yield* FileLock.withLock(Effect.succeed(1), path)).toBe(1)
         expect(yield* leftovers).toEqual([])
         expect(yield* Effect.flip(FileLock.withLock(Effect.fail("body"), path))).toBe("body")
@@ -145,11 +203,11 @@ for (const [where, platform] of fileSystems) {
         const exit = yield* Fiber.interrupt(fiber)
         expect(Exit.isInterrupted(exit)).toBe(true)
         expect(yield* leftovers).toEqual([])
-      }).pipe(Effect.provide(locks)))
+      }))
 
-    it.scopedLive("gives up at the timeout and says who holds the lock", () =>
+    test("gives up at the timeout and says who holds the lock", () =>
       Effect.gen(function*() {
-        const { path } = yield* arena
+        const { path } = yield* makeArena
         const scope = yield* Scope.make()
         yield* Scope.extend(FileLock.acquire(path, { label: "nightly" }), scope)
         const error = yield* FileLock.acquire(path, { timeout: "50 millis" }).pipe(
@@ -167,21 +225,21 @@ for (const [where, platform] of fileSystems) {
           expect(error.holder?.label).toBe("nightly")
         }
         yield* Scope.close(scope, Exit.void)
-      }).pipe(Effect.provide(locks)))
+      }))
 
-    it.scopedLive("tries once, and waits for nobody, when the timeout is zero", () =>
+    test("tries once, and waits for nobody, when the timeout is zero", () =>
       Effect.gen(function*() {
-        const { path } = yield* arena
+        const { path } = yield* makeArena
         yield* Effect.scoped(FileLock.acquire(path, { timeout: 0 }))
         yield* FileLock.acquire(path)
         const error = yield* Effect.flip(FileLock.acquire(path, { timeout: 0 }))
         expect(error).toMatchObject({ reason: "Timeout", timeout: 0 })
         expect(Option.isNone(yield* FileLock.acquireIfAvailable(path))).toBe(true)
-      }).pipe(Effect.provide(locks)))
+      }))
 
-    it.scopedLive("stops waiting when the user's schedule is over", () =>
+    test("stops waiting when the user's schedule is over", () =>
       Effect.gen(function*() {
-        const { path } = yield* arena
+        const { path } = yield* makeArena
         const machine = yield* ProcessIdentity.makeMachine()
         const other = yield* machine.spawn()
         yield* FileLock.acquire(path).pipe(
@@ -193,11 +251,11 @@ for (const [where, platform] of fileSystems) {
           schedule: Schedule.intersect(Schedule.recurs(2), Schedule.spaced("5 millis"))
         }))
         expect(error).toMatchObject({ reason: "Timeout", timeout: Infinity })
-      }).pipe(Effect.provide(locks)))
+      }))
 
-    it.scopedLive("takes one lock for all spellings of a file", () =>
+    test("takes one lock for all spellings of a file", () =>
       Effect.gen(function*() {
-        const { directory, fs, path } = yield* arena
+        const { directory, fs, path } = yield* makeArena
         yield* fs.writeFileString(path, "[]")
         yield* fs.makeDirectory(`${directory}/sub`)
         yield* fs.symlink(directory, `${directory}/link`)
@@ -218,11 +276,11 @@ for (const [where, platform] of fileSystems) {
         const later = yield* FileLock.acquire(`${directory}/dangling.json`)
         expect(later.path.endsWith("/later.json")).toBe(true)
         expect(Option.isNone(yield* FileLock.acquireIfAvailable(`${directory}/later.json`))).toBe(true)
-      }).pipe(Effect.provide(locks)))
+      }))
 
-    it.scopedLive("lets a nested withLock in, and unlocks at the outermost exit", () =>
+    test("lets a nested withLock in, and unlocks at the outermost exit", () =>
       Effect.gen(function*() {
-        const { leftovers, path } = yield* arena
+        const { leftovers, path } = yield* makeArena
         yield* Effect.gen(function*() {
           yield* FileLock.withLock(FileLock.withLock(Effect.void, path), path)
           expect(yield* leftovers).toEqual(["tasks.json.lock"])
@@ -232,20 +290,20 @@ for (const [where, platform] of fileSystems) {
           expect(yield* leftovers).toEqual(["tasks.json.lock"])
         }).pipe(FileLock.withLock(path))
         expect(yield* leftovers).toEqual([])
-      }).pipe(Effect.provide(locks)))
+      }))
 
-    it.scopedLive("is re-entered where a handle on it was acquired inside another critical section", () =>
+    test("is re-entered where a handle on it was acquired inside another critical section", () =>
       Effect.gen(function*() {
-        const { path } = yield* arena
+        const { path } = yield* makeArena
         const handle = yield* FileLock.withLock(FileLock.acquire(path), `${path}.other`)
         const token = yield* FileLock.withLock(Effect.succeed(handle.holder.token), path, { timeout: "1 second" })
         expect(token).toBe(handle.holder.token)
         expect(yield* handle.isHeld).toBe(true)
-      }).pipe(Effect.provide(locks)))
+      }))
 
-    it.scopedLive("interrupts what can be interrupted of a body, although its caller cannot be", () =>
+    test("interrupts what can be interrupted of a body, although its caller cannot be", () =>
       Effect.gen(function*() {
-        const { leftovers, path } = yield* arena
+        const { leftovers, path } = yield* makeArena
         const inside = yield* Deferred.make<void>()
         const stopped = yield* Ref.make(false)
         const work = Effect.zipRight(Deferred.succeed(inside, undefined), Effect.never).pipe(
@@ -259,45 +317,47 @@ for (const [where, platform] of fileSystems) {
         expect(Exit.isInterrupted(exit)).toBe(true)
         expect(yield* Ref.get(stopped)).toBe(true)
         expect(yield* leftovers).toEqual([])
-      }).pipe(Effect.provide(locks)))
+      }))
 
-    it.scopedLive("leaves a body alone that cannot be interrupted, and waits for it", () =>
+    test("leaves a body alone that cannot be interrupted, and waits for it", () =>
       Effect.gen(function*() {
-        const { leftovers, path } = yield* arena
+        const { leftovers, path } = yield* makeArena
         const inside = yield* Deferred.make<void>()
         const gate = yield* Deferred.make<void>()
-        const ended = yield* Ref.make(false)
+        const events: Array<string> = []
+        const note = (event: string) => Effect.sync(() => void events.push(event))
         const work = Deferred.succeed(inside, undefined).pipe(
           Effect.zipRight(Deferred.await(gate)),
-          Effect.zipRight(Ref.set(ended, true)),
+          Effect.zipRight(note("the body has ended")),
           Effect.uninterruptible
         )
         const caller = yield* Effect.fork(FileLock.withLock(work, path))
         yield* Deferred.await(inside)
-        const interrupting = yield* Effect.fork(Fiber.interrupt(caller))
-        yield* settle
-        expect(interrupting.unsafePoll()).toBe(null)
+        const interrupting = yield* Effect.fork(
+          Effect.zipRight(Fiber.interrupt(caller), note("the caller is interrupted"))
+        )
+        yield* Effect.repeatN(Effect.yieldNow(), 10)
         yield* Deferred.succeed(gate, undefined)
         yield* Fiber.join(interrupting)
-        expect(yield* Ref.get(ended)).toBe(true)
+        expect(events).toEqual(["the body has ended", "the caller is interrupted"])
         expect(yield* leftovers).toEqual([])
-      }).pipe(Effect.provide(locks)))
+      }))
 
-    it.scopedLive("keeps siblings that re-enter out of each other's way", () =>
+    test("keeps siblings that re-enter out of each other's way", () =>
       Effect.gen(function*() {
-        const { leftovers, path } = yield* arena
+        const { leftovers, path } = yield* makeArena
         const overlap = yield* makeOverlap
-        const nested = overlap.inside(settle).pipe(FileLock.withLock(path))
+        const nested = overlap.inside(pause).pipe(FileLock.withLock(path))
         yield* Effect.all([nested, nested, FileLock.withLock(nested, path)], { concurrency: "unbounded" }).pipe(
           FileLock.withLock(path)
         )
         expect(yield* overlap.most).toBe(1)
         expect(yield* leftovers).toEqual([])
-      }).pipe(Effect.provide(locks)))
+      }))
 
-    it.scopedLive("stays locked until the last fiber that re-entered has left", () =>
+    test("stays locked until the last fiber that re-entered has left", () =>
       Effect.gen(function*() {
-        const { leftovers, path } = yield* arena
+        const { leftovers, path } = yield* makeArena
         const inside = yield* Deferred.make<void>()
         const gate = yield* Deferred.make<void>()
         const daemon = yield* Deferred.succeed(inside, undefined).pipe(
@@ -312,32 +372,32 @@ for (const [where, platform] of fileSystems) {
         yield* Deferred.succeed(gate, undefined)
         yield* Fiber.join(daemon)
         expect(yield* leftovers).toEqual([])
-      }).pipe(Effect.provide(locks)))
+      }))
 
-    it.scopedLive("does not let a fiber in that outlived the critical section it was started in", () =>
+    test("does not let a fiber in that outlived the critical section it was started in", () =>
       Effect.gen(function*() {
-        const { path } = yield* arena
+        const { path } = yield* makeArena
         const gate = yield* Deferred.make<void>()
         const overlap = yield* makeOverlap
         const daemon = yield* Deferred.await(gate).pipe(
-          Effect.zipRight(overlap.inside(settle).pipe(FileLock.withLock(path))),
+          Effect.zipRight(overlap.inside(pause).pipe(FileLock.withLock(path))),
           Effect.forkDaemon,
           FileLock.withLock(path)
         )
         const other = yield* Effect.fork(
           Deferred.succeed(gate, undefined).pipe(
-            Effect.zipRight(overlap.inside(settle)),
+            Effect.zipRight(overlap.inside(pause)),
             FileLock.withLock(path)
           )
         )
         yield* Fiber.join(daemon)
         yield* Fiber.join(other)
         expect(yield* overlap.most).toBe(1)
-      }).pipe(Effect.provide(locks)))
+      }))
 
-    it.scopedLive("runs, and unlocks, where it cannot be interrupted", () =>
+    test("runs, and unlocks, where it cannot be interrupted", () =>
       Effect.gen(function*() {
-        const { leftovers, path } = yield* arena
+        const { leftovers, path } = yield* makeArena
         const ran = yield* Ref.make(0)
         const body = Ref.update(ran, (n) => n + 1).pipe(FileLock.withLock(path))
         yield* Effect.uninterruptible(body)
@@ -345,11 +405,11 @@ for (const [where, platform] of fileSystems) {
         expect(yield* Effect.uninterruptible(FileLock.withLockIfAvailable(body, path))).toEqual(Option.some(undefined))
         expect(yield* Ref.get(ran)).toBe(3)
         expect(yield* leftovers).toEqual([])
-      }).pipe(Effect.provide(locks)))
+      }))
 
-    it.scopedLive("is free again after an interruption at any moment, the release included", () =>
+    test("is free again after an interruption at any moment, the release included", () =>
       Effect.gen(function*() {
-        const { leftovers, path } = yield* arena
+        const { leftovers, path } = yield* makeArena
         for (let round = 0; round < 60; round++) {
           const fiber = yield* Effect.fork(FileLock.withLock(Effect.void, path))
           yield* Effect.repeatN(Effect.yieldNow(), round * 3)
@@ -357,28 +417,28 @@ for (const [where, platform] of fileSystems) {
           yield* FileLock.withLock(Effect.void, path, { timeout: "5 seconds" })
         }
         expect(yield* leftovers).toEqual([])
-      }).pipe(Effect.provide(locks)))
+      }))
 
-    it.scopedLive("lets fibers that the body forked live as long as without a lock", () =>
+    test("lets fibers that the body forked live as long as without a lock", () =>
       Effect.gen(function*() {
-        const { path } = yield* arena
+        const { path } = yield* makeArena
         const gate = yield* Deferred.make<void>()
         const forked = yield* FileLock.withLock(Effect.fork(Effect.as(Deferred.await(gate), "done")), path)
         yield* Deferred.succeed(gate, undefined)
         expect(yield* Fiber.join(forked)).toBe("done")
-      }).pipe(Effect.provide(locks)))
+      }))
 
-    it.scopedLive("keeps what the body set in its fiber", () =>
+    test("keeps what the body set in its fiber", () =>
       Effect.gen(function*() {
-        const { path } = yield* arena
+        const { path } = yield* makeArena
         const ref = yield* FiberRef.make("before")
         yield* FileLock.withLock(FiberRef.set(ref, "after"), path)
         expect(yield* FiberRef.get(ref)).toBe("after")
-      }).pipe(Effect.provide(locks)))
+      }))
 
-    it.scopedLive("keeps siblings apart below a nested section that has ended before those it let in", () =>
+    test("keeps siblings apart below a nested section that has ended before those it let in", () =>
       Effect.gen(function*() {
-        const { path } = yield* arena
+        const { path } = yield* makeArena
         const overlap = yield* makeOverlap
         const gate = yield* Deferred.make<void>()
         const nestedIsIn = yield* Deferred.make<void>()
@@ -393,17 +453,17 @@ for (const [where, platform] of fileSystems) {
             FileLock.withLock(path)
           )
           const sibling = yield* Effect.fork(FileLock.withLock(overlap.inside(Effect.void), path))
-          yield* settle
+          yield* Effect.repeatN(Effect.yieldNow(), 10)
           yield* Deferred.succeed(gate, undefined)
           yield* Fiber.join(sibling)
           yield* Fiber.join(daemon)
         }).pipe(FileLock.withLock(path))
         expect(yield* overlap.most).toBe(1)
-      }).pipe(Effect.provide(locks)))
+      }))
 
-    it.scopedLive("locks the same paths each time, whatever kind of iterable they came in", () =>
+    test("locks the same paths each time, whatever kind of iterable they came in", () =>
       Effect.gen(function*() {
-        const { directory, leftovers } = yield* arena
+        const { directory, leftovers } = yield* makeArena
         const names = new Set([`${directory}/a`, `${directory}/b`])
         const held = Effect.map(leftovers, (all) => all.length)
         const dataFirst = FileLock.withLocks(held, names.values())
@@ -411,32 +471,35 @@ for (const [where, platform] of fileSystems) {
         const dataLast = FileLock.withLocks(names.values())
         expect([yield* dataLast(held), yield* dataLast(held)]).toEqual([2, 2])
         expect(yield* FileLock.withLocks(held, `${directory}/one-string`)).toBe(1)
-      }).pipe(Effect.provide(locks)))
+      }))
 
-    it.scopedLive("says Deadlock at once where a fiber would wait for its own handle", () =>
+    test("says Deadlock at once where a fiber would wait for its own handle", () =>
       Effect.gen(function*() {
-        const { path } = yield* arena
+        const { path } = yield* makeArena
         yield* FileLock.acquire(path)
         const error = yield* Effect.flip(FileLock.acquire(path, { timeout: "infinity" }))
         expect(error).toMatchObject({ reason: "Deadlock" })
         expect(yield* FileLock.withLock(Effect.succeed("nested"), path)).toBe("nested")
-      }).pipe(Effect.provide(locks)))
+      }))
 
-    it.scopedLive("does not let a scoped handle in through the section it is in, but waits where another fiber holds it", () =>
+    test("does not let another fiber in through a scoped handle, but makes it wait", () =>
       Effect.gen(function*() {
-        const { path } = yield* arena
+        const { path } = yield* makeArena
+        const events: Array<string> = []
+        const note = (event: string) => Effect.sync(() => void events.push(event))
         const scope = yield* Scope.make()
         yield* Scope.extend(FileLock.acquire(path), scope)
-        const waiting = yield* Effect.fork(Effect.scoped(FileLock.acquire(path)))
-        yield* settle
-        expect(Option.isNone(yield* Fiber.poll(waiting))).toBe(true)
+        const waiting = yield* Effect.fork(Effect.scoped(Effect.zipRight(FileLock.acquire(path), note("acquired"))))
+        yield* Effect.repeatN(Effect.yieldNow(), 10)
+        yield* note("released")
         yield* Scope.close(scope, Exit.void)
         yield* Fiber.join(waiting)
-      }).pipe(Effect.provide(locks)))
+        expect(events).toEqual(["released", "acquired"])
+      }))
 
-    it.scopedLive("takes several locks in one order, so that nobody waits for ever", () =>
+    test("takes several locks in one order, so that nobody waits for ever", () =>
       Effect.gen(function*() {
-        const { directory, leftovers } = yield* arena
+        const { directory, leftovers } = yield* makeArena
         const paths = ["a", "b", "c"].map((name) => `${directory}/${name}`)
         const overlap = yield* makeOverlap
         yield* Effect.forEach(
@@ -450,11 +513,11 @@ for (const [where, platform] of fileSystems) {
         expect(yield* overlap.most).toBe(1)
         expect(yield* leftovers).toEqual([])
         expect(yield* FileLock.withLocks(Effect.succeed("none wanted"), [])).toBe("none wanted")
-      }).pipe(Effect.provide(locks)))
+      }))
 
-    it.scopedLive("takes all of several locks or none", () =>
+    test("takes all of several locks or none", () =>
       Effect.gen(function*() {
-        const { directory, leftovers } = yield* arena
+        const { directory, leftovers } = yield* makeArena
         const [a, b, c] = [`${directory}/a`, `${directory}/b`, `${directory}/c`] as const
         yield* Effect.scoped(Effect.gen(function*() {
           const handles = yield* FileLock.acquireAll([c, a, `${directory}/./a`])
@@ -466,11 +529,11 @@ for (const [where, platform] of fileSystems) {
         expect(error).toMatchObject({ reason: "Timeout", path: b })
         expect(yield* leftovers).toEqual(["b.lock"])
         yield* Scope.close(scope, Exit.void)
-      }).pipe(Effect.provide(locks)))
+      }))
 
-    it.scopedLive("does not leave the lock to a caller whose own timeout came first", () =>
+    test("does not leave the lock to a caller whose own timeout came first", () =>
       Effect.gen(function*() {
-        const { leftovers, path } = yield* arena
+        const { leftovers, path } = yield* makeArena
         const scope = yield* Scope.make()
         yield* Scope.extend(FileLock.acquire(path), scope)
         const gaveUp = yield* FileLock.acquire(path).pipe(
@@ -480,13 +543,12 @@ for (const [where, platform] of fileSystems) {
         )
         expect(Option.isNone(gaveUp)).toBe(true)
         yield* Scope.close(scope, Exit.void)
-        yield* settle
         expect(yield* leftovers).toEqual([])
-      }).pipe(Effect.provide(locks)))
+      }))
 
-    it.scopedLive("tells who holds a lock, and breaks exactly that claim", () =>
+    test("tells who holds a lock, and breaks exactly that claim", () =>
       Effect.gen(function*() {
-        const { leftovers, path } = yield* arena
+        const { leftovers, path } = yield* makeArena
         expect(yield* FileLock.inspect(path)).toEqual(Option.none())
         const handle = yield* FileLock.acquire(path, { label: "me" })
         const status = Option.getOrThrow(yield* FileLock.inspect(path))
@@ -502,39 +564,33 @@ for (const [where, platform] of fileSystems) {
         expect(yield* Effect.flip(handle.verify)).toMatchObject({ _tag: "LockLostError", reason: "Removed" })
         expect(yield* Effect.flip(handle.lost)).toMatchObject({ reason: "Removed" })
         expect(yield* handle.isHeld).toBe(false)
-      }).pipe(Effect.provide(locks)))
+      }))
 
-    it.scopedLive("takes over from a dead process at once, and counts it", () =>
+    test("takes over from a dead process at once, and counts it", () =>
       Effect.gen(function*() {
-        const { leftovers, path } = yield* arena
+        const { leftovers, path } = yield* makeArena
         const machine = yield* ProcessIdentity.makeMachine()
-        const dead = yield* machine.spawn()
-        const heir = yield* machine.spawn()
-        const as = (identity: ProcessIdentity.ProcessIdentity) => <A, E, R>(effect: Effect.Effect<A, E, R>) =>
-          effect.pipe(
-            Effect.provide(Layer.fresh(FileLock.layer)),
-            Effect.provideService(ProcessIdentity.ProcessIdentity, identity)
-          )
+        const other = yield* machine.spawn()
+        const here = yield* machine.spawn()
+        const asHere = as(here, ground.layerWith({}))
+        const stateHere = Effect.map(asHere(FileLock.inspect(path)), Option.map(({ state }) => state))
         const abandoned = yield* Scope.make()
-        yield* FileLock.acquire(path).pipe(Scope.extend(abandoned), as(dead))
-        expect(Option.isNone(yield* FileLock.acquireIfAvailable(path).pipe(as(heir)))).toBe(true)
-        expect(Option.map(yield* FileLock.inspect(path).pipe(as(heir)), (_) => _.state)).toEqual(Option.some("held"))
-        yield* machine.kill(dead)
-        expect(Option.map(yield* FileLock.inspect(path).pipe(as(heir)), (_) => _.state)).toEqual(
-          Option.some("abandoned")
-        )
+        yield* FileLock.acquire(path).pipe(Scope.extend(abandoned), as(other, FileLock.layer))
+        expect(yield* FileLock.acquireIfAvailable(path).pipe(asHere)).toEqual(Option.none())
+        expect(yield* stateHere).toEqual(Option.some("held"))
+        yield* machine.kill(other)
+        expect(yield* stateHere).toEqual(Option.some("abandoned"))
         const before = (yield* Metric.value(Metrics.takeovers)).count
-        yield* FileLock.withLock(Effect.void, path, { timeout: 0 }).pipe(as(heir))
+        yield* FileLock.withLock(Effect.void, path, { timeout: 0 }).pipe(asHere)
         expect((yield* Metric.value(Metrics.takeovers)).count).toBe(before + 1)
         expect(yield* leftovers).toEqual([])
-      }).pipe(Effect.provide(locks)))
+      }))
 
-    it.scopedLive("interrupts the body and fails when the lock is lost", () =>
+    test("interrupts the body and fails when the lock is lost", () =>
       Effect.gen(function*() {
-        const { fs, lockPath, path } = yield* arena
+        const { fs, lockPath, path } = yield* makeArena
         const interrupted = yield* Ref.make(false)
-        const error = yield* Effect.sleep("50 millis").pipe(
-          Effect.zipRight(fs.remove(lockPath)),
+        const error = yield* fs.remove(lockPath).pipe(
           Effect.zipRight(Effect.never),
           Effect.onInterrupt(() => Ref.set(interrupted, true)),
           FileLock.withLock(path),
@@ -542,62 +598,96 @@ for (const [where, platform] of fileSystems) {
         )
         expect(error).toMatchObject({ _tag: "LockLostError", reason: "Removed" })
         expect(yield* Ref.get(interrupted)).toBe(true)
-      }).pipe(Effect.provide(FileLock.layerWith({ lease: "1500 millis" }).pipe(Layer.provideMerge(platform)))))
+      }), { lease: "1500 millis" })
 
-    it.scopedLive("keeps a lock for many leases, beating", () =>
+    test("fails where only the release finds that the lock file was removed", () =>
       Effect.gen(function*() {
-        const { fs, lockPath, path } = yield* arena
+        const { fs, leftovers, lockPath, path } = yield* makeArena
+        const error = yield* Effect.flip(FileLock.withLock(fs.remove(lockPath), path))
+        expect(error).toMatchObject({
+          _tag: "LockLostError",
+          reason: "Removed",
+          lockPath: yield* fs.realPath(path.slice(0, path.lastIndexOf("/"))).pipe(
+            Effect.map((directory) => `${directory}/tasks.json.lock`)
+          )
+        })
+        expect(yield* leftovers).toEqual([])
+        expect(yield* FileLock.withLock(Effect.succeed("again"), path, { timeout: 0 })).toBe("again")
+      }))
+
+    test("fails where only the release finds that another holder has the lock, and leaves that one's file alone", () =>
+      Effect.gen(function*() {
+        const { fs, lockPath, path } = yield* makeArena
+        const record = makeRecord({ token: "token-of-the-next-holder" })
+        const replace = Effect.zipRight(fs.remove(lockPath), fs.writeFileString(lockPath, record))
+        const error = yield* Effect.flip(FileLock.withLock(replace, path))
+        expect(error).toMatchObject({
+          _tag: "LockLostError",
+          reason: "Replaced",
+          holder: { token: "token-of-the-next-holder" }
+        })
+        expect(yield* fs.readFileString(lockPath)).toBe(record)
+      }))
+
+    test("keeps the failure of a body whose lock turns out to be gone at the release", () =>
+      Effect.gen(function*() {
+        const { fs, lockPath, path } = yield* makeArena
+        const body = Effect.zipRight(fs.remove(lockPath), Effect.fail("of the body"))
+        expect(yield* Effect.flip(FileLock.withLock(body, path))).toBe("of the body")
+      }))
+
+    test("keeps a lock for many leases, by heartbeats", () =>
+      Effect.gen(function*() {
+        const { fs, lockPath, path } = yield* makeArena
         const handle = yield* FileLock.acquire(path)
-        const beatOf = Effect.map(fs.readFileString(lockPath), (text) => /"beat":"(\d+)"/.exec(text)?.[1])
-        expect(yield* beatOf).toBe("0000000000")
-        yield* Effect.sleep("3500 millis")
-        expect(Number(yield* beatOf)).toBeGreaterThan(2)
+        const beatOf = Effect.map(fs.readFileString(lockPath), (text) => Number(/"beat":"(\d+)"/.exec(text)?.[1]))
+        expect(yield* beatOf).toBe(0)
+        yield* Effect.repeat(Effect.zipRight(Effect.sleep("20 millis"), beatOf), { until: (beat) => beat >= 5 })
         yield* handle.verify
         expect(yield* handle.isHeld).toBe(true)
-      }).pipe(Effect.provide(FileLock.layerWith({ lease: "1500 millis" }).pipe(Layer.provideMerge(platform)))))
+      }), { lease: "600 millis" })
 
-    it.scopedLive("waits a whole lease of silence for an owner that cannot be checked", () =>
-      Effect.gen(function*() {
-        const { fs, lockPath, path } = yield* arena
-        const lease = Duration.millis(400)
-        const here = yield* Effect.flatMap(ProcessIdentity.makeMachine(), (machine) => machine.spawn())
-        const elsewhere = yield* Effect.flatMap(ProcessIdentity.makeMachine(), (machine) => machine.spawn())
-        const as = (identity: ProcessIdentity.ProcessIdentity) => <A, E, R>(effect: Effect.Effect<A, E, R>) =>
-          effect.pipe(
-            Effect.provide(Layer.fresh(FileLock.layerWith({ lease }))),
-            Effect.provideService(ProcessIdentity.ProcessIdentity, identity)
+    test(
+      "takes over a lock of an owner that cannot be checked after a whole lease of silence",
+      () =>
+        Effect.gen(function*() {
+          const { fs, lockPath, path } = yield* makeArena
+          yield* fs.writeFileString(lockPath, makeRecord())
+          const took = yield* Effect.map(
+            Effect.timed(FileLock.withLock(Effect.void, path, { timeout: "10 seconds" })),
+            ([took]) => Duration.toMillis(took)
           )
-        const scope = yield* Scope.make()
-        const living = yield* FileLock.acquire(path).pipe(Scope.extend(scope), as(elsewhere))
-        const robbed = yield* FileLock.acquire(path, { timeout: "1 second" }).pipe(Effect.scoped, as(here), Effect.flip)
-        expect(robbed).toMatchObject({ reason: "Timeout" })
-        expect(yield* living.isHeld).toBe(true)
-        yield* Scope.close(scope, Exit.void)
+          expect(took).toBeGreaterThanOrEqual(400)
+        }),
+      { lease: "400 millis" }
+    )
 
-        // A record from elsewhere that nobody refreshes.
-        yield* fs.writeFileString(
-          lockPath,
-          JSON.stringify({
-            v: 1,
-            token: "elsewhere-silent-1",
-            ...elsewhere.info,
-            acquiredAt: new Date(0).toISOString(),
-            label: null,
-            beat: "0000000000"
-          }) + "\n"
-        )
-        const tooEarly = yield* FileLock.acquire(path, { timeout: "200 millis" }).pipe(
-          Effect.scoped,
-          as(here),
-          Effect.flip
-        )
-        expect(tooEarly).toMatchObject({ reason: "Timeout" })
-        yield* FileLock.withLock(Effect.void, path, { timeout: "10 seconds" }).pipe(as(here))
-      }).pipe(Effect.provide(locks)))
+    test(
+      "never takes over a lock of an owner that cannot be checked while that one is heard of",
+      () =>
+        Effect.gen(function*() {
+          const { path } = yield* makeArena
+          const elsewhere = yield* Effect.flatMap(ProcessIdentity.makeMachine(), (machine) => machine.spawn())
+          const scope = yield* Scope.make()
+          const held = yield* FileLock.acquire(path).pipe(
+            Scope.extend(scope),
+            as(elsewhere, FileLock.layerWith({ lease: "2 seconds" }))
+          )
+          const refused = yield* Effect.flip(
+            FileLock.withLock(Effect.void, path, { timeout: ground.real ? "100 millis" : "1 minute" })
+          )
+          expect(refused).toMatchObject({ reason: "Timeout", holder: { token: held.holder.token } })
+          expect(yield* held.isHeld).toBe(true)
+          yield* held.verify
+          yield* Scope.close(scope, Exit.void)
+          yield* FileLock.withLock(Effect.void, path)
+        }),
+      { lease: "2 seconds" }
+    )
 
-    it.scopedLive("counts acquisitions, timeouts and who holds", () =>
+    test("counts acquisitions, timeouts and who holds", () =>
       Effect.gen(function*() {
-        const { path } = yield* arena
+        const { path } = yield* makeArena
         const acquired = (yield* Metric.value(Metrics.acquisitions)).count
         const timedOut = (yield* Metric.value(Metrics.timeouts)).count
         const held = (yield* Metric.value(Metrics.held)).value
@@ -610,11 +700,11 @@ for (const [where, platform] of fileSystems) {
         expect((yield* Metric.value(Metrics.held)).value).toBe(held)
         expect((yield* Metric.value(Metrics.holdTime)).count).toBeGreaterThan(0)
         expect((yield* Metric.value(Metrics.waitTime)).count).toBeGreaterThan(0)
-      }).pipe(Effect.provide(locks)))
+      }))
 
-    it.scopedLive("tells a tracer what became of acquisitions and critical sections", () =>
+    test("tells a tracer what became of acquisitions and critical sections", () =>
       Effect.gen(function*() {
-        const { fs, lockPath, path } = yield* arena
+        const { fs, lockPath, path } = yield* makeArena
         const spans: Array<string> = []
         const tracer = Tracer.make({
           context: (f) => f(),
@@ -658,39 +748,16 @@ for (const [where, platform] of fileSystems) {
           "FileLock.hold true succeeded",
           "FileLock.acquire true Foreign"
         ])
-      }).pipe(Effect.provide(locks)))
+      }))
 
-    it.scopedLive("says once in the log for whom it waits for more than a second", () =>
+    test("takes its settings from the configuration", () =>
       Effect.gen(function*() {
-        const { path } = yield* arena
-        const lines: Array<string> = []
-        const logger = Logger.replace(
-          Logger.defaultLogger,
-          Logger.make(({ message }) => void lines.push(String(message)))
-        )
-        const scope = yield* Scope.make()
-        yield* Scope.extend(FileLock.acquire(path, { label: "slow one" }), scope)
-        yield* FileLock.acquire(path, { timeout: "1300 millis" }).pipe(
-          Effect.scoped,
-          Effect.flip,
-          Effect.provide(logger),
-          Effect.fork,
-          Effect.flatMap(Fiber.join)
-        )
-        const waits = lines.filter((line) => line.includes("Waiting for"))
-        expect(waits).toHaveLength(1)
-        expect(waits[0]).toContain(`("slow one")`)
-        yield* Scope.close(scope, Exit.void)
-      }).pipe(Effect.provide(locks)))
-
-    it.scopedLive("takes its settings from the configuration", () =>
-      Effect.gen(function*() {
-        const { path } = yield* arena
-        const configured = FileLock.layerConfig({ lease: Config.duration("LEASE") }).pipe(
+        const { path } = yield* makeArena
+        const configured = ground.layerConfig({ lease: Config.duration("LEASE") }).pipe(
           Layer.provide(Layer.setConfigProvider(ConfigProvider.fromMap(new Map([["LEASE", "45 seconds"]]))))
         )
         expect(yield* FileLock.withLock(Effect.succeed("ok"), path).pipe(Effect.provide(configured))).toBe("ok")
-      }).pipe(Effect.provide(locks)))
+      }))
   })
 }
 
