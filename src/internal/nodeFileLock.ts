@@ -36,6 +36,9 @@ const registry = (): Registry => {
 /** A path as it is spelled, from the root on. Fails where the working directory is gone. */
 const absolute = (path: string): string => NodePath.isAbsolute(path) ? path : `${process.cwd()}${NodePath.sep}${path}`
 
+/** As it is spelled: `..` after a link leads elsewhere than its name says. */
+const directoryOf = (file: string): string => file.slice(0, file.lastIndexOf(NodePath.sep)) || NodePath.sep
+
 /** The engine over a disk of Node. The calls of a lock whose directory is known to be local end without suspending. */
 export const makeEngine = (
   disk: NodeDisk.NodeDisk,
@@ -48,7 +51,7 @@ export const makeEngine = (
     canonical: (path) =>
       Effect.tap(
         paths.canonical(path),
-        (key) => disk.classify(NodePath.dirname(key.lockPath), NodePath.dirname(absolute(path)))
+        (key) => disk.classify(NodePath.dirname(key.lockPath), directoryOf(absolute(path)))
       ),
     immediate: (path) => {
       try {
@@ -56,13 +59,15 @@ export const makeEngine = (
           return Option.none()
         }
         const file = absolute(path)
-        const directory = NodePath.dirname(file)
-        const name = NodePath.basename(file)
-        if (disk.isLocal(directory) !== true || name === "." || name === "..") {
+        const directory = directoryOf(file)
+        const name = file.slice(file.lastIndexOf(NodePath.sep) + 1)
+        if (name === "" || name === "." || name === ".." || disk.isLocal(directory) !== true) {
           return Option.none()
         }
         const canonical = disk.locate(directory, file)
-        return canonical === undefined ? Option.none() : paths.key(NodePath.join(canonical, name))
+        return canonical === undefined
+          ? Option.none()
+          : paths.key(canonical.endsWith(NodePath.sep) ? `${canonical}${name}` : `${canonical}${NodePath.sep}${name}`)
       } catch {
         // `canonical` says what is wrong.
         return Option.none()

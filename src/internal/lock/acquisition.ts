@@ -115,7 +115,7 @@ const abandon = (waiter: Waiter, queue: WaitQueue): Effect.Effect<void> =>
   Effect.suspend(() => {
     const { origin } = waiter
     if (origin?.grant !== undefined) {
-      return giveBack(queue, waiter, origin, origin.grant)
+      return giveBack(queue, waiter, origin, origin.grant, Runtime.monotonic(waiter.fiber))
     }
     queue.leave(waiter)
     return Effect.void

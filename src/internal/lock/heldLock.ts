@@ -38,7 +38,7 @@ export class HeldLock {
     private readonly parent: HeldLock | undefined
   ) {
     this.since = Runtime.monotonic(waiter.fiber)
-    queue.startHolding(waiter, grant.holder)
+    queue.startHolding(waiter, grant)
     if (parent === undefined) {
       origin.lost = () => this.lose()
       const labels = Runtime.metricLabels(waiter.fiber)
@@ -141,10 +141,11 @@ export class HeldLock {
       return this.parent.leave()
     }
     const { fiber } = this.waiter
+    const now = Runtime.monotonic(fiber)
     const labels = Runtime.metricLabels(fiber)
     Metrics.held.unsafeModify(-1, labels)
-    Metrics.holdTime.unsafeUpdate(Runtime.monotonic(fiber) - this.since, labels)
-    return giveBack(this.queue, this.waiter, this.origin, this.grant)
+    Metrics.holdTime.unsafeUpdate(now - this.since, labels)
+    return giveBack(this.queue, this.waiter, this.origin, this.grant, now)
   }
 }
 
@@ -155,9 +156,14 @@ export class HeldLock {
  * Up to the decision everything is synchronous: the lock belongs to exactly one waiter at any moment. A lock that is lost is not
  * handed off, and neither is one whose label would be wrong for its next holder.
  */
-export const giveBack = (queue: WaitQueue, waiter: Waiter, origin: Waiter, grant: Grant): Effect.Effect<void> => {
-  const age = Runtime.monotonic(waiter.fiber) - origin.grantedAt
-  if (age < waiter.call.handoff && origin.loss === undefined && queue.handOff(waiter, origin)) {
+export const giveBack = (
+  queue: WaitQueue,
+  waiter: Waiter,
+  origin: Waiter,
+  grant: Grant,
+  now: number
+): Effect.Effect<void> => {
+  if (now - origin.grantedAt < waiter.call.handoff && origin.loss === undefined && queue.handOff(waiter, origin)) {
     return Effect.void
   }
   const release = origin.immediate ? grant.release : Background.run(grant.release, `The release of ${origin.call.path}`)

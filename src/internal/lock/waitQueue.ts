@@ -131,8 +131,8 @@ export class Waiter implements Request {
  * was enqueued leaves once: by `leave`, or by `handOff`.
  */
 export class WaitQueue {
-  /** This process, while one of its fibers holds the lock. */
-  own: LockHolder | undefined
+  /** The lock, while a fiber of this process holds it. */
+  own: Grant | undefined
   /** The first waiter, while it asks the engine. */
   asking: Waiter | undefined
   private occupied = false
@@ -150,7 +150,7 @@ export class WaitQueue {
 
   /** Who holds the lock, as far as this process knows. */
   get holder(): LockHolder | undefined {
-    return this.own ?? this.blocked?.holder
+    return this.own === undefined ? this.blocked?.holder : this.own.holder
   }
 
   /** Something keeps the waiter from its lock: its deadline and the log begin to matter. */
@@ -161,8 +161,8 @@ export class WaitQueue {
   }
 
   /** The waiter, which is first, has the lock. */
-  startHolding(waiter: Waiter, holder: LockHolder): void {
-    this.own = holder
+  startHolding(waiter: Waiter, grant: Grant): void {
+    this.own = grant
     this.asking = undefined
     waiter.stopDeadline()
     this.log?.acquired(waiter)

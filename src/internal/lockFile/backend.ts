@@ -118,13 +118,17 @@ export const make = (options: {
       heartbeat.add(member)
       cleanup.start(fiber, key.lockPath, recovered)
       return Effect.succeed({
-        holder: own.holder,
+        get holder() {
+          return own.holder
+        },
         mode: "exclusive",
         fence: Option.none(),
         recovered,
-        verify: Effect.mapError(
-          heartbeat.verify(member),
-          (gone) => toLoss(key, gone, DateTime.unsafeMake(Runtime.wallClock(fiber)))
+        verify: Effect.suspend(() =>
+          Effect.mapError(
+            heartbeat.verify(member),
+            (gone) => toLoss(key, gone, DateTime.unsafeMake(Runtime.wallClock(fiber)))
+          )
         ),
         release: Effect.suspend(() =>
           Immediate.flatMap(heartbeat.remove(member), () =>

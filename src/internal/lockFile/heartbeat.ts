@@ -91,7 +91,7 @@ export const make = (options: {
     Effect.flatMap(
       Effect.suspend(() => protocol.read(place.lockPath)),
       (seen) =>
-        Record.hasToken(seen, own.holder.token)
+        Record.hasToken(seen, own.token)
           ? Effect.void
           : new Gone({
             reason: seen._tag === "Absent" ? "Removed" : "Replaced",

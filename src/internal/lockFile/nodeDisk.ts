@@ -23,6 +23,7 @@ export interface Calls {
 
 /** What is known of the disk that a directory is on. */
 interface Directory {
+  readonly canonical: string
   /** Its calls are made synchronously. */
   local: boolean
   /** How many calls were slow lately. */
@@ -47,7 +48,7 @@ export interface NodeDisk extends Disk {
   readonly isLocal: (directory: string) => boolean | undefined
   /** Finds out, on a thread, on what a directory is; `alias` is another name of the same directory. */
   readonly classify: (directory: string, alias: string) => Effect.Effect<void>
-  /** What `Disk.realPath` and `Disk.readLink` say of a file in a local directory, at once; `undefined` if it is a link. */
+  /** The canonical name of the directory of a file in a local directory, at once; `undefined` if the file is a link. */
   readonly locate: (directory: string, path: string) => string | undefined
 }
 
@@ -125,9 +126,18 @@ const orElse = <A>(call: Effect.Effect<A, DiskError>, absent: A): Effect.Effect<
 export const make = (calls: Calls = NodeFS): NodeDisk => {
   const directories = new Map<string, Directory>()
   const { promises } = calls
+  /** The directory of the last call: those of one lock follow each other. */
+  let last: { readonly name: string; readonly known: Directory | undefined } = { name: "", known: undefined }
+
+  const find = (name: string): Directory | undefined => {
+    if (last.name !== name || last.known === undefined) {
+      last = { name, known: directories.get(name) }
+    }
+    return last.known
+  }
 
   const call = <A>(directory: string, local: () => A, onThread: () => Promise<A>): Effect.Effect<A, DiskError> => {
-    const known = directories.get(directory)
+    const known = find(directory)
     if (known?.local !== true) {
       return Effect.tryPromise({ try: onThread, catch: toError })
     }
@@ -272,7 +282,8 @@ export const make = (calls: Calls = NodeFS): NodeDisk => {
             if (directories.size >= maxDirectories) {
               directories.clear()
             }
-            const known = directories.get(directory) ?? { local: isLocalType(type >>> 0), slow: 0 }
+            const known = directories.get(directory) ??
+              { canonical: directory, local: isLocalType(type >>> 0), slow: 0 }
             directories.set(directory, known)
             directories.set(alias, known)
           })
@@ -280,6 +291,9 @@ export const make = (calls: Calls = NodeFS): NodeDisk => {
     locate: (directory, path) =>
       calls.lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() === true
         ? undefined
+        // A lock file that is named through its directory's canonical name is the same file, whatever has become of that.
+        : directories.get(directory)?.canonical === directory
+        ? directory
         : calls.realpathSync.native(directory)
   }
 }

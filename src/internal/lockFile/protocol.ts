@@ -28,20 +28,44 @@ const momentOf = (fiber: Runtime.RuntimeFiber): Moment => ({
 
 export const now: Effect.Effect<Moment> = Effect.withFiberRuntime((fiber) => Effect.succeed(momentOf(fiber)))
 
+const ageOf = (fiber: Runtime.RuntimeFiber, { monotonic, wall }: Moment): number =>
+  Math.max(Runtime.monotonic(fiber) - monotonic, Runtime.wallClock(fiber) - wall)
+
 /** Milliseconds since a moment, by the clock that says more. */
 export const since = (moment: Moment): Effect.Effect<number> =>
-  Effect.map(now, ({ monotonic, wall }) => Math.max(monotonic - moment.monotonic, wall - moment.wall))
+  Effect.withFiberRuntime((fiber) => Effect.succeed(ageOf(fiber, moment)))
 
 /** A record of this process that is, or may be, at some path. */
-export interface OwnRecord {
-  readonly holder: LockHolder
+export class OwnRecord {
   /** As it is on the disk: a heartbeat changes it. */
   text: string
-  beats: number
+  beats = 0
   /** The time of the last heartbeat. Other processes measure the lease from here at the earliest. */
   heardAt: Moment
   /** A removal was begun: when its answer is lost, what is at the path then may be a successor's. */
-  removing: boolean
+  removing = false
+  private readonly writtenAt: number
+
+  constructor(
+    readonly token: string,
+    private readonly process: ProcessInfo,
+    private readonly label: string | undefined,
+    at: Moment
+  ) {
+    this.heardAt = at
+    this.writtenAt = at.wall
+    this.text = Record.encode(process, token, at.wall, label)
+  }
+
+  /** Made when it is asked for: most locks are released without. */
+  get holder(): LockHolder {
+    return {
+      ...this.process,
+      token: this.token,
+      acquiredAt: DateTime.unsafeMake(this.writtenAt),
+      ...(this.label === undefined ? {} : { label: this.label })
+    }
+  }
 }
 
 /** A lock file, and the names of the files beside it. */
@@ -50,8 +74,15 @@ export interface Place {
   readonly prefix: string
 }
 
+let lastPlace: Place = { lockPath: "", prefix: "" }
+
 /** The place of a lock file. */
-export const placeOf = (lockPath: string): Place => ({ lockPath, prefix: prefixOf(lockPath) })
+export const placeOf = (lockPath: string): Place => {
+  if (lastPlace.lockPath !== lockPath) {
+    lastPlace = { lockPath, prefix: prefixOf(lockPath) }
+  }
+  return lastPlace
+}
 
 /** The lock file, or the claim of a level. */
 export const pathOf = ({ lockPath, prefix }: Place, level: number): string =>
@@ -82,7 +113,8 @@ export interface Busy {
   readonly readAgainIn: number | undefined
 }
 
-const published = (own: OwnRecord): Published => ({ _tag: "Published", own })
+/** Something was at the path, and is not any more: look again. */
+const nothing: Occupied = { _tag: "Occupied", seen: { _tag: "Absent" } }
 
 const changed: Changed = { _tag: "Changed" }
 
@@ -139,65 +171,73 @@ export const make = (options: {
   const inTime = lease / 2
   let saidNoLinks = false
 
-  const freshRecord = (label: string | undefined): Effect.Effect<OwnRecord> =>
-    // The token counts as alive before it can be seen.
-    Effect.flatMap(identity.issueToken, (token) =>
-      Effect.withFiberRuntime((fiber) => {
-        const heardAt = momentOf(fiber)
-        const holder = toHolder(identity.info, token, heardAt, label)
-        return Effect.succeed({ holder, text: Record.encode(holder), beats: 0, heardAt, removing: false })
-      }))
-
-  const retire = (own: OwnRecord): Effect.Effect<void> => identity.retireToken(own.holder.token)
+  const retire = (own: OwnRecord): Effect.Effect<void> => identity.retireToken(own.token)
 
   const read: Protocol["read"] = (path) => Immediate.map(disk.read(path), Record.toSeen)
 
-  const isOverdue = (own: OwnRecord): Effect.Effect<boolean> => Effect.map(since(own.heardAt), (age) => age > inTime)
+  const isLate = (fiber: Runtime.RuntimeFiber, { heardAt }: OwnRecord): boolean => ageOf(fiber, heardAt) > inTime
 
-  /** P1 to P3. */
+  const isOverdue = (own: OwnRecord): Effect.Effect<boolean> =>
+    Effect.withFiberRuntime((fiber) => Effect.succeed(isLate(fiber, own)))
+
+  /** P1 to P3. The token counts as alive before it can be seen. */
   const publish: Protocol["publish"] = (place, level, label) =>
-    Effect.flatMap(freshRecord(label), (own): Effect.Effect<Published | Occupied, DiskError> => {
-      const request = requestOf(place.prefix, own.holder.token)
-      const discard = () => Immediate.flatMap(unlinkRequest(request), () => retire(own))
-      return Immediate.matchEffect(disk.create(request, own.text), {
-        onFailure: (error) => Immediate.flatMap(discard(), () => Exit.fail(error)),
-        onSuccess: () =>
-          Immediate.matchEffect(disk.link(request, pathOf(place, level)), {
-            onSuccess: (): Effect.Effect<Published | Occupied, DiskError> =>
-              Immediate.map(unlinkRequest(request), () => published(own)),
-            onFailure: (error): Effect.Effect<Published | Occupied, DiskError> =>
-              noLinks.has(error.code)
-                ? Immediate.flatMap(unlinkRequest(request), () => publishWithoutLink(place, level, own, error))
-                : settle(place, level, own, error, () => unlinkRequest(request))
+    Effect.flatMap(
+      identity.issueToken,
+      (token) =>
+        Effect.withFiberRuntime((fiber): Effect.Effect<Published | Occupied, DiskError> => {
+          const own = new OwnRecord(token, identity.info, label?.slice(0, maxLabelLength), momentOf(fiber))
+          const request = requestOf(place.prefix, token)
+          return Immediate.matchEffect(disk.create(request, own.text), {
+            onFailure: (error) =>
+              Immediate.flatMap(unlinkRequest(request), () => Effect.zipRight(retire(own), Exit.fail(error))),
+            onSuccess: () =>
+              Immediate.matchEffect(disk.link(request, pathOf(place, level)), {
+                onSuccess: () => Immediate.flatMap(unlinkRequest(request), () => confirm(fiber, place, level, own)),
+                // The request file goes first: a link that takes effect after its error was reported finds nothing to link.
+                onFailure: (error) =>
+                  Immediate.flatMap(unlinkRequest(request), () =>
+                    noLinks.has(error.code)
+                      ? publishWithoutLink(fiber, place, level, own, error)
+                      : settle(fiber, place, level, own, error, Effect.void))
+              })
           })
-      })
-    })
+        })
+    )
 
-  /** Something is at the path, or the answer was lost: what is at the path says which. `discard` removes what is not needed any more. */
+  /** Our record is at the path. If that took too long, a process that cannot check us may have taken it over, or be about to. */
+  const confirm = (
+    fiber: Runtime.RuntimeFiber,
+    place: Place,
+    level: number,
+    own: OwnRecord
+  ): Effect.Effect<Published | Occupied> =>
+    isLate(fiber, own)
+      ? Effect.as(remove(place, level, own), nothing)
+      : Exit.succeed({ _tag: "Published", own })
+
+  /** Something is at the path, or an answer was lost: what is there says which. `undo` is run where it is not our record. */
   const settle = (
+    fiber: Runtime.RuntimeFiber,
     place: Place,
     level: number,
     own: OwnRecord,
     error: DiskError,
-    discard: (isPublished: boolean) => Effect.Effect<void>
+    undo: Effect.Effect<void>
   ): Effect.Effect<Published | Occupied, DiskError> =>
     Immediate.matchEffect(read(pathOf(place, level)), {
-      onSuccess: (seen): Effect.Effect<Published | Occupied, DiskError> => {
-        const isPublished = Record.hasToken(seen, own.holder.token)
-        return Immediate.flatMap(discard(isPublished), (): Effect.Effect<Published | Occupied, DiskError> =>
-          isPublished
-            ? Exit.succeed(published(own))
-            : Immediate.flatMap(
-              retire(own),
-              () => error.code === "EEXIST" ? Exit.succeed<Occupied>({ _tag: "Occupied", seen }) : Exit.fail(error)
-            ))
-      },
+      onSuccess: (seen): Effect.Effect<Published | Occupied, DiskError> =>
+        Record.hasToken(seen, own.token)
+          ? confirm(fiber, place, level, own)
+          : Effect.zipRight(
+            Effect.zipRight(undo, retire(own)),
+            error.code === "EEXIST" ? Exit.succeed<Occupied>({ _tag: "Occupied", seen }) : Exit.fail(error)
+          ),
       onFailure: (unreadable) =>
-        Immediate.flatMap(discard(false), () =>
-          error.code === "EEXIST"
-            ? Immediate.flatMap(retire(own), () => Exit.fail(unreadable))
-            // It may be there.
-            : Immediate.flatMap(remove(place, level, own), () => Exit.fail(error)))
+        error.code === "EEXIST"
+          ? Effect.zipRight(retire(own), Exit.fail(unreadable))
+          // It may be there.
+          : Effect.zipRight(remove(place, level, own), Exit.fail(error))
     })
 
   /** The request file is ours alone, and whether it goes decides nothing. */
@@ -215,6 +255,7 @@ export const make = (options: {
    * us may remove it; if we die before, a person has to.
    */
   const publishWithoutLink = (
+    fiber: Runtime.RuntimeFiber,
     place: Place,
     level: number,
     own: OwnRecord,
@@ -227,21 +268,13 @@ export const make = (options: {
       noLink.cause
     )
     saidNoLinks = true
-    return Effect.zipRight(
-      say,
+    const unlink = Effect.suspend(() => Effect.ignore(disk.unlink(path)))
+    return Effect.flatMap(say, () =>
       Immediate.matchEffect(disk.create(path, own.text), {
-        onSuccess: () => Exit.succeed(published(own)),
+        onSuccess: () => confirm(fiber, place, level, own),
         onFailure: (error) =>
-          settle(
-            place,
-            level,
-            own,
-            error,
-            (isPublished) =>
-              isPublished || syscallOf(error.cause) === "open" ? Effect.void : Effect.ignore(disk.unlink(path))
-          )
-      })
-    )
+          settle(fiber, place, level, own, error, syscallOf(error.cause) === "open" ? Effect.void : unlink)
+      }))
   }
 
   /** T1: gets the claim of a level. */
@@ -284,7 +317,7 @@ export const make = (options: {
       if (renamed._tag === "Left") {
         // The answer may have been lost on its way.
         const there = yield* Effect.either(read(path))
-        if (there._tag === "Left" || !Record.hasToken(there.right, own.holder.token)) {
+        if (there._tag === "Left" || !Record.hasToken(there.right, own.token)) {
           yield* remove(place, level + 1, own)
           return yield* Effect.fail(renamed.left)
         }
@@ -310,7 +343,7 @@ export const make = (options: {
     const path = pathOf(place, level)
     return Immediate.flatMap(disk.read(path), (entry): Effect.Effect<boolean, DiskError | StillClaimed> => {
       const isOwn = entry._tag === "File" &&
-        (entry.text === own.text || Record.hasToken(Record.toSeen(entry), own.holder.token))
+        (entry.text === own.text || Record.hasToken(Record.toSeen(entry), own.token))
       if (!isOwn) {
         return Exit.succeed(own.removing)
       }
@@ -339,7 +372,7 @@ export const make = (options: {
             Effect.logWarning(
               `Could not remove ${
                 pathOf(place, level)
-              }: other processes wait for it until process ${own.holder.pid} ends or ` +
+              }: other processes wait for it until process ${identity.info.pid} ends or ` +
                 `the file is removed by hand`,
               error instanceof DiskError ? error.cause : "another process is taking it over"
             ).pipe(Effect.zipRight(retire(own)), Effect.as(true))
@@ -348,16 +381,4 @@ export const make = (options: {
   }
 
   return { publish, read, takeOver, whileClaimed, remove }
-}
-
-/** Field by field: a lock takes a tenth less time than with spreads. */
-const toHolder = (
-  { bootId, hostname, instance, pid, pidNamespace, startTime, timeNamespace }: ProcessInfo,
-  token: string,
-  heardAt: Moment,
-  label: string | undefined
-): LockHolder => {
-  const acquiredAt = DateTime.unsafeMake(heardAt.wall)
-  const holder = { token, pid, startTime, bootId, pidNamespace, timeNamespace, hostname, instance, acquiredAt }
-  return label === undefined ? holder : { ...holder, label: label.slice(0, maxLabelLength) }
 }

@@ -1,8 +1,8 @@
-import * as DateTime from "effect/DateTime"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as LockHolder from "../../LockHolder.js"
+import type { ProcessInfo } from "../../ProcessIdentity.js"
 import type { Entry } from "./disk.js"
 
 /** How many digits the beat has: it is overwritten in place and never changes its width. */
@@ -22,23 +22,25 @@ export const formatBeat = (beat: number): string => String(beat).padStart(beatDi
 export const withBeat = (text: string, beat: number): string => text.slice(0, -beatFromEnd) + formatBeat(beat) + end
 
 /**
- * One line of JSON, which people and other tools can read. Written piece by piece: the pieces that stay the same for a process are encoded
- * once.
+ * One line of JSON, which people and other tools can read. Written piece by piece: what stays the same for a process is encoded once.
  */
-export const encode = (holder: LockHolder.LockHolder): string =>
-  `{"v":1,"token":${JSON.stringify(holder.token)}${encodeProcess(holder)},"acquiredAt":"${
-    DateTime.formatIso(holder.acquiredAt)
-  }","label":${holder.label === undefined ? "null" : JSON.stringify(holder.label)},"beat":"${formatBeat(0)}${end}`
+export const encode = (process: ProcessInfo, token: string, acquiredAt: number, label: string | undefined): string =>
+  `{"v":1,"token":"${token}"${encodeProcess(process)},"acquiredAt":"${new Date(acquiredAt).toISOString()}","label":${
+    label === undefined ? "null" : JSON.stringify(label)
+  },"beat":"${formatBeat(0)}${end}`
 
-let lastProcess: { readonly instance: string; readonly bootId: string; readonly text: string } | undefined
+const encoded = new WeakMap<ProcessInfo, string>()
 
-const encodeProcess = (holder: LockHolder.LockHolder): string => {
-  if (lastProcess?.instance !== holder.instance || lastProcess.bootId !== holder.bootId) {
-    const { bootId, hostname, instance, pid, pidNamespace, startTime, timeNamespace } = holder
-    const text = JSON.stringify({ pid, startTime, bootId, pidNamespace, timeNamespace, hostname, instance })
-    lastProcess = { instance, bootId, text: `,${text.slice(1, -1)}` }
+const encodeProcess = (process: ProcessInfo): string => {
+  let text = encoded.get(process)
+  if (text === undefined) {
+    const { bootId, hostname, instance, pid, pidNamespace, startTime, timeNamespace } = process
+    text = `,${
+      JSON.stringify({ pid, startTime, bootId, pidNamespace, timeNamespace, hostname, instance }).slice(1, -1)
+    }`
+    encoded.set(process, text)
   }
-  return lastProcess.text
+  return text
 }
 
 const decodeHolder = Schema.decodeUnknownOption(LockHolder.LockHolder)
