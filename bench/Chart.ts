@@ -31,29 +31,25 @@ const ours = "effect-filelock"
 
 const scale = (chart: Chart) => chart.logarithmic ? { type: "log" } : { type: "linear", zero: true }
 
-const bars = (chart: Chart) => {
-  const order = [...new Set(chart.data.map(({ name }) => name))]
-  const y = { field: "name", type: "nominal", sort: order, title: null }
-  const values = chart.data.map((datum) => ({
-    low: datum.value,
-    high: datum.value,
-    panel: "",
-    ...datum,
-    from: least(chart)
-  }))
-  const x = { field: "value", type: "quantitative", scale: scale(chart), title: chart.unit }
-  const color = {
-    condition: { test: `indexof(datum.name, '${ours}') === 0`, value: "#c2410c" },
-    value: "#94a3b8"
-  }
-  return {
-    data: { values },
-    facet: {
-      row: { field: "panel", type: "nominal", title: null, sort: [...new Set(values.map(({ panel }) => panel))] }
-    },
-    // The panels of a question may have other competitors and other magnitudes.
-    resolve: { scale: { x: "independent", y: "independent" } },
-    spec: {
+/** The panels of a question may have other competitors and other magnitudes, so each has its own scales. */
+const bars = (chart: Chart) => ({
+  vconcat: [...new Set(chart.data.map(({ panel }) => panel))].map((panel) => {
+    const data = chart.data.filter((datum) => datum.panel === panel)
+    const y = {
+      field: "name",
+      type: "nominal",
+      sort: data.map(({ name }) => name),
+      title: null,
+      axis: { labelLimit: 300 }
+    }
+    const x = { field: "value", type: "quantitative", scale: scale(chart), title: chart.unit }
+    const color = {
+      condition: { test: `indexof(datum.name, '${ours}') === 0`, value: "#c2410c" },
+      value: "#94a3b8"
+    }
+    return {
+      title: panel ?? "",
+      data: { values: data.map((datum) => ({ low: datum.value, high: datum.value, ...datum, from: least(data) })) },
       width: 520,
       height: { step: 20 },
       layer: [
@@ -62,11 +58,11 @@ const bars = (chart: Chart) => {
         { mark: "rule", encoding: { y, x: { ...x, field: "low" }, x2: { field: "high" } } }
       ]
     }
-  }
-}
+  })
+})
 
-const least = (chart: Chart): number => {
-  const lows = chart.data.map(({ low, value }) => low ?? value).filter((value) => value > 0)
+const least = (data: ReadonlyArray<Datum>): number => {
+  const lows = data.map(({ low, value }) => low ?? value).filter((value) => value > 0)
   return 10 ** Math.floor(Math.log10(Math.min(...lows)))
 }
 
