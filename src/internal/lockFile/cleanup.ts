@@ -55,11 +55,21 @@ export const make = (options: {
   /** Clears one file; answers with when to look again, in milliseconds, where it cannot be told yet whether its owner lives. */
   const clear = (path: string, { level, prefix, token }: Leftover): Effect.Effect<number | undefined, DiskError> =>
     Effect.gen(function*() {
-      const seen = yield* protocol.read(path)
-      if (seen._tag === "Absent" || seen._tag === "Foreign" || (token !== undefined && !Record.hasToken(seen, token))) {
+      const entry = yield* disk.read(path)
+      const seen = Record.toSeen(entry)
+      // A process that was killed between creating and writing its request file has left no record in it.
+      const unwritten = entry._tag === "File" && token !== undefined && Record.isUnwritten(entry.text, token)
+        ? entry.text
+        : undefined
+      if (
+        unwritten === undefined &&
+        (seen._tag === "Absent" || seen._tag === "Foreign" || (token !== undefined && !Record.hasToken(seen, token)))
+      ) {
         return undefined
       }
-      const check = yield* staleness.check(path, seen)
+      const check = unwritten === undefined
+        ? yield* staleness.check(path, seen)
+        : yield* staleness.checkUnknown(path, unwritten)
       if (check._tag === "Unverifiable") {
         return check.readAgainIn
       }

@@ -25,9 +25,19 @@ export const withBeat = (text: string, beat: number): string => text.slice(0, -b
  * One line of JSON, which people and other tools can read. Written piece by piece: what stays the same for a process is encoded once.
  */
 export const encode = (process: ProcessInfo, token: string, acquiredAt: number, label: string | undefined): string =>
-  `{"v":1,"token":"${token}"${encodeProcess(process)},"acquiredAt":"${new Date(acquiredAt).toISOString()}","label":${
+  `${beginningOf(token)}${encodeProcess(process)},"acquiredAt":"${new Date(acquiredAt).toISOString()}","label":${
     label === undefined ? "null" : JSON.stringify(label)
   },"beat":"${formatBeat(0)}${end}`
+
+const beginningOf = (token: string): string => `{"v":1,"token":"${token}"`
+
+/**
+ * Whether a request file with this token in its name is one that was never written completely. Its name tells: no token but ours looks like
+ * that.
+ */
+export const isUnwritten = (text: string, token: string): boolean =>
+  /^[0-9a-f]{32}-[0-9a-z]+$/.test(token) && Option.isNone(decode(text)) &&
+  (/^\0*$/.test(text) || text.startsWith(beginningOf(token)) || beginningOf(token).startsWith(text))
 
 const encoded = new WeakMap<ProcessInfo, string>()
 

@@ -25,6 +25,8 @@ const maxObservations = 1024
 export interface Check {
   /** Whether what was seen at a path is stale. */
   readonly check: (path: string, seen: Seen) => Effect.Effect<Staleness>
+  /** Whether a path has had the same content for a whole lease, where the content does not say whose it is. */
+  readonly checkUnknown: (path: string, text: string) => Effect.Effect<Staleness>
   /** Something else is at the path now. */
   readonly forget: (path: string) => void
 }
@@ -53,8 +55,17 @@ export const make = (identity: ProcessIdentity, lease: number): Check => {
     return 0
   }
 
+  const checkUnknown: Check["checkUnknown"] = (path, text) =>
+    Effect.map(Clock.currentTimeNanos, (nanos): Staleness => {
+      const unchanged = unchangedFor(path, text, Number(nanos) / 1e6)
+      return unchanged >= lease
+        ? stale
+        : { _tag: "Unverifiable", readAgainIn: Math.min(lease - unchanged, lease / 10) }
+    })
+
   return {
     forget: (path) => void observations.delete(path),
+    checkUnknown,
     check: (path, seen) => {
       if (seen._tag === "Zeros") {
         return Effect.succeed(seen.modifiedAt < identity.bootedAt ? stale : live)
@@ -67,12 +78,7 @@ export const make = (identity: ProcessIdentity, lease: number): Check => {
           ? Effect.succeed(live)
           : liveness === "dead"
           ? Effect.succeed(stale)
-          : Effect.map(Clock.currentTimeNanos, (nanos): Staleness => {
-            const unchanged = unchangedFor(path, seen.text, Number(nanos) / 1e6)
-            return unchanged >= lease
-              ? stale
-              : { _tag: "Unverifiable", readAgainIn: Math.min(lease - unchanged, lease / 10) }
-          }))
+          : checkUnknown(path, seen.text))
     }
   }
 }

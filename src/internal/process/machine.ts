@@ -5,10 +5,13 @@ import * as Tokens from "./tokens.js"
 
 let machines = 0
 
+const hex = (value: number, digits: number): string => value.toString(16).padStart(digits, "0")
+
 /** A process table in memory. */
 export const make = (options?: { readonly hostname?: string | undefined }): Effect.Effect<Machine> =>
   Effect.sync(() => {
-    const machineId = `machine${machines++}`
+    const number = machines++
+    const machineId = `machine${number}`
     const hostname = options?.hostname ?? machineId
     const table = new Map<string, ProcessInfo>()
     let boots = 0
@@ -19,7 +22,8 @@ export const make = (options?: { readonly hostname?: string | undefined }): Effe
 
     const start = (spawn: SpawnOptions): ProcessIdentity => {
       const serial = starts++
-      const instance = `${machineId}b${boots}p${serial}`
+      // As long as that of a real process, and as unlike any other.
+      const instance = `${hex(number, 12)}${hex(boots, 8)}${hex(serial, 12)}`
       const info: ProcessInfo = spawn.threadOf === undefined
         ? {
           pid: spawn.pid ?? 1000 + serial,
