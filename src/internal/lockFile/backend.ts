@@ -161,13 +161,14 @@ export const make = (options: {
     occupied: boolean
   ): Effect.Effect<Answer, LockBackend.BackendError | LockDirectoryError> => {
     const first = occupied
-      ? Immediate.flatMap(
-        protocol.read(key.lockPath),
-        (seen): ReturnType<typeof protocol.publish> =>
+      ? Immediate.matchEffect(protocol.read(key.lockPath), {
+        onSuccess: (seen): ReturnType<typeof protocol.publish> =>
           seen._tag === "Absent"
             ? protocol.publish(place, 0, request.label)
-            : Effect.succeed({ _tag: "Occupied", seen })
-      )
+            : Effect.succeed({ _tag: "Occupied", seen }),
+        // Whether it is the directory or the file that refuses is told by a request file.
+        onFailure: () => protocol.publish(place, 0, request.label)
+      })
       : protocol.publish(place, 0, request.label)
     return Immediate.matchEffect(first, {
       onSuccess: (published) =>
@@ -198,8 +199,22 @@ export const make = (options: {
         })
       )
     }
+    if (error instanceof Protocol.Unreadable) {
+      return refuse(error, undefined)
+    }
     const explained = Paths.explain(syntax, key, error)
     return explained === undefined ? Effect.succeed(blockedBy(error)) : Effect.fail(explained)
+  }
+
+  /** No permission and no space do not pass. On Windows a file that is just being removed has no permission either. */
+  const refuse = (
+    error: DiskError,
+    holder: LockHolder | undefined
+  ): Effect.Effect<Answer, LockBackend.BackendError> => {
+    const reason = reasonOf(error)
+    return reason === "SystemError" || syntax.sep !== "/"
+      ? Effect.succeed(blockedBy(error))
+      : new LockBackend.BackendError({ reason, holder, cause: error.cause })
   }
 
   const takeOverStale = (
@@ -231,7 +246,7 @@ export const make = (options: {
         }
         const taken = yield* Effect.either(protocol.takeOver(place, 0, seen, request.label))
         if (taken._tag === "Left") {
-          return blockedBy(taken.left)
+          return yield* refuse(taken.left, holder)
         }
         if (taken.right._tag === "Published") {
           yield* Effect.logDebug(`Took over ${key.lockPath}`)

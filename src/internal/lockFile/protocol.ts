@@ -124,6 +124,12 @@ const maxLevels = 6
 /** Some file systems have no hard links; these are the ways in which they say so. */
 const noLinks = new Set(["EACCES", "ENOSYS", "ENOTSUP", "EOPNOTSUPP", "EPERM", "EXDEV", "EMLINK"])
 
+/** Errors of a read that our own record cannot have: we may read it, and its name was not too long. */
+const notOurs = new Set(["EACCES", "EPERM", "ENAMETOOLONG"])
+
+/** Something is at the path, and cannot be read. */
+export class Unreadable extends DiskError {}
+
 /** Another process is taking the record over just now. */
 class StillClaimed extends Data.TaggedError("StillClaimed")<{}> {}
 
@@ -234,10 +240,11 @@ export const make = (options: {
             error.code === "EEXIST" ? Exit.succeed<Occupied>({ _tag: "Occupied", seen }) : Exit.fail(error)
           ),
       onFailure: (unreadable) =>
-        error.code === "EEXIST"
-          ? Effect.zipRight(retire(own), Exit.fail(unreadable))
-          // It may be there.
-          : Effect.zipRight(remove(place, level, own), Exit.fail(error))
+        Effect.zipRight(
+          // It may be there, also where the answer was EEXIST: a network file system may have lost the first one.
+          notOurs.has(unreadable.code) ? retire(own) : remove(place, level, own),
+          Exit.fail(error.code === "EEXIST" ? new Unreadable(unreadable.code, unreadable.cause) : error)
+        )
     })
 
   /** The request file is ours alone, and whether it goes decides nothing. */
@@ -318,6 +325,10 @@ export const make = (options: {
         // The answer may have been lost on its way.
         const there = yield* Effect.either(read(path))
         if (there._tag === "Left" || !Record.hasToken(there.right, own.token)) {
+          if (there._tag === "Left" && !notOurs.has(there.left.code)) {
+            // It may be there.
+            yield* remove(place, level, own)
+          }
           yield* remove(place, level + 1, own)
           return yield* Effect.fail(renamed.left)
         }
