@@ -1,12 +1,12 @@
 /**
- * Records of holders that never were.
+ * Records of holders that do not exist.
  */
 import * as DateTime from "effect/DateTime"
 import * as Record from "../../src/internal/lockFile/record.js"
 import type { LockHolder } from "../../src/LockHolder.js"
 import type { ProcessInfo } from "../../src/ProcessIdentity.js"
 
-const nowhere: ProcessInfo = {
+const elsewhere: ProcessInfo = {
   pid: 4242,
   startTime: "17",
   bootId: "another boot",
@@ -18,14 +18,18 @@ const nowhere: ProcessInfo = {
 
 /** A holder on a machine that cannot be asked. */
 export const makeHolder = (changes: Partial<LockHolder> = {}): LockHolder => ({
-  ...nowhere,
+  ...elsewhere,
   token: "token-of-another",
   acquiredAt: DateTime.unsafeMake("2026-01-02T03:04:05.678Z"),
   ...changes
 })
 
-/** What such a holder would write. */
-export const makeRecord = (changes: Partial<LockHolder> = {}): string => Record.encode(makeHolder(changes))
+/** The record that a holder writes. */
+export const encode = (holder: LockHolder): string =>
+  Record.encode(holder, holder.token, DateTime.toEpochMillis(holder.acquiredAt), holder.label)
+
+/** The record of a holder on a machine that cannot be asked. */
+export const makeRecord = (changes: Partial<LockHolder> = {}): string => encode(makeHolder(changes))
 
 /** A record with fields as no holder would write them; those that are `undefined` are left out. */
 export const forge = (changes: { readonly [field: string]: unknown }): string => {
