@@ -151,7 +151,8 @@ export class HeldLock {
 
 /**
  * Gives back a lock that was granted to `origin`: to the next waiter, without a step of the engine, as long as the time slice lasts that
- * began at the grant, and to the engine otherwise.
+ * began at the grant, and to the engine otherwise. Within the time slice, fibers that are about to run have their turn first: they may
+ * want the lock, too.
  *
  * Up to the decision everything is synchronous: the lock belongs to exactly one waiter at any moment. A lock that is lost is not
  * handed off, and neither is one whose label would be wrong for its next holder.
@@ -163,18 +164,30 @@ export const giveBack = (
   grant: Grant,
   now: number
 ): Effect.Effect<void> => {
-  if (now - origin.grantedAt < waiter.call.handoff && origin.loss === undefined && queue.handOff(waiter, origin)) {
+  const sliceEnd = origin.grantedAt + waiter.call.handoff
+  const handOff = (now: number) => now < sliceEnd && origin.loss === undefined && queue.handOff(waiter, origin)
+  if (handOff(now)) {
     return Effect.void
   }
-  const release = origin.immediate ? grant.release : Background.run(grant.release, `The release of ${origin.call.path}`)
-  return Effect.matchCauseEffect(release, {
-    onSuccess: () => {
-      queue.leave(waiter)
-      return Effect.void
-    },
-    onFailure: (cause) => {
-      queue.leave(waiter)
-      return Effect.failCause(cause)
-    }
-  })
+  return now < sliceEnd && queue.isEmpty
+    ? Effect.flatMap(
+      Effect.yieldNow(),
+      () => handOff(Runtime.monotonic(waiter.fiber)) ? Effect.void : release(queue, waiter, origin, grant)
+    )
+    : release(queue, waiter, origin, grant)
 }
+
+const release = (queue: WaitQueue, waiter: Waiter, origin: Waiter, grant: Grant): Effect.Effect<void> =>
+  Effect.matchCauseEffect(
+    origin.immediate ? grant.release : Background.run(grant.release, `The release of ${origin.call.path}`),
+    {
+      onSuccess: () => {
+        queue.leave(waiter)
+        return Effect.void
+      },
+      onFailure: (cause) => {
+        queue.leave(waiter)
+        return Effect.failCause(cause)
+      }
+    }
+  )

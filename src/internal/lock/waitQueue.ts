@@ -153,6 +153,11 @@ export class WaitQueue {
     return this.own === undefined ? this.blocked?.holder : this.own.holder
   }
 
+  /** Whether no other waiter is behind the first one. */
+  get isEmpty(): boolean {
+    return this.head === undefined
+  }
+
   /** Something keeps the waiter from its lock: its deadline and the log begin to matter. */
   startWaiting(waiter: Waiter): void {
     waiter.startDeadline()
