@@ -1,3 +1,4 @@
+import type * as Clock from "effect/Clock"
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -54,14 +55,21 @@ export interface Heartbeat {
 /** For a process that was stopped and now has everything to do at once; in milliseconds. */
 const shortestLimit = 500
 
-/** The locks of a process do not beat all at once, but in so many groups, spread over the interval. */
-const groups = 400
+/** The locks of a process do not beat all at once, but in at most so many groups, spread over the interval. */
+const maxGroups = 400
 
 /** What of the interval the groups are spread over. */
 const spread = 0.8
 
 /** The pause between two groups is no shorter, in milliseconds. */
 const shortestPause = 5
+
+/** The locks that are held on one clock. */
+interface Round {
+  /** By the time of their last heartbeat. */
+  readonly members: Set<Member>
+  alarm: Alarm | undefined
+}
 
 /**
  * The heartbeats of all locks that one engine holds: one timer, and no descriptor and no fiber for each. A heartbeat overwrites the `beat`
@@ -76,9 +84,9 @@ export const make = (options: {
   const { disk, lease, protocol } = options
   const interval = lease / 3
   const allowed = lease * 0.6
-  /** By the time of their last heartbeat. */
-  const members = new Set<Member>()
-  let alarm: Alarm | undefined
+  const pause = Math.max(shortestPause, interval / maxGroups)
+  const groups = Math.max(1, (interval / pause) * spread)
+  const rounds = new WeakMap<Clock.Clock, Round>()
 
   // ---------------------------------------------------------------------------------------------
   // one heartbeat
@@ -190,47 +198,53 @@ export const make = (options: {
   // all heartbeats
   // ---------------------------------------------------------------------------------------------
 
-  const arm = (fiber: Runtime.RuntimeFiber, at: number): void => {
-    alarm = {
-      at,
-      run: () => {
-        alarm = undefined
-        tick(fiber)
-      }
+  const roundOf = ({ fiber }: Member): Round => {
+    const clock = Runtime.clockOf(fiber)
+    let round = rounds.get(clock)
+    if (round === undefined) {
+      round = { members: new Set(), alarm: undefined }
+      rounds.set(clock, round)
     }
-    timerOf(fiber).add(fiber, alarm)
+    return round
   }
 
-  const enqueue = (member: Member, due: number): void => {
+  const enqueue = (round: Round, member: Member, due: number): void => {
     member.due = due
-    members.add(member)
-    if (alarm === undefined) {
-      arm(member.fiber, due)
+    round.members.add(member)
+  }
+
+  /** Sees to it that the first one beats when it is due, and not before some time. */
+  const arm = (round: Round, earliest: number): void => {
+    const [next] = round.members
+    if (next !== undefined && round.alarm === undefined) {
+      round.alarm = { at: Math.max(next.due, earliest), run: () => tick(round, next.fiber) }
+      timerOf(next.fiber).add(next.fiber, round.alarm)
     }
   }
 
   /** Beats for those that are due, as many as a group has, and for all that must not wait. */
-  const tick = (fiber: Runtime.RuntimeFiber): void => {
+  const tick = (round: Round, fiber: Runtime.RuntimeFiber): void => {
     const now = Runtime.monotonic(fiber)
-    let left = Math.ceil(members.size / (groups * spread))
-    for (const member of members) {
+    let left = Math.ceil(round.members.size / groups)
+    for (const member of round.members) {
       if (member.due > now || (left <= 0 && member.due > now - interval / 2)) {
         break
       }
       left -= 1
-      members.delete(member)
-      beatNow(member)
+      round.members.delete(member)
+      beatNow(round, member)
     }
-    const [next] = members
-    if (next !== undefined && alarm === undefined) {
-      arm(next.fiber, Math.max(next.due, now + Math.max(shortestPause, interval / groups)))
-    }
+    round.alarm = undefined
+    arm(round, now + pause)
   }
 
   /** On a local disk an attempt has ended when it has begun. */
-  const beatNow = (member: Member): void => {
+  const beatNow = (round: Round, member: Member): void => {
     const exit = begin(member, attempt(member)).unsafePoll()
-    const goOn = () => enqueue(member, Runtime.monotonic(member.fiber) + interval)
+    const goOn = () => {
+      enqueue(round, member, Runtime.monotonic(member.fiber) + interval)
+      arm(round, 0)
+    }
     if (exit !== null && Exit.isSuccess(exit)) {
       return goOn()
     }
@@ -251,11 +265,16 @@ export const make = (options: {
 
   return {
     // The first heartbeat comes early: those of many locks that were acquired at once take the rest of the interval.
-    add: (member) => enqueue(member, member.own.heardAt.monotonic + interval / 2),
+    add: (member) => {
+      const round = roundOf(member)
+      enqueue(round, member, member.own.heardAt.monotonic + interval / 2)
+      arm(round, 0)
+    },
     remove: (member) => {
-      if (members.delete(member) && members.size === 0 && alarm !== undefined) {
-        timerOf(member.fiber).cancel(member.fiber, alarm)
-        alarm = undefined
+      const round = roundOf(member)
+      if (round.members.delete(member) && round.members.size === 0 && round.alarm !== undefined) {
+        timerOf(member.fiber).cancel(member.fiber, round.alarm)
+        round.alarm = undefined
       }
       const { attempt, insisting } = member
       if (insisting === undefined) {
