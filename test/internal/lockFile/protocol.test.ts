@@ -379,7 +379,8 @@ describe("A release", () => {
         yield* settle
         const last = yield* Effect.fork(third.enter("third"))
         assert.isTrue(yield* Fiber.join(breaking))
-        yield* Fiber.joinAll([releasing, second, last])
+        yield* Fiber.join(releasing)
+        yield* Fiber.joinAll([second, last])
       })
     ))
 

@@ -1,0 +1,427 @@
+import * as Path from "@effect/platform/Path"
+import { assert, describe, it } from "@effect/vitest"
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import type { Settings } from "../../../src/FileLock.js"
+import type { Disk } from "../../../src/internal/lockFile/disk.js"
+import * as FileSystemDisk from "../../../src/internal/lockFile/fileSystemDisk.js"
+import * as Heartbeat from "../../../src/internal/lockFile/heartbeat.js"
+import * as Protocol from "../../../src/internal/lockFile/protocol.js"
+import * as Staleness from "../../../src/internal/lockFile/staleness.js"
+import * as MemoryFileSystem from "../../../src/MemoryFileSystem.js"
+import * as ProcessIdentity from "../../../src/ProcessIdentity.js"
+import { makeRecord } from "../../utils/records.js"
+import { claimPath, lockPath, path, play, type Scene } from "../../utils/Scene.js"
+import * as SimulatedProcess from "../../utils/SimulatedProcess.js"
+import * as Simulation from "../../utils/Simulation.js"
+
+const { Fail } = MemoryFileSystem.Fault
+
+const settings: Settings = { lease: "10 seconds" }
+
+const settle = Effect.sleep("100 millis")
+
+const millis = Effect.map(Clock.currentTimeNanos, (nanos) => Number(nanos / 1_000_000n))
+
+/** A process on a machine of its own, which no other process can check. */
+const joinElsewhere = (scene: Scene, faults?: MemoryFileSystem.FaultPlan) =>
+  Effect.flatMap(ProcessIdentity.makeMachine(), (machine) => scene.join({ machine, settings, faults }))
+
+const beatOf = (text: string): number => Number(/"beat":"(\d{10})"/.exec(text)?.[1])
+
+// ---------------------------------------------------------------------------------------------
+// when heartbeats are made
+// ---------------------------------------------------------------------------------------------
+
+describe("Heartbeats", () => {
+  it.effect("begin half an interval after the grant, and come at each interval", () =>
+    play((scene) =>
+      Effect.gen(function*() {
+        const process = yield* scene.join({ settings: { lease: "30 seconds" } })
+        const held = yield* Effect.fork(process.enter("holder", { stay: "40 seconds" }))
+        const beatAt = (seconds: number, from: number) =>
+          Effect.zipRight(
+            Effect.sleep((seconds - from) * 1000),
+            Effect.map(scene.fs.readFileString(lockPath), beatOf)
+          )
+        assert.strictEqual(yield* beatAt(4.9, 0), 0)
+        assert.strictEqual(yield* beatAt(5.2, 4.9), 1)
+        assert.strictEqual(yield* beatAt(14.9, 5.2), 1)
+        assert.strictEqual(yield* beatAt(15.4, 14.9), 2)
+        assert.strictEqual(yield* beatAt(25.5, 15.4), 3)
+        yield* Fiber.join(held)
+      })
+    ))
+
+  it.effect("keep the record what it was, but for the beat", () =>
+    play((scene) =>
+      Effect.gen(function*() {
+        const process = yield* scene.join({ settings: { lease: "1 second" } })
+        const held = yield* Effect.fork(process.enter("holder", { stay: "10 seconds" }))
+        yield* settle
+        const before = yield* scene.fs.readFileString(lockPath)
+        const inode = (yield* scene.fs.stat(lockPath)).ino
+        yield* Effect.sleep("9 seconds")
+        const after = yield* scene.fs.readFileString(lockPath)
+        assert.isAbove(beatOf(after), 20)
+        assert.strictEqual(after.replace(/"beat":"\d+"/, `"beat":"0000000000"`), before)
+        assert.deepStrictEqual((yield* scene.fs.stat(lockPath)).ino, inode)
+        yield* Fiber.join(held)
+      })
+    ))
+
+  it.effect("of 1,000 locks in one process are spread over the interval, and none comes late", () =>
+    Effect.gen(function*() {
+      const lease = 30_000
+      const locks = 1_000
+      const beats: Array<{ readonly at: number; readonly path: string }> = []
+      const identity = yield* Effect.flatMap(ProcessIdentity.makeMachine(), (machine) => machine.spawn())
+      const fs = yield* MemoryFileSystem.make
+      const disk: Disk = {
+        ...FileSystemDisk.make(fs, yield* Path.Path),
+        rewrite: (path, content) =>
+          Effect.map(millis, (at) => {
+            beats.push({ at, path })
+            return { content, inPlace: true }
+          })
+      }
+      const protocol = Protocol.make({ disk, identity, staleness: Staleness.make(identity, lease), lease })
+      const heartbeat = Heartbeat.make({ disk, protocol, lease })
+      const start = yield* millis
+      const lost: Array<Heartbeat.Gone> = []
+      yield* Effect.withFiberRuntime<void>((fiber) =>
+        Effect.forEach(
+          Array.from({ length: locks }, (_, index) => `/tmp/${index}.lock`),
+          (lockPath) =>
+            Effect.gen(function*() {
+              const own = new Protocol.OwnRecord(
+                yield* identity.issueToken,
+                identity.info,
+                undefined,
+                yield* Protocol.now
+              )
+              heartbeat.add(
+                new Heartbeat.Member(Protocol.placeOf(lockPath), own, fiber, (gone) => void lost.push(gone))
+              )
+            }),
+          { discard: true }
+        )
+      )
+      yield* Effect.sleep("2 minutes")
+      assert.deepStrictEqual(lost, [])
+      const perWindow = new Map<number, number>()
+      const last = new Map<string, number>()
+      let longest = 0
+      for (const { at, path } of beats) {
+        const window = Math.floor((at - start) / 100)
+        perWindow.set(window, (perWindow.get(window) ?? 0) + 1)
+        longest = Math.max(longest, at - (last.get(path) ?? start))
+        last.set(path, at)
+      }
+      assert.strictEqual(last.size, locks)
+      // Evenly they would be 10 in a tenth of a second.
+      assert.isAtMost(Math.max(...perWindow.values()), 25)
+      assert.isAtMost(longest, lease / 2)
+      // No more than are needed.
+      assert.isAtMost(beats.length, locks * 13)
+    }).pipe(Effect.provide(Path.layer), Simulation.run))
+
+  it.effect("need no descriptor between them", () =>
+    Effect.gen(function*() {
+      const disk = yield* MemoryFileSystem.makeDisk()
+      const fs = yield* disk.view({ maxOpenFiles: 2 })
+      const identity = yield* Effect.flatMap(ProcessIdentity.makeMachine(), (machine) => machine.spawn())
+      const { locks } = yield* SimulatedProcess.start(identity, fs, settings)
+      const handles = yield* Effect.forEach(Array.from({ length: 30 }, (_, index) => `/tmp/${index}`), (path) =>
+        locks.acquire(path))
+      yield* Effect.sleep("20 seconds")
+      for (const { isHeld, lockPath } of handles) {
+        assert.isTrue(yield* isHeld)
+        assert.isAbove(beatOf(yield* fs.readFileString(lockPath)), 3)
+      }
+    }).pipe(Effect.scoped, Simulation.run))
+
+  it.effect("end with the lock, and those of other locks go on", () =>
+    play((scene) =>
+      Effect.gen(function*() {
+        const process = yield* scene.join({ settings })
+        const held = yield* Effect.fork(process.enter("holder", { stay: "20 seconds" }))
+        yield* Effect.scoped(Effect.zipRight(process.locks.acquire("/data/other"), Effect.sleep("8 seconds")))
+        const from = process.steps.length
+        yield* Effect.sleep("8 seconds")
+        const since = process.steps.slice(from)
+        assert.deepStrictEqual(since.filter(({ path }) => path.includes("other")), [])
+        assert.isAbove(since.filter(({ path, syscall }) => path === lockPath && syscall === "write").length, 1)
+        yield* Fiber.join(held)
+      })
+    ))
+})
+
+// ---------------------------------------------------------------------------------------------
+// what they are bound to
+// ---------------------------------------------------------------------------------------------
+
+describe("A holder whose record is replaced", () => {
+  it.effect("in the moment of a heartbeat does not write into that of its successor", () =>
+    play((scene) =>
+      Effect.gen(function*() {
+        const holder = yield* scene.join({ settings })
+        const successor = makeRecord((yield* scene.machine.spawn()).info)
+        const writing = yield* holder.stopAt("write", lockPath, "File.writeAll")
+        const held = yield* Effect.fork(Effect.flip(holder.enter("holder", { stay: "1 hour" })))
+        yield* writing.reached
+        yield* scene.fs.writeFileString("/data/successor", successor)
+        yield* scene.fs.rename("/data/successor", lockPath)
+        yield* writing.goOn
+        // It is found by the beat itself, and not only by the next one.
+        assert.deepInclude(yield* Effect.timeout(Fiber.join(held), "1 second"), {
+          _tag: "LockLostError",
+          reason: "Replaced"
+        })
+        assert.strictEqual(yield* scene.fs.readFileString(lockPath), successor)
+        yield* scene.fs.remove(lockPath)
+      })
+    ))
+
+  it.effect("between two heartbeats never writes into what is there now, and finds out", () =>
+    play((scene) =>
+      Effect.gen(function*() {
+        const holder = yield* scene.join({ settings })
+        const held = yield* Effect.fork(Effect.flip(holder.enter("holder", { stay: "1 hour" })))
+        yield* Effect.sleep("3 seconds")
+        assert.strictEqual(beatOf(yield* scene.fs.readFileString(lockPath)), 1)
+        const successor = makeRecord((yield* scene.machine.spawn()).info)
+        yield* scene.fs.writeFileString("/data/successor", successor)
+        yield* scene.fs.rename("/data/successor", lockPath)
+        assert.deepInclude(yield* Fiber.join(held), { _tag: "LockLostError", reason: "Replaced" })
+        assert.strictEqual(yield* scene.fs.readFileString(lockPath), successor)
+        yield* scene.fs.remove(lockPath)
+      })
+    ))
+
+  it.effect("by a file of another tool between two heartbeats leaves it alone", () =>
+    play((scene) =>
+      Effect.gen(function*() {
+        const holder = yield* scene.join({ settings })
+        const held = yield* Effect.fork(Effect.flip(holder.enter("holder", { stay: "1 hour" })))
+        yield* settle
+        yield* scene.fs.writeFileString("/data/precious", "precious")
+        yield* scene.fs.rename("/data/precious", lockPath)
+        assert.deepInclude(yield* Fiber.join(held), { _tag: "LockLostError", reason: "Replaced" })
+        assert.strictEqual(yield* scene.fs.readFileString(lockPath), "precious")
+        yield* scene.fs.remove(lockPath)
+      })
+    ))
+})
+
+describe("A holder that releases in the midst of a heartbeat", () => {
+  it.effect("waits for it, or it could be written into another file", () =>
+    play((scene) =>
+      Effect.gen(function*() {
+        const holder = yield* joinElsewhere(scene)
+        const held = yield* Effect.fork(holder.enter("holder", { stay: "1 hour" }))
+        yield* settle
+        const writing = yield* holder.stopAt("write", lockPath, "File.writeAll")
+        const removing = yield* holder.stopAt("unlink", lockPath)
+        yield* writing.reached
+        const releasing = yield* Effect.fork(Fiber.interrupt(held))
+        yield* Effect.sleep("2 seconds")
+        assert.isFalse(yield* removing.isReached)
+        yield* writing.goOn
+        yield* settle
+        assert.isTrue(yield* removing.isReached)
+        yield* removing.goOn
+        yield* Fiber.join(releasing)
+        yield* settle
+      })
+    ))
+})
+
+// ---------------------------------------------------------------------------------------------
+// heartbeats that come late
+// ---------------------------------------------------------------------------------------------
+
+/** A holder that is suspended until a process elsewhere has found it silent, and is about to replace its record. */
+const suspendUntilReplaced = (scene: Scene) =>
+  Effect.gen(function*() {
+    const [holder, other] = yield* Effect.all([joinElsewhere(scene), joinElsewhere(scene)])
+    const replacing = yield* other.stopAt("rename", claimPath)
+    const suspend = Effect.gen(function*() {
+      yield* Effect.sleep("1 second")
+      yield* holder.suspend
+      const next = yield* Effect.fork(other.enter("other", { stay: "20 seconds" }))
+      yield* replacing.reached
+      return next
+    })
+    return { holder, replacing, suspend }
+  })
+
+describe("A holder that was suspended", () => {
+  it.effect("makes its heartbeat under the claim, and is told of the loss where another process has that", () =>
+    play((scene) =>
+      Effect.gen(function*() {
+        const { holder, replacing, suspend } = yield* suspendUntilReplaced(scene)
+        const held = yield* Effect.fork(Effect.flip(holder.enter("holder", { stay: "1 minute" })))
+        const next = yield* suspend
+        yield* holder.resume
+        // Not as long as until the heartbeat after, which would find out.
+        yield* Effect.sleep("2 seconds")
+        yield* replacing.goOn
+        yield* Fiber.join(held)
+        yield* Fiber.join(next)
+      })
+    ))
+
+  it.effect("makes its heartbeat under the claim, keeps its lock and leaves no claim where no other process has acted", () =>
+    play((scene) =>
+      Effect.gen(function*() {
+        const holder = yield* joinElsewhere(scene)
+        const held = yield* Effect.fork(holder.enter("holder", { stay: "1 minute" }))
+        yield* Effect.sleep("1 second")
+        yield* holder.suspend
+        yield* Effect.sleep("8 seconds")
+        const claiming = yield* holder.stopAt("link", claimPath)
+        yield* holder.resume
+        yield* claiming.reached
+        assert.strictEqual(beatOf(yield* scene.fs.readFileString(lockPath)), 0)
+        yield* claiming.goOn
+        yield* settle
+        assert.strictEqual(beatOf(yield* scene.fs.readFileString(lockPath)), 1)
+        assert.deepStrictEqual(yield* scene.names, ["tasks.json.lock"])
+        yield* Fiber.join(held)
+      })
+    ))
+
+  it.effect("is not told by verify that the lock is its own while another process is about to replace its record", () =>
+    play((scene) =>
+      Effect.gen(function*() {
+        const { holder, replacing, suspend } = yield* suspendUntilReplaced(scene)
+        const held = yield* Effect.fork(holder.run(Effect.scoped(Effect.gen(function*() {
+          const handle = yield* holder.locks.acquire(path)
+          yield* Effect.sleep("2 seconds")
+          return yield* Effect.exit(handle.verify)
+        }))))
+        const next = yield* suspend
+        yield* holder.resume
+        yield* Effect.sleep("5 seconds")
+        yield* replacing.goOn
+        assert.isTrue(Exit.isFailure(yield* Fiber.join(held)))
+        yield* Fiber.join(next)
+      })
+    ))
+})
+
+// ---------------------------------------------------------------------------------------------
+// heartbeats that fail
+// ---------------------------------------------------------------------------------------------
+
+const isBeat = ({ method, path }: MemoryFileSystem.Operation): boolean =>
+  method === "File.writeAll" && path === lockPath
+
+describe("A heartbeat whose answer is lost", () => {
+  it.effect.each([["once", 1], ["three times", 3]] as const)(
+    "%s does not lose the lock",
+    ([, times]) =>
+      play((scene) =>
+        Effect.gen(function*() {
+          let lost = 0
+          const holder = yield* joinElsewhere(scene, {
+            fault: (operation) =>
+              isBeat(operation) && lost < times
+                ? (lost += 1, Fail({ errno: "EIO", moment: "after" }))
+                : undefined
+          })
+          const held = yield* Effect.fork(holder.enter("holder", { stay: "1 minute" }))
+          yield* Effect.sleep("30 seconds")
+          assert.strictEqual(lost, times)
+          assert.isAbove(beatOf(yield* scene.fs.readFileString(lockPath)), 6)
+          yield* Fiber.join(held)
+        })
+      )
+  )
+})
+
+describe("A heartbeat that fails", () => {
+  it.effect("is made again, and the lock is kept", () =>
+    play((scene) =>
+      Effect.gen(function*() {
+        const start = yield* millis
+        const clock = yield* Effect.clock
+        const now = () => Number(clock.unsafeCurrentTimeNanos() / 1_000_000n) - start
+        const holder = yield* joinElsewhere(scene, {
+          fault: (operation) => isBeat(operation) && now() > 4_000 && now() < 7_000 ? Fail({ errno: "EIO" }) : undefined
+        })
+        yield* holder.enter("holder", { stay: "1 minute" })
+      })
+    ))
+
+  it.effect("for six tenths of a lease loses the lock, with what the disk said", () =>
+    play((scene) =>
+      Effect.gen(function*() {
+        const holder = yield* joinElsewhere(scene, {
+          fault: (operation) => isBeat(operation) ? Fail({ errno: "EIO" }) : undefined
+        })
+        const start = yield* millis
+        const error = yield* Effect.flip(holder.enter("holder", { stay: "1 hour" }))
+        const lostAfter = (yield* millis) - start
+        assert.deepInclude(error, { _tag: "LockLostError", reason: "LeaseExpired" })
+        assert.match(String(error instanceof Error && "cause" in error ? error.cause : ""), /EIO/)
+        assert.isAtLeast(lostAfter, 5_900)
+        assert.isAtMost(lostAfter, 6_500)
+      })
+    ))
+
+  it.effect("is told to the holder before another process can have the lock", () =>
+    play((scene) =>
+      Effect.gen(function*() {
+        const [holder, other] = yield* Effect.all([joinElsewhere(scene), joinElsewhere(scene)])
+        const held = yield* Effect.fork(Effect.flip(holder.enter("holder", { stay: "1 hour" })))
+        yield* settle
+        // Its storage does not answer for a while.
+        const beating = yield* holder.stopAt("open", lockPath, "open")
+        const next = yield* Effect.fork(other.enter("other", { stay: "1 minute" }))
+        yield* beating.reached
+        while (scene.occupancy.entries < 2) {
+          yield* settle
+        }
+        yield* beating.goOn
+        yield* Fiber.join(held)
+        yield* Fiber.join(next)
+      })
+    ))
+
+  it.effect("finds the file of its lock removed, and says so", () =>
+    play((scene) =>
+      Effect.gen(function*() {
+        const holder = yield* joinElsewhere(scene)
+        const held = yield* Effect.fork(Effect.flip(holder.enter("holder", { stay: "1 hour" })))
+        yield* settle
+        yield* scene.fs.remove(lockPath)
+        assert.deepInclude(yield* Fiber.join(held), { _tag: "LockLostError", reason: "Removed" })
+      })
+    ))
+})
+
+describe("Asking for a lock", () => {
+  it.effect("that cannot be read is no proof of its loss", () =>
+    play((scene) =>
+      Effect.gen(function*() {
+        let unreadable = false
+        const holder = yield* joinElsewhere(scene, {
+          fault: ({ method, path }) =>
+            unreadable && method === "readLink" && path === lockPath ? Fail({ errno: "EIO" }) : undefined
+        })
+        yield* holder.run(Effect.scoped(Effect.gen(function*() {
+          const { isHeld, verify } = yield* holder.locks.acquire(path)
+          yield* verify
+          unreadable = true
+          assert.deepInclude(yield* Effect.flip(verify), { _tag: "LockLostError", reason: "BackendUnavailable" })
+          assert.isTrue(yield* isHeld)
+          unreadable = false
+          yield* verify
+        })))
+      })
+    ))
+})
