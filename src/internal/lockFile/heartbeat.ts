@@ -227,7 +227,8 @@ export const make = (options: {
     const now = Runtime.monotonic(fiber)
     let left = Math.ceil(round.members.size / groups)
     for (const member of round.members) {
-      if (member.due > now || (left <= 0 && member.due > now - interval / 2)) {
+      const mayWait = now - member.own.heardAt.monotonic < lease / 2
+      if (member.due > now || (left <= 0 && mayWait)) {
         break
       }
       left -= 1
