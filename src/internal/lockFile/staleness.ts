@@ -40,11 +40,13 @@ export const make = (identity: ProcessIdentity, lease: number): Check => {
 
   const unchangedFor = (path: string, text: string, now: number): number => {
     const known = observations.get(path)
+    observations.delete(path)
     if (known !== undefined && known.text === text && now - known.last <= lease / 4) {
+      // It is the last one to be forgotten: leftovers that are many must not keep a lock from being taken over.
+      observations.set(path, known)
       known.last = now
       return now - known.since
     }
-    observations.delete(path)
     observations.set(path, { text, since: now, last: now })
     for (const oldest of observations.keys()) {
       if (observations.size <= maxObservations) {
