@@ -29,6 +29,9 @@ const maxRounds = 16
 const shortestProbe = 5
 const longestProbe = 50
 
+/** More waiters than this, on as many locks, poll and ask less often each. */
+const maxPollers = 50
+
 /** How often the breaking of a lock is tried again while other processes take it over, and for how long. */
 const breakInterval = Duration.millis(5)
 const breakTimeout = Duration.seconds(10)
@@ -284,8 +287,20 @@ export const make = (options: {
   // waiting
   // ---------------------------------------------------------------------------------------------
 
+  /** How many waiters poll. */
+  let pollers = 0
+
   /** Polls by the schedule, and looks at once when the holder has died. */
   const acquire: Engine["acquire"] = (key, request) =>
+    Effect.suspend(() => {
+      pollers += 1
+      return Effect.ensuring(poll(key, request), Effect.sync(() => (pollers -= 1)))
+    })
+
+  /** What the pauses of a waiter are multiplied by: the many waiters of a process, on as many locks, poll no oftener than a few do. */
+  const crowd = (): number => Math.max(1, pollers / maxPollers)
+
+  const poll: Engine["acquire"] = (key, request) =>
     Effect.gen(function*() {
       const place = Protocol.placeOf(key.lockPath)
       const polling = yield* Polling.make(request.schedule)
@@ -306,7 +321,7 @@ export const make = (options: {
           if (pause === undefined) {
             return Option.none()
           }
-          scheduledAt = now + pause
+          scheduledAt = now + (polling.isDefault ? pause * crowd() : pause)
         }
         const { holder, readAgainIn, state } = answer
         if (holder?.token !== token) {
@@ -315,7 +330,7 @@ export const make = (options: {
         }
         const lookAt = Math.min(scheduledAt, now + (readAgainIn ?? Infinity))
         for (let due = false; !due;) {
-          const probe = Math.min(Math.max((now - foundAt) / 40, shortestProbe), longestProbe)
+          const probe = crowd() * Math.min(Math.max((now - foundAt) / 40, shortestProbe), longestProbe)
           const mayProbe = holder !== undefined && state === "held"
           const wakeAt = mayProbe ? Math.min(lookAt, now + probe) : lookAt
           yield* Effect.interruptible(Effect.sleep(Duration.millis(Math.max(1, Math.ceil(wakeAt - now)))))
