@@ -107,6 +107,9 @@ export class LockAcquisitionError
     const cause = describeCause(this.cause)
     switch (this.reason) {
       case "Timeout":
+        if (this.timeout === 0 && this.cause === undefined) {
+          return `${printable(this.lockPath)} is taken${holder}`
+        }
         return `Timed out after ${LockHolder.formatDuration(this.waited)} waiting for ${
           printable(this.lockPath)
         }${holder}${cause}`

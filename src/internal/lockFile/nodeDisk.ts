@@ -24,17 +24,22 @@ export interface Calls {
 /** What is known of the disk that a directory is on. */
 interface Directory {
   readonly canonical: string
-  /** Its calls are made synchronously. */
-  local: boolean
+  /** Its data are on this machine. */
+  readonly local: boolean
   /** How many calls were slow lately. */
   slow: number
+  /** Until then its calls go to the threads, although it is local. */
+  threadsUntil: number
 }
 
 /** A call that takes longer, in milliseconds, is slow. */
 const slowAfter = 20
 
-/** A directory with so many slow calls is not treated as local any more. */
+/** After so many slow calls the calls in a directory go to the threads for a while. */
 const tooMany = 3
+
+/** How long, in milliseconds; after that one more slow call is enough. A busy machine has slow calls, too. */
+const threadsFor = 10_000
 
 /** Each quick call makes up for a part of a slow one: a process that was stopped has slow calls, too. */
 const forgiven = 0.01
@@ -88,6 +93,9 @@ const isLocalType = (type: number): boolean => {
   }
 }
 
+/** Whether calls are made synchronously at some time. */
+const isQuick = ({ local, threadsUntil }: Directory, now: number): boolean => local && now >= threadsUntil
+
 const directoryOf = (path: string): string => {
   const end = Math.max(path.lastIndexOf("/"), process.platform === "win32" ? path.lastIndexOf("\\") : -1)
   return end <= 0 ? path.slice(0, 1) : path.slice(0, end)
@@ -138,19 +146,23 @@ export const make = (calls: Calls = NodeFS): NodeDisk => {
 
   const call = <A>(directory: string, local: () => A, onThread: () => Promise<A>): Effect.Effect<A, DiskError> => {
     const known = find(directory)
-    if (known?.local !== true) {
+    const began = performance.now()
+    if (known === undefined || !isQuick(known, began)) {
       return Effect.tryPromise({ try: onThread, catch: toError })
     }
-    const began = performance.now()
     let result: Exit.Exit<A, DiskError>
     try {
       result = Exit.succeed(local())
     } catch (error) {
       result = Exit.fail(toError(error))
     }
-    if (performance.now() - began > slowAfter) {
+    const ended = performance.now()
+    if (ended - began > slowAfter) {
       known.slow += 1
-      known.local = known.slow < tooMany
+      if (known.slow >= tooMany) {
+        known.slow = tooMany - 1
+        known.threadsUntil = ended + threadsFor
+      }
     } else if (known.slow > 0) {
       known.slow -= forgiven
     }
@@ -272,7 +284,10 @@ export const make = (calls: Calls = NodeFS): NodeDisk => {
         undefined
       ),
     workingDirectory: Effect.try({ try: () => process.cwd(), catch: toError }),
-    isLocal: (directory) => directories.get(directory)?.local,
+    isLocal: (directory) => {
+      const known = directories.get(directory)
+      return known === undefined ? undefined : isQuick(known, performance.now())
+    },
     classify: (directory, alias) =>
       Effect.matchEffect(Effect.tryPromise({ try: () => promises.statfs(directory), catch: toError }), {
         // It is made with the first lock in it, and asked for with the next one.
@@ -283,7 +298,7 @@ export const make = (calls: Calls = NodeFS): NodeDisk => {
               directories.clear()
             }
             const known = directories.get(directory) ??
-              { canonical: directory, local: isLocalType(type >>> 0), slow: 0 }
+              { canonical: directory, local: isLocalType(type >>> 0), slow: 0, threadsUntil: 0 }
             directories.set(directory, known)
             directories.set(alias, known)
           })
