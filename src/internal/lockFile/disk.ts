@@ -42,6 +42,8 @@ export interface Disk {
   readonly rename: (from: string, to: string) => Effect.Effect<void, DiskError>
   readonly unlink: (path: string) => Effect.Effect<void, DiskError>
   readonly read: (path: string) => Effect.Effect<Entry, DiskError>
+  /** As `read`, but it may follow a link: enough to recognise a record of our own. */
+  readonly peek: (path: string) => Effect.Effect<Entry, DiskError>
   /**
    * Opens a file, and overwrites it from a byte offset on if its content is `expected`. Answers with what it read, and with whether
    * the path still names the file that was written.

@@ -26,7 +26,7 @@ export const make = (fs: FileSystem.FileSystem, paths: Path.Path): Disk => {
       () => Effect.succeed(undefined)
     )
 
-  const read: Disk["read"] = (path) =>
+  const peek: Disk["peek"] = (path) =>
     Effect.gen(function*() {
       const info = yield* fs.stat(path)
       if (info.type !== "File") {
@@ -50,11 +50,12 @@ export const make = (fs: FileSystem.FileSystem, paths: Path.Path): Disk => {
     link: (from, to) => mapError(fs.link(from, to)),
     rename: (from, to) => mapError(fs.rename(from, to)),
     unlink: (path) => mapError(fs.remove(path)),
+    peek,
     read: (path) =>
       Effect.flatMap(
         readLink(path),
         (target) =>
-          target === undefined ? read(path) : Effect.succeed<Entry>({ _tag: "Other", what: "a symbolic link" })
+          target === undefined ? peek(path) : Effect.succeed<Entry>({ _tag: "Other", what: "a symbolic link" })
       ),
     rewrite: (path, expected, offset, text) =>
       Effect.gen(function*() {

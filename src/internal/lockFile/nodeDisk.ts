@@ -212,6 +212,12 @@ export const make = (calls: Calls = NodeFS): NodeDisk => {
     }
   }
 
+  const read: Disk["read"] = (path) =>
+    orElse(
+      call(directoryOf(path), () => readLocal(path), () => readOnThread(path)),
+      absent
+    )
+
   return {
     create: (path, text) =>
       call(directoryOf(path), () => {
@@ -228,11 +234,8 @@ export const make = (calls: Calls = NodeFS): NodeDisk => {
     link: (from, to) => call(directoryOf(to), () => calls.linkSync(from, to), () => promises.link(from, to)),
     rename: (from, to) => call(directoryOf(to), () => calls.renameSync(from, to), () => promises.rename(from, to)),
     unlink: (path) => call(directoryOf(path), () => calls.unlinkSync(path), () => promises.unlink(path)),
-    read: (path) =>
-      orElse(
-        call(directoryOf(path), () => readLocal(path), () => readOnThread(path)),
-        absent
-      ),
+    read,
+    peek: read,
     rewrite: (path, expected, offset, text) =>
       call(directoryOf(path), () => {
         const file = calls.openSync(path, rewriteFlags)

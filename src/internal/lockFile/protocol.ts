@@ -352,7 +352,7 @@ export const make = (options: {
     own: OwnRecord
   ): Effect.Effect<boolean, DiskError | StillClaimed> => {
     const path = pathOf(place, level)
-    return Immediate.flatMap(disk.read(path), (entry): Effect.Effect<boolean, DiskError | StillClaimed> => {
+    return Immediate.flatMap(disk.peek(path), (entry): Effect.Effect<boolean, DiskError | StillClaimed> => {
       const isOwn = entry._tag === "File" &&
         (entry.text === own.text || Record.hasToken(Record.toSeen(entry), own.token))
       if (!isOwn) {
