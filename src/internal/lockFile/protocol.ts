@@ -130,6 +130,9 @@ const notOurs = new Set(["EACCES", "EPERM", "ENAMETOOLONG"])
 /** Something is at the path, and cannot be read. */
 export class Unreadable extends DiskError {}
 
+/** Whether a failed create has made the file nevertheless. Not every file system says which call failed. */
+const mayHaveCreated = ({ cause, code }: DiskError): boolean => code !== "EEXIST" && syscallOf(cause) !== "open"
+
 /** Another process is taking the record over just now. */
 class StillClaimed extends Data.TaggedError("StillClaimed")<{}> {}
 
@@ -279,8 +282,7 @@ export const make = (options: {
     return Effect.flatMap(say, () =>
       Immediate.matchEffect(disk.create(path, own.text), {
         onSuccess: () => confirm(fiber, place, level, own),
-        onFailure: (error) =>
-          settle(fiber, place, level, own, error, syscallOf(error.cause) === "open" ? Effect.void : unlink)
+        onFailure: (error) => settle(fiber, place, level, own, error, mayHaveCreated(error) ? unlink : Effect.void)
       }))
   }
 
