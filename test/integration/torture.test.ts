@@ -1,0 +1,52 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Takeover from "../torture/Takeover.js"
+import * as Torture from "../torture/Torture.js"
+
+/** They start some fifty processes, which takes its time on a busy machine; in milliseconds. */
+const testTimeout = 90_000
+
+const options: Torture.Options = {
+  processes: 4,
+  duration: 5_000,
+  killEvery: 150,
+  stopFor: 1_000,
+  seed: 20_240_817,
+  fibers: 1,
+  readers: 0,
+  work: 2,
+  lease: undefined,
+  locked: true,
+  mixed: true,
+  onProgress: () => Effect.void
+}
+
+describe("Processes that are killed and stopped while they compete for a lock", () => {
+  it.live(
+    "are never in the critical section at once, and lose no update, whichever layer they use",
+    () =>
+      Effect.gen(function*() {
+        const report = yield* Torture.run(options)
+        assert.deepStrictEqual(report.violations, [])
+        assert.isAbove(report.kills, 0)
+        assert.isAbove(report.acquisitions, 0)
+      }),
+    testTimeout
+  )
+
+  it.live("overlap and lose updates where they do not lock", () =>
+    Effect.gen(function*() {
+      const report = yield* Torture.run({ ...options, duration: 1_500, killEvery: 0, stopFor: 0, locked: false })
+      assert.isAbove(report.overlaps.length, 0)
+      assert.isAbove(report.counter.lost, 0)
+      assert.isAbove(report.violations.length, 0)
+    }), testTimeout)
+
+  it.live("each get the lock in each round in which its holder is killed", () =>
+    Effect.gen(function*() {
+      const report = yield* Takeover.run({ rounds: 15, processes: 4, seed: 1, onRound: () => Effect.void })
+      assert.deepStrictEqual(report.violations, [])
+      assert.strictEqual(report.counter.acknowledged, 15 * 4)
+      assert.strictEqual(report.waiting.length + report.stale.length, 15)
+    }), testTimeout)
+})
