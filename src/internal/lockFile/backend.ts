@@ -3,6 +3,7 @@ import type * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as LockBackend from "../../LockBackend.js"
 import { type LockDirectoryError, LockLostError } from "../../LockError.js"
@@ -104,6 +105,24 @@ export const make = (options: {
   const toLoss = (key: LockBackend.LockKey, { cause, holder, reason }: Heartbeat.Gone, at: DateTime.Utc) =>
     new LockLostError({ path: key.path, lockPath: key.lockPath, reason, holder, cause, at })
 
+  /** Locks that were granted just now. Most are released before their heartbeats would have been worth a timer. */
+  const fresh = new Set<Heartbeat.Member>()
+  let lastPlace: Protocol.Place | undefined
+
+  const keep = (member: Heartbeat.Member): void => {
+    const { fiber } = member
+    fresh.add(member)
+    if (fresh.size === 1) {
+      Runtime.soon(fiber, () =>
+        Runtime.soon(fiber, () => {
+          for (const member of fresh) {
+            heartbeat.add(member)
+          }
+          fresh.clear()
+        }))
+    }
+  }
+
   const grant = (
     key: LockBackend.LockKey,
     place: Protocol.Place,
@@ -118,8 +137,11 @@ export const make = (options: {
         return loss
       }
       const member = new Heartbeat.Member(place, own, fiber, lose)
-      heartbeat.add(member)
-      cleanup.start(fiber, key.lockPath, recovered)
+      keep(member)
+      if (recovered || place !== lastPlace) {
+        lastPlace = place
+        cleanup.start(fiber, key.lockPath, recovered)
+      }
       return Effect.succeed({
         get holder() {
           return own.holder
@@ -134,7 +156,7 @@ export const make = (options: {
           )
         ),
         release: Effect.suspend(() =>
-          Immediate.flatMap(heartbeat.remove(member), () =>
+          Immediate.flatMap(fresh.delete(member) ? Exit.void : heartbeat.remove(member), () =>
             Effect.flatMap(protocol.remove(place, 0, own), (removed) =>
               removed ? Effect.void : Effect.map(released(place), lose)))
         )
@@ -321,7 +343,7 @@ export const make = (options: {
           if (pause === undefined) {
             return Option.none()
           }
-          scheduledAt = now + (polling.isDefault ? pause * crowd() : pause)
+          scheduledAt = now + (request.isDefaultSchedule ? pause * crowd() : pause)
         }
         const { holder, readAgainIn, state } = answer
         if (holder?.token !== token) {
