@@ -1,5 +1,4 @@
 import * as Effect from "effect/Effect"
-import * as Hash from "effect/Hash"
 import * as Option from "effect/Option"
 import { BackendError, type LockKey } from "../../LockBackend.js"
 import { LockDirectoryError } from "../../LockError.js"
@@ -31,7 +30,24 @@ export const prefixOf = (lockPath: string): string => {
   const name = lockPath.slice(start)
   return name.length <= maxPlainName / 3 || byteLength(name) <= maxPlainName
     ? lockPath
-    : `${lockPath.slice(0, start)}.lock-${(Hash.string(name) >>> 0).toString(36)}`
+    : `${lockPath.slice(0, start)}.lock-${hash(name)}`
+}
+
+/**
+ * 53 bits (cyrb53). Part of the format: processes with different versions of this package, or of Effect, must find the same claim. Two names
+ * with one hash share their claims, and so wait for each other's takeovers.
+ */
+const hash = (name: string): string => {
+  let high = 0xdeadbeef
+  let low = 0x41c6ce57
+  for (let index = 0; index < name.length; index++) {
+    const unit = name.charCodeAt(index)
+    high = Math.imul(high ^ unit, 2_654_435_761)
+    low = Math.imul(low ^ unit, 1_597_334_677)
+  }
+  high = Math.imul(high ^ (high >>> 16), 2_246_822_507) ^ Math.imul(low ^ (low >>> 13), 3_266_489_909)
+  low = Math.imul(low ^ (low >>> 16), 2_246_822_507) ^ Math.imul(high ^ (high >>> 13), 3_266_489_909)
+  return (2 ** 32 * (low & 0x1f_ffff) + (high >>> 0)).toString(36)
 }
 
 /** The request file: a whole record by a name that no other acquisition has. */
