@@ -6,7 +6,8 @@ import type { FileSystem } from "@effect/platform/FileSystem"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
-import { path, play } from "./utils/Scene.js"
+import * as ProcessIdentity from "../src/ProcessIdentity.js"
+import { claimPath, path, play } from "./utils/Scene.js"
 
 /** A file system without hard links, whose errors do not say which system call failed. */
 const plain = (fs: FileSystem): FileSystem => ({
@@ -37,6 +38,34 @@ describe("A file system without hard links", () => {
         const taken = yield* waiter.run(waiter.locks.withLockIfAvailable(Effect.void, path))
         assert.isTrue(taken._tag === "None")
         yield* Fiber.join(held)
+      })
+    ))
+})
+
+describe("A process that is stopped for longer than a lease before it renames its claim", () => {
+  it.effect("does not take the claim of another machine for its own", () =>
+    play((scene) =>
+      Effect.gen(function*() {
+        const settings = { lease: "1 second" } as const
+        yield* scene.abandon
+        const stopped = yield* scene.join({ settings })
+        const other = yield* scene.join({ settings, machine: yield* ProcessIdentity.makeMachine() })
+        const first = yield* stopped.stopAt("rename", claimPath)
+        let entered = false
+        const late = yield* Effect.fork(
+          stopped.run(stopped.locks.withLock(Effect.sync(() => (entered = true)), path, { timeout: "10 seconds" }))
+        )
+        yield* first.reached
+        const second = yield* other.stopAt("rename", claimPath)
+        const taking = yield* Effect.fork(other.enter("other", { stay: "1 second" }))
+        yield* second.reached
+        yield* first.goOn
+        yield* Effect.sleep("100 millis")
+        assert.isFalse(entered)
+        yield* second.goOn
+        yield* Fiber.join(taking)
+        yield* Fiber.join(late)
+        assert.isTrue(entered)
       })
     ))
 })

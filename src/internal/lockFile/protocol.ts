@@ -323,8 +323,8 @@ export const make = (options: {
       }
       // T3
       const renamed = yield* Effect.either(disk.rename(pathOf(place, level + 1), path))
-      if (renamed._tag === "Left") {
-        // The answer may have been lost on its way.
+      if (renamed._tag === "Left" || (yield* isOverdue(own))) {
+        // The answer may have been lost on its way. After a pause, it may be another process's claim that was renamed.
         const there = yield* Effect.either(read(path))
         if (there._tag === "Left" || !Record.hasToken(there.right, own.token)) {
           if (there._tag === "Left" && !notOurs.has(there.left.code)) {
@@ -332,7 +332,7 @@ export const make = (options: {
             yield* remove(place, level, own)
           }
           yield* remove(place, level + 1, own)
-          return yield* Effect.fail(renamed.left)
+          return renamed._tag === "Left" ? yield* Effect.fail(renamed.left) : changed
         }
       }
       staleness.forget(path)
