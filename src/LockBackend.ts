@@ -70,8 +70,10 @@ export interface Request {
   readonly mode: Mode
   /** Shown to other processes. */
   readonly label: string | undefined
-  /** When to look again, for an engine that has to. When the schedule ends, so does the wait. */
+  /** When to look again, for an engine that polls. When the schedule ends, so does the wait. */
   readonly schedule: Schedule.Schedule<unknown>
+  /** Whether `schedule` is the default one, which never ends: an engine may then choose when to look. */
+  readonly isDefaultSchedule: boolean
   /** To be called at each refusal. */
   readonly onBlocked: (blocked: Blocked) => void
   /** To be called once, when the lock that was granted is found to be gone; also by `release`. */

@@ -14,11 +14,7 @@ export interface Polling {
   readonly next: Effect.Effect<number | undefined>
   /** Sleeps until the next look; `false` when the schedule has ended. */
   readonly pause: Effect.Effect<boolean>
-  /** Whether it is the default schedule, and not one that the user has asked for. */
-  readonly isDefault: boolean
 }
-
-const defaults = new WeakSet<Schedule.Schedule<unknown>>()
 
 /** Starts a schedule. */
 export const make = (schedule: Schedule.Schedule<unknown>): Effect.Effect<Polling> =>
@@ -33,15 +29,12 @@ export const make = (schedule: Schedule.Schedule<unknown>): Effect.Effect<Pollin
       }))
     const pause = Effect.flatMap(next, (millis) =>
       millis === undefined ? Effect.succeed(false) : Effect.as(Effect.sleep(Duration.millis(Math.ceil(millis))), true))
-    return { next, pause, isDefault: defaults.has(schedule) }
+    return { next, pause }
   })
 
 /** Exponential from 2 milliseconds up to a cap, with full jitter. */
-export const defaultSchedule = (cap: Duration.Duration): Schedule.Schedule<unknown> => {
-  const schedule = Schedule.exponential(Duration.millis(2)).pipe(
+export const defaultSchedule = (cap: Duration.Duration): Schedule.Schedule<unknown> =>
+  Schedule.exponential(Duration.millis(2)).pipe(
     Schedule.union(Schedule.spaced(cap)),
     Schedule.jitteredWith({ min: 0, max: 1 })
   )
-  defaults.add(schedule)
-  return schedule
-}

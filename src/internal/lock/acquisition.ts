@@ -3,6 +3,7 @@ import type * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
+import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Metrics from "../../FileLockMetrics.js"
 import type { BackendError, Grant, LockBackend, LockKey } from "../../LockBackend.js"
@@ -79,7 +80,7 @@ export const toKey = (
   const immediate = backend.immediate?.(path) ?? Option.none()
   if (Option.isSome(immediate)) {
     waiter.immediate = true
-    return Effect.succeed(immediate.value)
+    return Exit.succeed(immediate.value)
   }
   const canonical = Effect.interruptible(backend.canonical(path))
   return Effect.matchEffect(Background.attempt(waiter, restore, canonical, () => Effect.void), {
@@ -131,6 +132,7 @@ export const obtain = (
 ): Effect.Effect<HeldLock, Failure> => {
   const queue = queues.at(key.lockPath)
   queue.enqueue(waiter)
+  waiter.busy = !waiter.first || queues.isBusy(key.lockPath, waiter)
   return waiter.first
     ? ask(backend, queue, waiter, key, restore)
     : Effect.flatMap(untilFirst(waiter, key.lockPath, queue, restore), () => {

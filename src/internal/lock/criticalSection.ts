@@ -23,24 +23,25 @@ export const outcomeOf = ({ loss }: HeldLock, exit: Exit.Exit<unknown, unknown>)
  * A loss interrupts the body and fails with `LockLostError`, also where only the release finds it. The body's own failure is kept.
  */
 export const run = <A, E, R>(
+  fiber: Runtime.RuntimeFiber,
   held: HeldLock,
   self: Effect.Effect<A, E, R>,
   restore: Runtime.Restore
-): Effect.Effect<A, E | LockLostError, R> =>
-  Effect.withFiberRuntime((fiber) => {
-    const body = new Runtime.Body(fiber)
-    Reentrancy.enter(fiber, held)
-    held.addListener(body.interrupt)
-    return Effect.flatMap(
-      Effect.exit(restore(Runtime.isTraced(fiber) ? traced(held, self) : self)),
-      (exit) => {
-        held.removeListener(body.interrupt)
-        body.end()
-        Reentrancy.exit(fiber, held)
-        return Effect.flatMap(held.close(), () => conclude(held, exit))
-      }
-    )
+): Effect.Effect<A, E | LockLostError, R> => {
+  const body = new Runtime.Body(fiber)
+  Reentrancy.enter(fiber, held)
+  held.addListener(body.interrupt)
+  const leave = (exit: Exit.Exit<A, E>): Effect.Effect<A, E | LockLostError> => {
+    held.removeListener(body.interrupt)
+    body.end()
+    Reentrancy.exit(fiber, held)
+    return Effect.flatMap(held.close(), () => conclude(held, exit))
+  }
+  return Effect.matchCauseEffect(restore(Runtime.isTraced(fiber) ? traced(held, self) : self), {
+    onSuccess: (value) => leave(Exit.succeed(value)),
+    onFailure: (cause) => leave(Exit.failCause(cause))
   })
+}
 
 const conclude = <A, E>({ loss }: HeldLock, exit: Exit.Exit<A, E>): Effect.Effect<A, E | LockLostError> =>
   loss !== undefined && (Exit.isSuccess(exit) || Cause.isInterruptedOnly(exit.cause)) ? Effect.fail(loss) : exit

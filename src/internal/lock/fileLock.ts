@@ -13,6 +13,7 @@ import type * as FileLock from "../../FileLock.js"
 import type { BackendError, LockBackend, LockKey } from "../../LockBackend.js"
 import type { LockAcquisitionError, LockLostError } from "../../LockError.js"
 import { codeOf } from "../errno.js"
+import * as Immediate from "../immediate.js"
 import { defaultSchedule } from "../polling.js"
 import * as Runtime from "../runtime.js"
 import type { Settings } from "../settings.js"
@@ -96,6 +97,7 @@ export const make = (backend: Context.Tag.Service<LockBackend>, settings: Settin
     mode: options?.mode ?? "exclusive",
     label: options?.label,
     schedule: options?.schedule ?? schedule,
+    isDefaultSchedule: options?.schedule === undefined,
     timeout: toMillis(options?.timeout),
     requestedAt: Runtime.monotonic(fiber),
     sequence: queues.nextSequence(),
@@ -151,7 +153,7 @@ export const make = (backend: Context.Tag.Service<LockBackend>, settings: Settin
           (held) => held === undefined ? inside(key) : Effect.succeed(held)
         )
     }
-    return traced(fiber, call.path, Effect.flatMap(keyOf(waiter, known, restore), inside))
+    return traced(fiber, call.path, Immediate.flatMap(keyOf(waiter, known, restore), inside))
   }
 
   const withKey = <A, E, R>(
@@ -160,7 +162,7 @@ export const make = (backend: Context.Tag.Service<LockBackend>, settings: Settin
   ): Effect.Effect<A, E | Failure | LockLostError, R> =>
     Effect.uninterruptibleMask((restore) =>
       Effect.withFiberRuntime((fiber) =>
-        Effect.flatMap(enter(fiber, call, key, restore), (held) => CriticalSection.run(held, self, restore))
+        Effect.flatMap(enter(fiber, call, key, restore), (held) => CriticalSection.run(fiber, held, self, restore))
       )
     )
 
@@ -173,7 +175,7 @@ export const make = (backend: Context.Tag.Service<LockBackend>, settings: Settin
       Effect.withFiberRuntime((fiber) =>
         Effect.flatMap(
           enter(fiber, makeCall(fiber, path, options), undefined, restore),
-          (held) => CriticalSection.run(held, self, restore)
+          (held) => CriticalSection.run(fiber, held, self, restore)
         )
       )
     )
@@ -204,7 +206,7 @@ export const make = (backend: Context.Tag.Service<LockBackend>, settings: Settin
           (held) =>
             Option.isNone(held)
               ? Effect.succeedNone
-              : Effect.asSome(CriticalSection.run(held.value, self, restore))
+              : Effect.asSome(CriticalSection.run(fiber, held.value, self, restore))
         )
       )
     )

@@ -151,8 +151,8 @@ export class HeldLock {
 
 /**
  * Gives back a lock that was granted to `origin`: to the next waiter, without a step of the engine, as long as the time slice lasts that
- * began at the grant, and to the engine otherwise. Within the time slice, fibers that are about to run have their turn first: they may
- * want the lock, too.
+ * began at the grant, and to the engine otherwise. Where several fibers want the lock one right after the other, those that are about to
+ * run have their turn first: they may want it again.
  *
  * Up to the decision everything is synchronous: the lock belongs to exactly one waiter at any moment. A lock that is lost is not
  * handed off, and neither is one whose label would be wrong for its next holder.
@@ -169,16 +169,23 @@ export const giveBack = (
   if (handOff(now)) {
     return Effect.void
   }
-  return now < sliceEnd && queue.isEmpty
+  return now < sliceEnd && waiter.busy && queue.isEmpty
     ? Effect.flatMap(
       Effect.yieldNow(),
-      () => handOff(Runtime.monotonic(waiter.fiber)) ? Effect.void : release(queue, waiter, origin, grant)
+      () => handOff(Runtime.monotonic(waiter.fiber)) ? Effect.void : release(queue, waiter, origin, grant, now)
     )
-    : release(queue, waiter, origin, grant)
+    : release(queue, waiter, origin, grant, now)
 }
 
-const release = (queue: WaitQueue, waiter: Waiter, origin: Waiter, grant: Grant): Effect.Effect<void> =>
-  Effect.matchCauseEffect(
+const release = (
+  queue: WaitQueue,
+  waiter: Waiter,
+  origin: Waiter,
+  grant: Grant,
+  now: number
+): Effect.Effect<void> => {
+  queue.released(waiter, now)
+  return Effect.matchCauseEffect(
     origin.immediate ? grant.release : Background.run(grant.release, `The release of ${origin.call.path}`),
     {
       onSuccess: () => {
@@ -191,3 +198,4 @@ const release = (queue: WaitQueue, waiter: Waiter, origin: Waiter, grant: Grant)
       }
     }
   )
+}

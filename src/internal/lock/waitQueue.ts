@@ -21,6 +21,7 @@ export interface Call {
   readonly mode: Mode
   readonly label: string | undefined
   readonly schedule: Schedule.Schedule<unknown>
+  readonly isDefaultSchedule: boolean
   readonly timeout: number
   readonly requestedAt: number
   /** Fibers that called first are served first, even if they reach the queue later. */
@@ -38,6 +39,7 @@ export class Waiter implements Request {
   readonly mode: Mode
   readonly label: string | undefined
   readonly schedule: Schedule.Schedule<unknown>
+  readonly isDefaultSchedule: boolean
   first = false
   /** It waits for no other holder any more. */
   expired: boolean
@@ -52,6 +54,8 @@ export class Waiter implements Request {
   grantedAt = 0
   /** Whether the calls of the engine end without suspending. */
   immediate = false
+  /** Whether other fibers have the lock as often: they may want it again before it goes back to the engine. */
+  busy = false
   /** The loss of what was granted to this request. */
   loss: LockLostError | undefined
   /** To be called at a loss: stops what runs under the lock. */
@@ -66,6 +70,7 @@ export class Waiter implements Request {
     this.mode = call.mode
     this.label = call.label
     this.schedule = call.schedule
+    this.isDefaultSchedule = call.isDefaultSchedule
     this.expired = call.timeout <= 0
   }
 
@@ -151,6 +156,11 @@ export class WaitQueue {
   /** Who holds the lock, as far as this process knows. */
   get holder(): LockHolder | undefined {
     return this.own === undefined ? this.blocked?.holder : this.own.holder
+  }
+
+  /** The lock goes back to the engine. */
+  released({ fiber }: Waiter, at: number): void {
+    this.registry?.released(this.lockPath, fiber, at)
   }
 
   /** Whether no other waiter is behind the first one. */
@@ -254,6 +264,21 @@ export class WaitQueue {
 export class WaitQueues {
   private readonly queues = new Map<string, WaitQueue>()
   private sequence = 0
+  private lastPath = ""
+  private lastFiber: Runtime.RuntimeFiber | undefined
+  private lastRelease = 0
+
+  /** Remembers a release to the engine. */
+  released(lockPath: string, fiber: Runtime.RuntimeFiber, at: number): void {
+    this.lastPath = lockPath
+    this.lastFiber = fiber
+    this.lastRelease = at
+  }
+
+  /** Whether several fibers want a lock one right after the other: another one has just released it. */
+  isBusy(lockPath: string, { fiber, call }: Waiter): boolean {
+    return this.lastPath === lockPath && this.lastFiber !== fiber && call.requestedAt - this.lastRelease < call.handoff
+  }
 
   /** The number of the next call. */
   nextSequence(): number {

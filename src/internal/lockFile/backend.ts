@@ -102,24 +102,76 @@ export const make = (options: {
   const heartbeat = Heartbeat.make({ disk, protocol, lease })
   const cleanup = Cleanup.make({ disk, syntax, protocol, staleness })
 
-  const toLoss = (key: LockBackend.LockKey, { cause, holder, reason }: Heartbeat.Gone, at: DateTime.Utc) =>
-    new LockLostError({ path: key.path, lockPath: key.lockPath, reason, holder, cause, at })
-
   /** Locks that were granted just now. Most are released before their heartbeats would have been worth a timer. */
   const fresh = new Set<Heartbeat.Member>()
+  let addsFresh = false
   let lastPlace: Protocol.Place | undefined
 
   const keep = (member: Heartbeat.Member): void => {
     const { fiber } = member
     fresh.add(member)
-    if (fresh.size === 1) {
-      Runtime.soon(fiber, () =>
-        Runtime.soon(fiber, () => {
-          for (const member of fresh) {
-            heartbeat.add(member)
-          }
-          fresh.clear()
-        }))
+    if (addsFresh) {
+      return
+    }
+    addsFresh = true
+    Runtime.soon(fiber, () =>
+      Runtime.soon(fiber, () => {
+        addsFresh = false
+        for (const member of fresh) {
+          heartbeat.add(member)
+        }
+        fresh.clear()
+      }))
+  }
+
+  /** A lock file that is ours. What is seldom asked for is made when it is. */
+  class Grant implements LockBackend.Grant {
+    readonly mode = "exclusive"
+    readonly fence = Option.none()
+    private readonly member: Heartbeat.Member
+
+    constructor(
+      private readonly key: LockBackend.LockKey,
+      private readonly request: LockBackend.Request,
+      private readonly own: Protocol.OwnRecord,
+      readonly recovered: boolean,
+      private readonly place: Protocol.Place,
+      private readonly fiber: Runtime.RuntimeFiber
+    ) {
+      this.member = new Heartbeat.Member(place, own, fiber, (gone) => this.onGone(gone))
+      keep(this.member)
+      if (recovered || place !== lastPlace) {
+        lastPlace = place
+        cleanup.start(fiber, key.lockPath, recovered)
+      }
+    }
+
+    get holder(): LockHolder {
+      return this.own.holder
+    }
+
+    get verify(): Effect.Effect<void, LockLostError> {
+      return Effect.mapError(Effect.suspend(() => heartbeat.verify(this.member)), (gone) => this.toLoss(gone))
+    }
+
+    get release(): Effect.Effect<void> {
+      return Effect.suspend(() =>
+        Immediate.flatMap(
+          fresh.delete(this.member) ? Exit.void : heartbeat.remove(this.member),
+          () =>
+            Effect.flatMap(protocol.remove(this.place, 0, this.own), (removed) =>
+              removed ? Exit.void : Effect.map(released(this.place), (gone) => this.onGone(gone)))
+        )
+      )
+    }
+
+    onGone(gone: Heartbeat.Gone): void {
+      this.request.onLost(this.toLoss(gone))
+    }
+
+    private toLoss({ cause, holder, reason }: Heartbeat.Gone): LockLostError {
+      const at = DateTime.unsafeMake(Runtime.wallClock(this.fiber))
+      return new LockLostError({ ...this.key, reason, holder, cause, at })
     }
   }
 
@@ -130,38 +182,7 @@ export const make = (options: {
     own: Protocol.OwnRecord,
     recovered: boolean
   ): Effect.Effect<LockBackend.Grant> =>
-    Effect.withFiberRuntime((fiber) => {
-      const lose = (gone: Heartbeat.Gone) => {
-        const loss = toLoss(key, gone, DateTime.unsafeMake(Runtime.wallClock(fiber)))
-        request.onLost(loss)
-        return loss
-      }
-      const member = new Heartbeat.Member(place, own, fiber, lose)
-      keep(member)
-      if (recovered || place !== lastPlace) {
-        lastPlace = place
-        cleanup.start(fiber, key.lockPath, recovered)
-      }
-      return Effect.succeed({
-        get holder() {
-          return own.holder
-        },
-        mode: "exclusive",
-        fence: Option.none(),
-        recovered,
-        verify: Effect.suspend(() =>
-          Effect.mapError(
-            heartbeat.verify(member),
-            (gone) => toLoss(key, gone, DateTime.unsafeMake(Runtime.wallClock(fiber)))
-          )
-        ),
-        release: Effect.suspend(() =>
-          Immediate.flatMap(fresh.delete(member) ? Exit.void : heartbeat.remove(member), () =>
-            Effect.flatMap(protocol.remove(place, 0, own), (removed) =>
-              removed ? Effect.void : Effect.map(released(place), lose)))
-        )
-      })
-    })
+    Effect.withFiberRuntime((fiber) => Effect.succeed(new Grant(key, request, own, recovered, place, fiber)))
 
   /** What became of a lock that was not ours any more when it was released. */
   const released = (place: Protocol.Place): Effect.Effect<Heartbeat.Gone> =>
