@@ -75,7 +75,7 @@ export const attempt = <A, E>(
     })
     if (fiber.unsafePoll() === null) {
       waiter.startDeadline()
-      fiber.addObserver(waiter.notify)
+      fiber.addObserver(() => waiter.notify())
     }
     return ended
   })

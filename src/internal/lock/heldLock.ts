@@ -23,7 +23,7 @@ export class HeldLock {
   private users = 1
   private readonly since: number
   private nested: WaitQueue | undefined
-  private listeners: Set<() => void> | undefined
+  private readonly listeners: Array<() => void> = []
   private deferred: Deferred.Deferred<never, LockLostError> | undefined
 
   constructor(
@@ -75,7 +75,7 @@ export class HeldLock {
 
   private lose(): void {
     Metrics.lost.unsafeUpdate(1, Runtime.metricLabels(this.waiter.fiber))
-    for (const listener of this.listeners ?? []) {
+    for (const listener of [...this.listeners]) {
       listener()
     }
     if (this.deferred !== undefined && this.loss !== undefined) {
@@ -85,16 +85,15 @@ export class HeldLock {
 
   /** Calls a function when the lock is lost; at once if it is lost already. */
   addListener(listener: () => void): void {
-    const { root } = this
-    root.listeners ??= new Set()
-    root.listeners.add(listener)
+    this.root.listeners.push(listener)
     if (this.loss !== undefined) {
       listener()
     }
   }
 
   removeListener(listener: () => void): void {
-    this.root.listeners?.delete(listener)
+    const { listeners } = this.root
+    listeners.splice(listeners.indexOf(listener), 1)
   }
 
   /** Fails once the lock is lost. */

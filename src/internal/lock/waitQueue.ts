@@ -86,7 +86,7 @@ export class Waiter implements Request {
   }
 
   /** Wakes the waiter. A wake-up while it does not wait is kept; several are one. */
-  readonly notify = (): void => {
+  notify(): void {
     const { resume } = this
     if (resume === undefined) {
       this.pending = true
@@ -97,14 +97,16 @@ export class Waiter implements Request {
   }
 
   /** Waits for a wake-up. */
-  readonly wait: Effect.Effect<void> = Effect.async((resume) => {
-    if (this.pending) {
-      this.pending = false
-      resume(Effect.void)
-    } else {
-      this.resume = resume
-    }
-  })
+  get wait(): Effect.Effect<void> {
+    return Effect.async((resume) => {
+      if (this.pending) {
+        this.pending = false
+        resume(Effect.void)
+      } else {
+        this.resume = resume
+      }
+    })
+  }
 
   /** From now on the deadline wakes the waiter. One that does not wait for other holders gives the engine the clean-up timeout. */
   startDeadline(): void {

@@ -193,6 +193,20 @@ export const make = (calls: Calls = NodeFS): NodeDisk => {
     }
   }
 
+  /** A lock file that was ours a moment ago is read without asking first what it is. */
+  const peekLocal = (path: string): Entry => {
+    let file: number | undefined
+    try {
+      file = calls.openSync(path, readFlags)
+      const length = calls.readSync(file, sharedBuffer, 0, maxBytes, null)
+      return { _tag: "File", text: textOf(length), inode: -1, modifiedAt: -1 }
+    } catch {
+      return readLocal(path)
+    } finally {
+      if (file !== undefined) calls.closeSync(file)
+    }
+  }
+
   const readOnThread = async (path: string): Promise<Entry> => {
     const info = await promises.lstat(path)
     if (!info.isFile()) {
@@ -235,7 +249,11 @@ export const make = (calls: Calls = NodeFS): NodeDisk => {
     rename: (from, to) => call(directoryOf(to), () => calls.renameSync(from, to), () => promises.rename(from, to)),
     unlink: (path) => call(directoryOf(path), () => calls.unlinkSync(path), () => promises.unlink(path)),
     read,
-    peek: read,
+    peek: (path) =>
+      orElse(
+        call(directoryOf(path), () => peekLocal(path), () => readOnThread(path)),
+        absent
+      ),
     rewrite: (path, expected, offset, text) =>
       call(directoryOf(path), () => {
         const file = calls.openSync(path, rewriteFlags)
