@@ -139,7 +139,9 @@ export const obtain = (
       const { origin } = waiter
       return origin?.grant === undefined
         ? ask(backend, queue, waiter, key, restore)
-        : Effect.succeed(new HeldLock(queue, waiter, origin, key, origin.grant, undefined))
+        : Effect.succeed(
+          new HeldLock(queue, waiter, origin, key, origin.grant, undefined, Runtime.monotonic(waiter.fiber))
+        )
     })
 }
 
@@ -199,7 +201,7 @@ const begin = (queue: WaitQueue, waiter: Waiter, key: LockKey, grant: Grant): He
   if (grant.recovered) {
     Metrics.takeovers.unsafeUpdate(1, Runtime.metricLabels(waiter.fiber))
   }
-  return new HeldLock(queue, waiter, waiter, key, grant, undefined)
+  return new HeldLock(queue, waiter, waiter, key, grant, undefined, waiter.grantedAt)
 }
 
 /**

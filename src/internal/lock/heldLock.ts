@@ -21,7 +21,6 @@ export class HeldLock {
   outer: HeldLock | undefined
   /** The owner while it is inside, and the re-entries. */
   private users = 1
-  private readonly since: number
   private nested: WaitQueue | undefined
   private readonly listeners: Array<() => void> = []
   private deferred: Deferred.Deferred<never, LockLostError> | undefined
@@ -35,9 +34,9 @@ export class HeldLock {
     readonly key: LockKey,
     readonly grant: Grant,
     /** The section that this one re-enters. */
-    private readonly parent: HeldLock | undefined
+    private readonly parent: HeldLock | undefined,
+    private readonly since: number
   ) {
-    this.since = Runtime.monotonic(waiter.fiber)
     queue.startHolding(waiter, grant)
     if (parent === undefined) {
       origin.lost = () => this.lose()
@@ -57,7 +56,15 @@ export class HeldLock {
 
   /** A re-entry of this section by a waiter that is the first of `reentrants`. */
   reenter(waiter: Waiter): HeldLock {
-    return new HeldLock(this.reentrants, waiter, this.origin, this.key, this.grant, this)
+    return new HeldLock(
+      this.reentrants,
+      waiter,
+      this.origin,
+      this.key,
+      this.grant,
+      this,
+      Runtime.monotonic(waiter.fiber)
+    )
   }
 
   get loss(): LockLostError | undefined {

@@ -349,6 +349,7 @@ export const make = (options: {
           ))
 
   const removeOnce = (
+    fiber: Runtime.RuntimeFiber,
     place: Place,
     level: number,
     own: OwnRecord
@@ -360,38 +361,41 @@ export const make = (options: {
       if (!isOwn) {
         return Exit.succeed(own.removing)
       }
-      return Effect.flatMap(isOverdue(own), (overdue) => {
-        if (!overdue) {
-          own.removing = true
-          return Immediate.map(disk.unlink(path), () => true)
-        }
-        // Another process may be taking it over: replace it by a fresh record, which is ours for certain.
-        return Effect.flatMap(
-          takeOver(place, level, Record.toSeen(entry), undefined),
-          (taken) => taken._tag === "Published" ? remove(place, level, taken.own) : new StillClaimed()
-        )
-      })
+      if (!isLate(fiber, own)) {
+        own.removing = true
+        return Immediate.map(disk.unlink(path), () => true)
+      }
+      // Another process may be taking it over: replace it by a fresh record, which is ours for certain.
+      return Effect.flatMap(
+        takeOver(place, level, Record.toSeen(entry), undefined),
+        (taken) => taken._tag === "Published" ? remove(place, level, taken.own) : new StillClaimed()
+      )
     })
   }
 
-  const remove: Protocol["remove"] = (place, level, own) => {
-    const once = Effect.suspend(() => removeOnce(place, level, own))
-    return Effect.matchEffect(once, {
+  const remove: Protocol["remove"] = (place, level, own) =>
+    Effect.withFiberRuntime((fiber) =>
+      Immediate.matchEffect(removeOnce(fiber, place, level, own), {
+        onSuccess: (removed) => Effect.as(retire(own), removed),
+        onFailure: () => removeAgain(fiber, place, level, own)
+      })
+    )
+
+  const removeAgain = (
+    fiber: Runtime.RuntimeFiber,
+    place: Place,
+    level: number,
+    own: OwnRecord
+  ): Effect.Effect<boolean> =>
+    Effect.matchEffect(Effect.retry(Effect.suspend(() => removeOnce(fiber, place, level, own)), promptly), {
       onSuccess: (removed) => Effect.as(retire(own), removed),
-      onFailure: () =>
-        Effect.matchEffect(Effect.retry(once, promptly), {
-          onSuccess: (removed) => Effect.as(retire(own), removed),
-          onFailure: (error) =>
-            Effect.logWarning(
-              `Could not remove ${
-                pathOf(place, level)
-              }: other processes wait for it until process ${identity.info.pid} ends or ` +
-                `the file is removed by hand`,
-              error instanceof DiskError ? error.cause : "another process is taking it over"
-            ).pipe(Effect.zipRight(retire(own)), Effect.as(true))
-        })
+      onFailure: (error) =>
+        Effect.logWarning(
+          `Could not remove ${pathOf(place, level)}: other processes wait for it until process ${identity.info.pid} ` +
+            `ends or the file is removed by hand`,
+          error instanceof DiskError ? error.cause : "another process is taking it over"
+        ).pipe(Effect.zipRight(retire(own)), Effect.as(true))
     })
-  }
 
   return { publish, read, takeOver, whileClaimed, remove }
 }
