@@ -26,7 +26,10 @@ export type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect
 export const clockOf = (fiber: RuntimeFiber): Clock.Clock => Context.get(fiber.currentDefaultServices, Clock.Clock)
 
 /** Milliseconds, with fractions, on the monotonic clock of a fiber. */
-export const monotonic = (fiber: RuntimeFiber): number => Number(clockOf(fiber).unsafeCurrentTimeNanos()) / 1e6
+export const monotonic = (fiber: RuntimeFiber): number => monotonicOf(clockOf(fiber))
+
+/** Milliseconds, with fractions, on a monotonic clock. */
+export const monotonicOf = (clock: Clock.Clock): number => Number(clock.unsafeCurrentTimeNanos()) / 1e6
 
 /** Milliseconds since 1970 on the wall clock of a fiber. */
 export const wallClock = (fiber: RuntimeFiber): number => clockOf(fiber).unsafeCurrentTimeMillis()

@@ -22,6 +22,8 @@ export class Timer {
   private wakesAt = Infinity
   private checks = false
 
+  constructor(private readonly clock: Clock.Clock) {}
+
   add(fiber: Runtime.RuntimeFiber, alarm: Alarm): void {
     this.alarms.add(alarm)
     if (alarm.at < this.wakesAt) {
@@ -53,7 +55,8 @@ export class Timer {
         this.wakesAt = Infinity
       }
       if (next !== Infinity) {
-        this.fiber = Runtime.start(fiber, this.loop)
+        // By then the fiber may go by another clock.
+        this.fiber = Runtime.start(fiber, Effect.withClock(this.loop, this.clock))
       }
     })
   }
@@ -88,11 +91,13 @@ const longestSleep = 2 ** 31 - 1
 const timers = new WeakMap<Clock.Clock, Timer>()
 
 /** The timer of a fiber's clock. */
-export const timerOf = (fiber: Runtime.RuntimeFiber): Timer => {
-  const clock = Runtime.clockOf(fiber)
+export const timerOf = (fiber: Runtime.RuntimeFiber): Timer => timerAt(Runtime.clockOf(fiber))
+
+/** The timer of a clock. */
+export const timerAt = (clock: Clock.Clock): Timer => {
   let timer = timers.get(clock)
   if (timer === undefined) {
-    timer = new Timer()
+    timer = new Timer(clock)
     timers.set(clock, timer)
   }
   return timer

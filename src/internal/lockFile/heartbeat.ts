@@ -8,7 +8,7 @@ import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import type { LostReason } from "../../LockError.js"
 import type { LockHolder } from "../../LockHolder.js"
-import { type Alarm, timerOf } from "../lock/timer.js"
+import { type Alarm, timerAt } from "../lock/timer.js"
 import * as Runtime from "../runtime.js"
 import { type Disk, DiskError } from "./disk.js"
 import * as Protocol from "./protocol.js"
@@ -34,6 +34,8 @@ export class Member {
   insisting: Fiber.RuntimeFiber<void> | undefined
   /** The attempt under way. It is never cut off. */
   attempt: Fiber.RuntimeFiber<void, DiskError | Claimed | Gone> | undefined
+  /** The clock at the acquisition: the fiber may go by another one later. */
+  readonly clock: Clock.Clock
   constructor(
     readonly place: Protocol.Place,
     readonly own: Protocol.OwnRecord,
@@ -41,7 +43,13 @@ export class Member {
     readonly fiber: Runtime.RuntimeFiber,
     /** Called when the lock turns out to be lost. */
     readonly onGone: (gone: Gone) => void
-  ) {}
+  ) {
+    this.clock = Runtime.clockOf(fiber)
+  }
+
+  get now(): number {
+    return Runtime.monotonicOf(this.clock)
+  }
 }
 
 export interface Heartbeat {
@@ -156,7 +164,7 @@ export const make = (options: {
 
   /** Starts an attempt. It is not cut off: a claim would stay, and a write that was begun happens on Node, interrupted or not. */
   const begin = (member: Member, step: Attempt) => {
-    member.attempt = Runtime.startUninterruptible(member.fiber, step)
+    member.attempt = Runtime.startUninterruptible(member.fiber, Effect.withClock(step, member.clock))
     return member.attempt
   }
 
@@ -198,8 +206,7 @@ export const make = (options: {
   // all heartbeats
   // ---------------------------------------------------------------------------------------------
 
-  const roundOf = ({ fiber }: Member): Round => {
-    const clock = Runtime.clockOf(fiber)
+  const roundOf = ({ clock }: Member): Round => {
     let round = rounds.get(clock)
     if (round === undefined) {
       round = { members: new Set(), alarm: undefined }
@@ -217,14 +224,13 @@ export const make = (options: {
   const arm = (round: Round, earliest: number): void => {
     const [next] = round.members
     if (next !== undefined && round.alarm === undefined) {
-      round.alarm = { at: Math.max(next.due, earliest), run: () => tick(round, next.fiber) }
-      timerOf(next.fiber).add(next.fiber, round.alarm)
+      round.alarm = { at: Math.max(next.due, earliest), run: () => tick(round, next.now) }
+      timerAt(next.clock).add(next.fiber, round.alarm)
     }
   }
 
   /** Beats for those that are due, as many as a group has, and for all that must not wait. */
-  const tick = (round: Round, fiber: Runtime.RuntimeFiber): void => {
-    const now = Runtime.monotonic(fiber)
+  const tick = (round: Round, now: number): void => {
     let left = Math.ceil(round.members.size / groups)
     for (const member of round.members) {
       const mayWait = now - member.own.heardAt.monotonic < lease / 2
@@ -243,7 +249,7 @@ export const make = (options: {
   const beatNow = (round: Round, member: Member): void => {
     const exit = begin(member, attempt(member)).unsafePoll()
     const goOn = () => {
-      enqueue(round, member, Runtime.monotonic(member.fiber) + interval)
+      enqueue(round, member, member.now + interval)
       arm(round, 0)
     }
     if (exit !== null && Exit.isSuccess(exit)) {
@@ -260,7 +266,7 @@ export const make = (options: {
               Effect.logError(`The heartbeat of ${member.place.lockPath} failed`, cause),
               Effect.sync(() => member.onGone(new Gone({ reason: "LeaseExpired" })))
             )
-      })
+      }).pipe(Effect.withClock(member.clock))
     )
   }
 
@@ -274,7 +280,7 @@ export const make = (options: {
     remove: (member) => {
       const round = roundOf(member)
       if (round.members.delete(member) && round.members.size === 0 && round.alarm !== undefined) {
-        timerOf(member.fiber).cancel(member.fiber, round.alarm)
+        timerAt(member.clock).cancel(member.fiber, round.alarm)
         round.alarm = undefined
       }
       const { attempt, insisting } = member

@@ -1,5 +1,6 @@
 import type { PlatformError } from "@effect/platform/Error"
 import * as Effect from "effect/Effect"
+import * as Runtime from "../runtime.js"
 import type { NodeError } from "./errno.js"
 import { badArgument, Blocked, Errno, invalidPath, nodeError, systemError } from "./errno.js"
 import { wellFormed } from "./path.js"
@@ -41,23 +42,21 @@ export const perform = <A>(
   run: () => A,
   blocked: Effect.Effect<never> = forever
 ): Call<A> =>
-  Effect.clockWith((clock) =>
-    Effect.suspend((): Call<A> => {
-      process.volume.now = clock.unsafeCurrentTimeMillis()
-      try {
-        return Effect.succeed(run())
-      } catch (error) {
-        if (error instanceof Errno) {
-          return Effect.fail(nodeError(error.code, {
-            syscall: site.syscall,
-            path: site.descriptor === true ? undefined : site.path,
-            dest: site.dest
-          }))
-        }
-        return error instanceof Blocked ? blocked : Effect.die(error)
+  Effect.withFiberRuntime((fiber): Call<A> => {
+    process.volume.now = Runtime.wallClock(fiber)
+    try {
+      return Effect.succeed(run())
+    } catch (error) {
+      if (error instanceof Errno) {
+        return Effect.fail(nodeError(error.code, {
+          syscall: site.syscall,
+          path: site.descriptor === true ? undefined : site.path,
+          dest: site.dest
+        }))
       }
-    })
-  )
+      return error instanceof Blocked ? blocked : Effect.die(error)
+    }
+  })
 
 /** @internal */
 export const call = <A>(process: Process, site: Site, run: () => A): Call<A> =>

@@ -4,12 +4,12 @@ import type * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import * as FiberId from "effect/FiberId"
 import type * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import * as Sink from "effect/Sink"
 import * as Stream from "effect/Stream"
 import type { Fault, FaultPlan } from "../../MemoryFileSystem.js"
+import * as Runtime from "../runtime.js"
 import { forever } from "./call.js"
 import { nodeError, systemError } from "./errno.js"
 
@@ -109,7 +109,7 @@ class Faults {
   private readonly crash: Effect.Effect<never> = Effect.suspend(() => {
     if (this.dead) return forever
     this.dead = true
-    for (const fiber of this.underWay) fiber.unsafeInterruptAsFork(FiberId.none)
+    for (const fiber of this.underWay) Runtime.interrupt(fiber)
     return Effect.zipRight(this.plan.onCrash ?? Effect.void, forever)
   })
 
