@@ -46,7 +46,7 @@ const overrides: Plan.Overrides = {
   processes: numberOf(values.processes),
   fibers: numberOf(values.fibers),
   rounds: numberOf(values.rounds),
-  without: Plan.troubles.filter((trouble) => values.without?.split(",").includes(trouble))
+  without: Plan.faults.filter((fault) => values.without?.split(",").includes(fault))
 }
 
 const jobs = Number(values.jobs)

@@ -63,7 +63,7 @@ describe("A hand-off", () => {
     play((stage) =>
       Effect.gen(function*() {
         const tokens = yield* tokensOf(yield* stage.join(), 12, "4 millis")
-        assert.strictEqual(new Set(tokens).size, 4)
+        assert.strictEqual(new Set(tokens).size, 6)
       })
     ))
 

@@ -1,11 +1,16 @@
 /**
- * Time and turns of a simulated world. Fibers run until each of them waits: for an alarm, or parked before a step that somebody
- * has to let go. Nothing here decides; whoever drives the kernel does.
+ * Time and scheduling of a simulated world. Fibers run until each of them waits: for an alarm, or parked before a step that the
+ * simulation has to let go. The kernel decides nothing; its driver does.
  */
 import type * as Scheduler from "effect/Scheduler"
-import type { Step } from "../../src/MemoryFileSystem.js"
+import type * as MemoryFileSystem from "../../src/MemoryFileSystem.js"
 
-/** Whatever can be stopped as a whole: a process. */
+/** A system call, and the second path of a `link` or a `rename`. */
+export interface Step extends MemoryFileSystem.Step {
+  readonly to?: string | undefined
+}
+
+/** What can be stopped as a whole: a process. */
 export interface Runner {
   readonly alive: boolean
   /** Until when nothing of it runs, in the kernel's nanoseconds. */
@@ -14,15 +19,15 @@ export interface Runner {
   readonly suspended: number
 }
 
-/** Somebody before a step. */
+/** A fiber before a step. */
 export interface Parked<P extends Runner> {
   readonly id: number
   readonly process: P
   readonly who: string
-  /** Several fibers may act for one who: a release can go on in the background. */
+  /** Several fibers may act for one caller: a release can go on in the background. */
   readonly fiber: number
   readonly step: Step
-  /** Slow storage: nobody may let it go earlier. */
+  /** Slow storage: it cannot go on earlier. */
   heldUntil: number
   readonly resume: () => void
 }
@@ -45,17 +50,13 @@ const isBefore = <P extends Runner>(left: Alarm<P>, right: Alarm<P>): boolean =>
     ? left.due < right.due
     : left.serial < right.serial
 
-export class Kernel<P extends Runner> implements Scheduler.Scheduler {
-  /** Nanoseconds since the beginning. */
-  now = 0
-  /** How many steps were let go. */
-  steps = 0
-  readonly parked: Array<Parked<P>> = []
-  private serial = 0
-  private readonly heap: Array<Alarm<P>> = []
-  private tasks: Array<Scheduler.Task> = []
+/** The tasks of one process: a process runs one of them at a time. */
+class Tasks implements Scheduler.Scheduler {
+  tasks: Array<Scheduler.Task> = []
+  /** A system call of the process is on the stack: other processes run before it returns, this one does not. */
+  inCall = false
 
-  /** Never by itself: a turn lasts until everybody waits, with or without a trace. */
+  /** Never by itself: fibers run until all of them wait, with or without a trace. */
   shouldYield(): false {
     return false
   }
@@ -64,13 +65,65 @@ export class Kernel<P extends Runner> implements Scheduler.Scheduler {
     this.tasks.push(task)
   }
 
-  /** Runs all fibers until each of them waits. */
-  drain(): void {
-    while (this.tasks.length > 0) {
-      const tasks = this.tasks
+  run(): boolean {
+    let ran = false
+    while (this.tasks.length > 0 && !this.inCall) {
+      const { tasks } = this
       this.tasks = []
       for (const task of tasks) {
         task()
+      }
+      ran = true
+    }
+    return ran
+  }
+}
+
+export class Kernel<P extends Runner> {
+  /** Nanoseconds since the beginning. */
+  now = 0
+  /** How many steps were let go. */
+  steps = 0
+  readonly parked: Array<Parked<P>> = []
+  private serial = 0
+  private readonly heap: Array<Alarm<P>> = []
+  private readonly schedulers = new Map<P, Tasks>()
+
+  /** What runs the fibers of a process. */
+  schedulerOf(process: P): Scheduler.Scheduler {
+    return this.tasksOf(process)
+  }
+
+  private tasksOf(process: P): Tasks {
+    let tasks = this.schedulers.get(process)
+    if (tasks === undefined) {
+      tasks = new Tasks()
+      this.schedulers.set(process, tasks)
+    }
+    return tasks
+  }
+
+  /** Runs other processes in the middle of a synchronous system call of one. */
+  duringCall(process: P, run: () => void): void {
+    const tasks = this.tasksOf(process)
+    tasks.inCall = true
+    try {
+      run()
+    } finally {
+      tasks.inCall = false
+    }
+  }
+
+  isInCall(process: P): boolean {
+    return this.schedulers.get(process)?.inCall === true
+  }
+
+  /** Runs all fibers until each of them waits. */
+  drain(): void {
+    for (let ran = true; ran;) {
+      ran = false
+      for (const tasks of this.schedulers.values()) {
+        ran = tasks.run() || ran
       }
     }
   }
@@ -90,12 +143,14 @@ export class Kernel<P extends Runner> implements Scheduler.Scheduler {
     }
   }
 
-  /** Who could go on now. */
+  /** The steps that could be made now. */
   runnable(): ReadonlyArray<Parked<P>> {
-    return this.parked.filter(({ heldUntil, process }) => process.stalledUntil <= this.now && heldUntil <= this.now)
+    return this.parked.filter(({ heldUntil, process }) =>
+      process.stalledUntil <= this.now && heldUntil <= this.now && !this.isInCall(process)
+    )
   }
 
-  /** Lets somebody do one step, and run on up to the next. */
+  /** Makes one step, and lets its fiber run on up to the next. */
   go(entry: Parked<P>): void {
     this.unpark(entry)
     this.steps++
@@ -152,7 +207,12 @@ export class Kernel<P extends Runner> implements Scheduler.Scheduler {
     return undefined
   }
 
-  /** Goes to the next alarm, and lets everybody run on that it wakes. */
+  /** Whether something of the process is still to come. */
+  hasAlarm(process: P): boolean {
+    return this.heap.some((alarm) => alarm.process === process && !alarm.cancelled)
+  }
+
+  /** Goes to the next alarm, and lets all fibers run on that it wakes. */
   ring(): void {
     if (this.nextAlarm() === undefined) {
       return

@@ -3,49 +3,53 @@
  */
 import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Clock from "effect/Clock"
+import type * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as FileLock from "../../src/FileLock.js"
+import { cleanupTimeout } from "../../src/internal/lock/waitQueue.js"
 import type { LockAcquisitionError, LockDirectoryError, LockLostError } from "../../src/LockError.js"
 import * as Plan from "./Plan.js"
-import * as Players from "./Player.js"
-import type { Player } from "./Player.js"
+import * as Processes from "./SimulatedProcess.js"
+import type { SimulatedProcess } from "./SimulatedProcess.js"
 import { lockPath, valuePath, type World } from "./World.js"
+
+type Locks = Context.Tag.Service<FileLock.FileLock>
 
 type Failure = LockAcquisitionError | LockDirectoryError | LockLostError
 
 /** One fiber of one process. */
-interface Actor {
+interface Caller {
   readonly world: World
-  readonly player: Player
+  readonly process: SimulatedProcess
   readonly label: string
   readonly fs: FileSystem.FileSystem
 }
 
-const step = ({ player, world }: Actor, name: string) =>
-  Players.park(world.kernel, player, { method: "section", syscall: name, path: lockPath })
+const step = ({ process, world }: Caller, name: string) =>
+  Processes.park(world.kernel, process, { method: "section", syscall: name, path: lockPath })
 
 /** Milliseconds inside, most often none. */
-const work = ({ world }: Actor): Effect.Effect<void> => {
-  const { dice, plan } = world
-  const most = plan.troubles.has("longHolds") && dice.chance(0.3) ? plan.lease * 1.5 : 5
-  return dice.chance(0.6) ? Effect.void : Effect.sleep(Duration.millis(dice.real(Math.min(most, 12_000))))
+const work = ({ world }: Caller): Effect.Effect<void> => {
+  const { random, plan } = world
+  const most = plan.faults.has("longHolds") && random.chance(0.3) ? plan.lease * 1.5 : 5
+  return random.chance(0.6) ? Effect.void : Effect.sleep(Duration.millis(random.real(Math.min(most, 12_000))))
 }
 
 /** A critical section: reads the register and writes something new. */
 const section = (
-  actor: Actor,
+  caller: Caller,
   inTheMiddle: Effect.Effect<void, LockLostError>,
-  labor = work(actor)
+  labor = work(caller)
 ): Effect.Effect<void, LockLostError> =>
   Effect.zipRight(
-    step(actor, "enter"),
+    step(caller, "enter"),
     Effect.suspend(() => {
-      const { fs, label, player, world } = actor
-      const entered = world.watcher.enter(player, label)
+      const { fs, label, process, world } = caller
+      const entered = world.watcher.enter(process, label)
       world.waiting.delete(label)
       const entry = world.section(entered)
       return Effect.gen(function*() {
@@ -62,13 +66,13 @@ const section = (
   )
 
 /** Fibers that re-enter side by side exclude one another. */
-const reentered = (actor: Actor, locks: FileLock.FileLock): Effect.Effect<void, Failure> => {
+const reentered = (caller: Caller, locks: Locks): Effect.Effect<void, Failure> => {
   let within = 0
   const inner = locks.withLock(
     Effect.gen(function*() {
       within += 1
-      if (within > 1) actor.world.watcher.fail("two inside", `${actor.label} re-entered beside itself`)
-      yield* step(actor, "re-enter")
+      if (within > 1) caller.world.watcher.fail("two inside", `${caller.label} re-entered beside itself`)
+      yield* step(caller, "re-enter")
     }).pipe(Effect.ensuring(Effect.sync(() => {
       within -= 1
     }))),
@@ -78,26 +82,26 @@ const reentered = (actor: Actor, locks: FileLock.FileLock): Effect.Effect<void, 
   return Effect.all([inner, inner], { concurrency: "unbounded", discard: true })
 }
 
-const entering = (actor: Actor, locks: FileLock.FileLock): Effect.Effect<void, Failure> => {
-  const { dice } = actor.world
-  // A lock is passed on only to whom its label suits.
-  const label = actor.world.plan.handoff === 0 ? actor.label : undefined
+const entering = (caller: Caller, locks: Locks): Effect.Effect<void, Failure> => {
+  const { random } = caller.world
+  // A lock is handed off only to a waiter with the same label.
+  const label = caller.world.plan.handoff === 0 ? caller.label : undefined
   const options = { timeout: "infinity", label } as const
-  const limited = { timeout: dice.real(3_000), label }
-  const plain = section(actor, Effect.void)
-  const way = dice.weighted(
+  const limited = { timeout: random.real(3_000), label }
+  const plain = section(caller, Effect.void)
+  const way = random.weighted(
     [
       [5, "withLock"],
       [2, "acquire"],
       [1, "ifAvailable"],
       [1, "limited"],
       [1, "nested"],
-      [actor.world.plan.troubles.has("impatience") ? 5 : 0, "interrupted"]
+      [caller.world.plan.faults.has("impatience") ? 5 : 0, "interrupted"]
     ] as const
   )
-  actor.world.note(() => `${actor.label} calls for the lock (${way})`)
+  caller.world.note(() => `${caller.label} calls for the lock (${way})`)
   if (way !== "ifAvailable" && way !== "limited" && way !== "interrupted") {
-    actor.world.waiting.set(actor.label, actor.world.kernel.now)
+    caller.world.waiting.set(caller.label, caller.world.kernel.now)
   }
   switch (way) {
     case "withLock":
@@ -106,41 +110,41 @@ const entering = (actor: Actor, locks: FileLock.FileLock): Effect.Effect<void, F
       return Effect.scoped(
         Effect.flatMap(
           locks.acquire(valuePath, options),
-          (lock) => Effect.raceFirst(section(actor, lock.verify), lock.lost)
+          (lock) => Effect.raceFirst(section(caller, lock.verify), lock.lost)
         )
       )
     case "ifAvailable":
       return locks.withLockIfAvailable(plain, valuePath)
     case "limited":
-      return inTime(actor, limited.timeout, locks.withLock(plain, valuePath, limited))
+      return inTime(caller, limited.timeout, locks.withLock(plain, valuePath, limited))
     case "nested":
-      return locks.withLock(Effect.zipRight(plain, reentered(actor, locks)), valuePath, options)
+      return locks.withLock(Effect.zipRight(plain, reentered(caller, locks)), valuePath, options)
     case "interrupted":
       return Effect.gen(function*() {
         const fiber = yield* Effect.fork(
           Effect.ensuring(
             locks.withLock(plain, valuePath, options),
-            Effect.sync(() => actor.player.calls.delete(actor.label))
+            Effect.sync(() => caller.process.calls.delete(caller.label))
           )
         )
-        yield* Effect.sleep(Duration.millis(dice.chance(0.5) ? dice.real(20) : dice.real(3_000)))
-        yield* inTime(actor, 0, Effect.asVoid(Fiber.interrupt(fiber)))
+        yield* Effect.sleep(Duration.millis(random.chance(0.5) ? random.real(20) : random.real(3_000)))
+        yield* inTime(caller, 0, Effect.asVoid(Fiber.interrupt(fiber)))
       })
   }
 }
 
-/** What the library may take beyond a deadline: its patience with a step under way, and a little. */
-const patience = 1_200
+/** What the library may take beyond a deadline, in milliseconds: the clean-up timeout for a step under way, and a little. */
+const allowance = cleanupTimeout + 200
 
-/** Whoever has a deadline, or was interrupted, comes back in time unless it paused or its storage was slow. */
-const inTime = <E>(actor: Actor, millis: number, wait: Effect.Effect<unknown, E>): Effect.Effect<void, E> =>
+/** A caller that has a deadline, or was interrupted, comes back in time unless its process paused or its storage was slow. */
+const inTime = <E>(caller: Caller, millis: number, wait: Effect.Effect<unknown, E>): Effect.Effect<void, E> =>
   Effect.suspend(() => {
-    const { label, player, world } = actor
+    const { label, process, world } = caller
     const since = world.kernel.now
     const check = Effect.sync(() => {
       const took = (world.kernel.now - since) / 1e6
       const inside = world.history.some(({ invoked, name }) => name === label && invoked > stepsBefore)
-      if (!inside && player.lastPauseEnd < since && took > (millis + patience) * 1.05) {
+      if (process.alive && !inside && process.lastPauseEnd < since && took > (millis + allowance) * 1.05) {
         world.watcher.fail(
           "late",
           `${label} waited for ${Math.round(took)} ms, and wanted to for ${Math.round(millis)} ms`
@@ -151,49 +155,53 @@ const inTime = <E>(actor: Actor, millis: number, wait: Effect.Effect<unknown, E>
     return Effect.asVoid(Effect.ensuring(wait, check))
   })
 
-/** Whether a failure is one that this world can explain. */
-const settle = (actor: Actor, error: Failure): void => {
-  const { label, player, world } = actor
+/** Checks that a failure is one that this world can explain. */
+const settle = (caller: Caller, error: Failure): void => {
+  const { label, process, world } = caller
   const { plan, watcher } = world
+  if (!process.alive) {
+    return
+  }
   world.note(() => `${label} is told: ${error.message}`)
-  const faults = plan.troubles.has("faults")
+  const hasFileFaults = Plan.hasFileFaults(plan)
   switch (error._tag) {
     case "LockDirectoryError":
-      return faults ? undefined : watcher.fail("failure", `${label}: ${error.message}`)
+      return hasFileFaults ? undefined : watcher.fail("failure", `${label}: ${error.message}`)
     case "LockAcquisitionError": {
-      const explained = faults || error.reason === "Timeout" ||
-        (error.reason === "Foreign" && plan.troubles.has("foreign"))
+      // Without hard links a lock file is foreign until it is written.
+      const mayBeForeign = plan.faults.has("foreign") || plan.faults.has("noLinks") || world.watcher.zeroed.size > 0
+      const explained = hasFileFaults || error.reason === "Timeout" || (error.reason === "Foreign" && mayBeForeign)
       return explained ? undefined : watcher.fail("failure", `${label}: ${error.message}`)
     }
     case "LockLostError": {
-      const strayed = player.strayedUntil > world.kernel.now
-      // After a pause, or when the clock was set, a beat needs the claim, which somebody dead may be in the way of; whoever cannot be
-      // sure in time gives up, though nobody may have acted.
-      const gaveUp = error.reason === "LeaseExpired" && (player.lastPauseEnd > 0 || plan.troubles.has("clockSet"))
-      return faults || strayed || gaveUp ? undefined : watcher.fail("lost", `${label}: ${error.message}`)
+      const strayed = process.strayedUntil > world.kernel.now
+      // After a pause, or when the clock was set, a heartbeat needs the claim, which a dead process may have left; a holder that cannot be
+      // sure in time gives up, although no process may have acted.
+      const gaveUp = error.reason === "LeaseExpired" && (process.lastPauseEnd > 0 || plan.faults.has("clockSet"))
+      return hasFileFaults || strayed || gaveUp ? undefined : watcher.fail("lost", `${label}: ${error.message}`)
     }
   }
 }
 
-const round = (actor: Actor, locks: FileLock.FileLock): Effect.Effect<void> =>
+const round = (caller: Caller, locks: Locks): Effect.Effect<void> =>
   Effect.gen(function*() {
-    const { label, player, world } = actor
-    yield* Effect.sleep(Duration.millis(world.dice.chance(0.5) ? 0 : world.dice.real(20)))
-    player.calls.set(label, { who: label, calledAt: world.kernel.steps, steps: 0, lastStep: 0 })
-    yield* Effect.catchAll(entering(actor, locks), (error) => Effect.sync(() => settle(actor, error)))
-    player.calls.delete(label)
+    const { label, process, world } = caller
+    yield* Effect.sleep(Duration.millis(world.random.chance(0.5) ? 0 : world.random.real(20)))
+    process.calls.set(label, { who: label, calledAt: world.kernel.steps, steps: 0, lastStep: 0 })
+    yield* Effect.catchAll(entering(caller, locks), (error) => Effect.sync(() => settle(caller, error)))
+    process.calls.delete(label)
     world.waiting.delete(label)
-    if (world.dice.chance(0.15)) yield* tidy(actor, locks)
+    if (world.random.chance(0.15)) yield* tidy(caller, locks)
   })
 
-/** A person who looks, and breaks what is abandoned; a vandal breaks the rest as well. */
-const tidy = (actor: Actor, locks: FileLock.FileLock): Effect.Effect<void> =>
+/** A person inspects the lock, and breaks what is abandoned; a vandal breaks the rest as well. */
+const tidy = (caller: Caller, locks: Locks): Effect.Effect<void> =>
   Effect.gen(function*() {
-    const { label, world } = actor
+    const { label, world } = caller
     const status = Option.getOrUndefined(yield* locks.inspect(valuePath))
     const holder = status?.holders[0]
     world.note(() => `${label} inspects: ${status?.state ?? "free"}`)
-    const vandal = world.plan.troubles.has("vandal") && !world.quiet && world.dice.chance(0.5)
+    const vandal = world.plan.faults.has("vandal") && !world.quiet && world.random.chance(0.5)
     if (holder === undefined || (status?.state !== "abandoned" && !vandal)) return
     if (status?.state !== "abandoned") world.watcher.permitted.add(holder.token)
     if (status?.state !== "abandoned") world.watcher.breaking.add(label)
@@ -202,41 +210,41 @@ const tidy = (actor: Actor, locks: FileLock.FileLock): Effect.Effect<void> =>
       Effect.sync(() => world.watcher.breaking.delete(label))
     )
   }).pipe(Effect.catchAll((error) =>
-    // Whoever is in the way, or we, may pause for longer than the breaking of a lock waits, or has to be silent for a lease first.
+    // A process in the way, or this one, may pause for longer than the breaking of a lock waits, or has to be silent for a lease first.
     Effect.sync(() =>
-      Plan.needsLease(actor.world.plan) || actor.world.watcher.players.some(({ lastPauseEnd }) => lastPauseEnd > 0)
+      Plan.needsLease(caller.world.plan) || caller.world.watcher.processes.some(({ lastPauseEnd }) => lastPauseEnd > 0)
         ? undefined
-        : settle(actor, error)
+        : settle(caller, error)
     )
   ))
 
 /** The program of one process. */
 export const make =
-  (world: World, player: Player, options: { readonly fibers: number; readonly rounds: number }) =>
+  (world: World, process: SimulatedProcess, options: { readonly fibers: number; readonly rounds: number }) =>
   (fs: FileSystem.FileSystem): Effect.Effect<void, never, FileLock.FileLock | Scope.Scope> =>
     Effect.flatMap(FileLock.FileLock, (locks) =>
       Effect.forEach(
-        Array.from({ length: options.fibers }, (_, index) => `${player.name}.${index}`),
+        Array.from({ length: options.fibers }, (_, index) => `${process.name}.${index}`),
         (label) =>
           Effect.locally(
-            Effect.repeatN(Effect.suspend(() => round({ world, player, label, fs }, locks)), options.rounds - 1),
-            Players.who,
+            Effect.repeatN(Effect.suspend(() => round({ world, process, label, fs }, locks)), options.rounds - 1),
+            Processes.who,
             label
           ),
         { concurrency: "unbounded", discard: true }
       ))
 
-/** The last process of a world: acquires once more, and stays until what the dead have left must be gone. */
+/** The last process of a world: acquires once more, and stays until what dead processes have left must be gone. */
 export const last =
-  (world: World, player: Player, stay: number) =>
+  (world: World, process: SimulatedProcess, stay: number) =>
   (fs: FileSystem.FileSystem): Effect.Effect<void, never, FileLock.FileLock | Scope.Scope> =>
     Effect.gen(function*() {
       const locks = yield* FileLock.FileLock
-      const actor = { world, player, label: `${player.name}.0`, fs }
-      world.waiting.set(actor.label, world.kernel.now)
-      yield* locks.withLock(section(actor, Effect.void, Effect.void), valuePath, { timeout: "infinity" }).pipe(
-        Effect.catchAll((error) => Effect.sync(() => settle(actor, error))),
-        Effect.locally(Players.who, actor.label)
+      const caller = { world, process, label: `${process.name}.0`, fs }
+      world.waiting.set(caller.label, world.kernel.now)
+      yield* locks.withLock(section(caller, Effect.void, Effect.void), valuePath, { timeout: "infinity" }).pipe(
+        Effect.catchAll((error) => Effect.sync(() => settle(caller, error))),
+        Effect.locally(Processes.who, caller.label)
       )
       const until = (yield* Clock.currentTimeMillis) + stay
       yield* Effect.sleep(Duration.millis(Math.max(0, until - (yield* Clock.currentTimeMillis))))

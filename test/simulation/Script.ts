@@ -3,20 +3,27 @@
  */
 import type { Parked } from "./Kernel.js"
 import * as Plan from "./Plan.js"
-import type { Player } from "./Player.js"
-import { changes } from "./Watcher.js"
+import type { SimulatedProcess } from "./SimulatedProcess.js"
 import { World } from "./World.js"
 
-/** A world without any trouble but what is done to it. */
+/** A world without any fault but what is done to it. */
 export const makeWorld = (options?: Partial<Plan.Plan>, trace?: (line: string) => void): World =>
-  new World({ ...Plan.make(0), kind: "host", lease: 3_000, troubles: new Set(), clockSteps: 0, ...options }, trace)
+  new World({
+    ...Plan.make(0),
+    kind: "host",
+    synchronous: 0,
+    lease: 3_000,
+    faults: new Set(),
+    clockSteps: 0,
+    ...options
+  }, trace)
 
 /** Lets everybody go on, first come, first served, until somebody is where he is waited for; `undefined` if nobody ever is. */
 export const playUntil = (
   world: World,
-  isThere: (parked: Parked<Player>) => boolean,
+  isThere: (parked: Parked<SimulatedProcess>) => boolean,
   limit = 300e9
-): Parked<Player> | undefined => {
+): Parked<SimulatedProcess> | undefined => {
   const { kernel, watcher } = world
   kernel.drain()
   while (kernel.now < limit) {
@@ -30,11 +37,11 @@ export const playUntil = (
       continue
     }
     const { method, path, syscall } = next.step
-    world.note(() => `${next.who} ${method}: ${syscall} ${path}`)
-    watcher.before(next)
+    world.note(() => `${next.who} ${method}: ${syscall} ${watcher.show(path)}`)
+    const after = watcher.before(next)
     kernel.go(next)
-    watcher.after(next)
-    if (changes(next.step)) world.note(() => `   now ${watcher.describe(path)}`)
+    after()
+    world.noteChange(next.step)
   }
   return undefined
 }

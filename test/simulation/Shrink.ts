@@ -4,13 +4,13 @@
 import * as Plan from "./Plan.js"
 import * as Simulation from "./Simulation.js"
 
-/** How many worlds that differ in nothing but their dice are tried for each smaller one. */
+/** How many worlds that differ in nothing but their random are tried for each smaller one. */
 const salts = 12
 
 const fails = (seed: number, overrides: Plan.Overrides, kind: string): boolean =>
   Simulation.run(Plan.make(seed, overrides)).violation?.kind === kind
 
-/** Fewer processes, fibers, rounds and troubles, as long as the kind of failure stays. */
+/** Fewer processes, fibers, rounds and faults, as long as the kind of failure stays. */
 export const shrink = (seed: number, given: Plan.Overrides, kind: string): Plan.Overrides => {
   let best = given
   const attempt = (changes: Plan.Overrides): boolean => {
@@ -31,8 +31,8 @@ export const shrink = (seed: number, given: Plan.Overrides, kind: string): Plan.
   fewer("rounds", 1)
   fewer("fibers", 1)
   fewer("processes", 1)
-  for (const trouble of Plan.make(seed, best).troubles) {
-    attempt({ without: [...(best.without ?? []), trouble] })
+  for (const fault of Plan.make(seed, best).faults) {
+    attempt({ without: [...(best.without ?? []), fault] })
   }
   return best
 }

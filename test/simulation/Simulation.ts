@@ -1,14 +1,14 @@
 /**
- * Runs a world to its end, by its dice, and says what became of it.
+ * Runs a world to its end, by its random source, and says what became of it.
  */
-import { remember } from "./Forgotten.js"
+import { Faults } from "./Faults.js"
+import { remember } from "./FiberRoots.js"
 import { isLinearizable } from "./History.js"
 import type { Parked } from "./Kernel.js"
 import * as Plan from "./Plan.js"
-import type { Player } from "./Player.js"
 import * as Program from "./Program.js"
-import { Troubles } from "./Troubles.js"
-import { changes, Violation } from "./Watcher.js"
+import type { SimulatedProcess } from "./SimulatedProcess.js"
+import { Violation } from "./Watcher.js"
 import { directory, initialValue, World } from "./World.js"
 
 export interface Outcome {
@@ -28,22 +28,27 @@ const quietAfterSteps = 4_000
 const quietAfterTime = 20e9
 
 const seconds = 1e9
+const millis = 1e6
 
 class Simulation {
   private readonly world: World
-  private readonly troubles: Troubles
-  private last: Player | undefined
-  private lastProcess: Player | undefined
+  private readonly faults: Faults
+  private last: SimulatedProcess | undefined
+  private lastProcess: SimulatedProcess | undefined
+  /** By when the synchronous calls that are on the stack go on. */
+  private callsGoOnAt = Infinity
 
   constructor(private readonly plan: Plan.Plan, trace: ((line: string) => void) | undefined) {
     this.world = new World(plan, trace)
-    this.troubles = new Troubles(this.world)
+    this.faults = new Faults(this.world)
+    this.world.beforeCall = (entry, writing) => this.beforeCall(entry, writing)
+    this.world.diedInCall = (process) => this.faults.diedInCall(process)
   }
 
   run(): Outcome {
     const { kernel, watcher } = this.world
-    this.troubles.populate()
-    this.troubles.schedule()
+    this.faults.populate()
+    this.faults.schedule()
     kernel.drain()
     while (watcher.violation === undefined && this.turn()) {
       if (kernel.steps > maxSteps) watcher.fail("endless", `no end after ${maxSteps} steps`)
@@ -60,11 +65,11 @@ class Simulation {
 
   /** Does one thing; `false` when the world has come to its end. */
   private turn(): boolean {
-    const { dice, kernel } = this.world
+    const { kernel, random } = this.world
     const runnable = kernel.runnable()
     const alarm = kernel.nextAlarm()
     if (kernel.steps > quietAfterSteps || kernel.now > quietAfterTime) this.world.quiet = true
-    if (runnable.length > 0 && (alarm === undefined || alarm > kernel.now || dice.chance(0.5))) {
+    if (runnable.length > 0 && (alarm === undefined || alarm > kernel.now || random.chance(0.5))) {
       this.step(runnable)
       return true
     }
@@ -72,7 +77,7 @@ class Simulation {
       return this.end()
     }
     if (alarm === undefined) {
-      this.world.watcher.fail("stuck", "nobody can go on, and nothing will wake anybody")
+      this.world.watcher.fail("stuck", "no process can go on, and nothing will wake any")
       return false
     }
     kernel.ring()
@@ -80,13 +85,13 @@ class Simulation {
     return true
   }
 
-  private step(runnable: ReadonlyArray<Parked<Player>>): void {
-    const { dice, kernel, plan, watcher } = this.world
+  private step(runnable: ReadonlyArray<Parked<SimulatedProcess>>): void {
+    const { kernel, plan, random, watcher } = this.world
     const same = runnable.filter(({ process }) => process === this.lastProcess)
-    const entry = dice.pick(same.length > 0 && dice.chance(plan.stickiness) ? same : runnable)
+    const entry = random.pick(same.length > 0 && random.chance(plan.stickiness) ? same : runnable)
     this.lastProcess = entry.process
-    kernel.now += Math.floor(dice.real(2 * plan.stepCost))
-    if (this.troubles.befall(entry)) {
+    kernel.now += Math.floor(random.real(2 * plan.stepCost))
+    if (this.faults.strike(entry)) {
       return
     }
     const { method, path, syscall } = entry.step
@@ -96,46 +101,93 @@ class Simulation {
       call.lastStep = kernel.steps + 1
     }
     if (syscall !== "clock" && method !== "section") {
-      this.world.note(() => `${entry.who.padEnd(5)} ${method === syscall ? method : `${method}: ${syscall}`} ${path}`)
+      this.world.note(() =>
+        `${entry.who.padEnd(5)} ${method === syscall ? method : `${method}: ${syscall}`} ${watcher.show(path)}`
+      )
     }
-    watcher.before(entry)
+    const after = watcher.before(entry)
     kernel.go(entry)
-    watcher.after(entry)
-    if (changes(entry.step)) {
-      this.world.note(() => `      now ${path.slice(directory.length + 1)}: ${watcher.describe(path)}`)
-    }
+    after()
+    this.world.noteChange(entry.step)
   }
 
-  /** How long, in nanoseconds, the lock may stay free while somebody wants it and nothing goes wrong. */
+  /** Before a synchronous call its process may be preempted, and then other processes run. */
+  private beforeCall(entry: Parked<SimulatedProcess>, writing: boolean) {
+    const { kernel, plan, random } = this.world
+    const { process } = entry
+    const { fate, pause } = this.faults.strikeCall(entry, writing)
+    if (pause > 0) {
+      const until = Math.min(kernel.now + pause, this.callsGoOnAt)
+      this.world.stall(process, until - kernel.now)
+      this.runOthers(process, until, Infinity)
+    } else if (random.chance(plan.preemption)) {
+      const until = Math.min(kernel.now + random.real(20) * plan.stepCost, this.callsGoOnAt)
+      this.runOthers(process, until, random.integer(1, 12))
+    }
+    return fate
+  }
+
+  /** Lets other processes run in the middle of a synchronous call, up to a time, and so many turns at most. */
+  private runOthers(process: SimulatedProcess, until: number, turns: number): void {
+    const { kernel, random, watcher } = this.world
+    const { callsGoOnAt } = this
+    const { stalledUntil } = process
+    this.callsGoOnAt = until
+    process.stalledUntil = Math.max(stalledUntil, until)
+    kernel.duringCall(process, () => {
+      for (let turn = 0; turn < turns && kernel.now < until && watcher.violation === undefined; turn++) {
+        const runnable = kernel.runnable()
+        const alarm = kernel.nextAlarm()
+        if (runnable.length > 0 && (alarm === undefined || alarm > kernel.now || random.chance(0.5))) {
+          this.step(runnable)
+        } else if (alarm !== undefined && alarm < until) {
+          kernel.ring()
+        } else {
+          kernel.now = until
+        }
+      }
+    })
+    process.stalledUntil = Math.min(Math.max(stalledUntil, kernel.now), process.stalledUntil)
+    this.callsGoOnAt = callsGoOnAt
+  }
+
+  /** How long, in nanoseconds, the lock may stay free while a caller wants it and nothing goes wrong. */
   private get bound(): number {
     const { plan } = this.world
-    const deaths = plan.crashes + 4
-    const perDeath = 2.5 * seconds + (Plan.needsLease(plan) ? plan.lease * 1e6 * 1.5 : 0)
-    const retries = plan.troubles.has("faults") || plan.troubles.has("slowStorage") ? 35 * seconds : 0
-    return 5 * seconds + perDeath * deaths + retries
+    const deaths = plan.crashes + 6
+    const perDeath = (plan.pollInterval + 200) * millis + (Plan.needsLease(plan) ? plan.lease * millis * 1.5 : 0)
+    const retries = Plan.hasFileFaults(plan) || plan.faults.has("slowStorage") ? 10 * seconds : 0
+    return 3 * seconds + perDeath * deaths + retries
   }
 
   private checkProgress(): void {
-    const { kernel, lastTrouble, waiting, watcher } = this.world
-    if (waiting.size === 0 || watcher.inside.size > 0) {
+    const { kernel, lastFault, waiting, watcher } = this.world
+    if (waiting.size === 0 || watcher.inside.size > 0 || watcher.isLeftByLiveProcess()) {
       return
     }
-    const since = Math.max(watcher.lastInside, lastTrouble, Math.min(...waiting.values()))
+    const since = Math.max(watcher.lastInside, lastFault, Math.min(...waiting.values()))
     if (kernel.now - since > this.bound) {
       watcher.fail("no progress", `${[...waiting.keys()].join(", ")} wait for a lock that is free`)
     }
   }
 
-  /** When all are done one more comes, and stays until what the dead have left must be gone. */
+  /** When all are done one more process comes, and stays until what dead processes have left must be gone. */
   private end(): boolean {
     if (this.last !== undefined) {
       return false
     }
-    const { kernel, plan } = this.world
+    const { kernel, plan, watcher } = this.world
     this.world.quiet = true
-    this.world.lastTrouble = kernel.now
+    // A person is going to remove it.
+    if (
+      this.world.list().some((name) => watcher.creatorOf(`${directory}/${name}`) !== undefined && kernel.nextAlarm())
+    ) {
+      kernel.ring()
+      return true
+    }
+    this.world.lastFault = kernel.now
     const host = this.world.hosts[0] ?? this.world.addHost()
-    this.last = this.world.addPlayer(host, {}, undefined)
+    this.last = this.world.addProcess(host, {}, undefined)
     this.world.start(this.last, Program.last(this.world, this.last, this.bound / 1e6 + plan.lease))
     kernel.drain()
     return true
@@ -143,21 +195,16 @@ class Simulation {
 
   private checkRest(): void {
     const { kernel, plan, watcher } = this.world
-    const left = this.world.list().filter((name) => name !== "value")
+    const left = this.world.list()
     if (left.length > 0) {
-      const what = left.map((name) => `${name} (${watcher.describe(`${directory}/${name}`)})`)
+      const what = left.map((name) => `${watcher.show(name)} (${watcher.describe(`${directory}/${name}`)})`)
       watcher.fail("litter", `left at the end: ${what.join(", ")}`)
     }
-    const live = watcher.players.flatMap(({ alive, tokens }) =>
-      alive ? [...tokens.values()].filter((token) => token.live).map(({ name }) => name) : []
-    )
-    if (live.length > 0) watcher.fail("leak", `tokens that still count as alive: ${live.join(", ")}`)
-    const parked = kernel.parked.filter(({ process }) => process.alive)
-    if (parked.length > 0) watcher.fail("leak", `${parked.map(({ who }) => who).join(", ")} still at work`)
+    this.world.checkUnrelatedFiles()
     const until = kernel.now + 120 * seconds
     while ((kernel.nextAlarm() ?? Infinity) < until) kernel.ring()
     if (kernel.nextAlarm() !== undefined) watcher.fail("leak", "timers that go on for ever")
-    const kept = watcher.robberies === 0 && Plan.keepsLease(plan)
+    const kept = watcher.losses === 0 && Plan.keepsLease(plan)
     if (kept && !isLinearizable(this.world.history, initialValue)) {
       const sections = this.world.history.map(({ name, read, wrote }) => `${name} ${read ?? "?"}→${wrote ?? "?"}`)
       watcher.fail("not linearizable", sections.join(", "))
@@ -167,10 +214,13 @@ class Simulation {
 
 /** Runs the world of a plan. `trace` hears every line of what happens. */
 export const run = (plan: Plan.Plan, trace?: (line: string) => void): Outcome => {
-  // Every refused system call makes an error, and nobody looks at where it came from.
+  // Every refused system call makes an error, and nothing looks at where it came from.
   const { stackTraceLimit } = Error
   Error.stackTraceLimit = 0
   const forget = remember()
+  // The disk of Node tells slow storage by the real clock.
+  const { now } = performance
+  performance.now = () => 0
   try {
     return new Simulation(plan, trace).run()
   } catch (error) {
@@ -181,6 +231,7 @@ export const run = (plan: Plan.Plan, trace?: (line: string) => void): Outcome =>
     return { plan, violation, steps: 0, sections: 0, time: 0 }
   } finally {
     forget()
+    performance.now = now
     Error.stackTraceLimit = stackTraceLimit
   }
 }

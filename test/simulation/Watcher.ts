@@ -1,37 +1,38 @@
 /**
- * Knows the truth about a world: who lives, who is inside, what lies on the disk and since when. Holds every step against the
- * promises of the lock.
+ * Knows the truth about a world: which processes live, which caller is in a critical section, what is on the disk and since when. Holds
+ * every step against the promises of the lock.
  */
 import type * as Effect from "effect/Effect"
-import type { Step } from "../../src/MemoryFileSystem.js"
 import type { Liveness } from "../../src/ProcessIdentity.js"
-import type { Kernel, Parked } from "./Kernel.js"
-import type { Player } from "./Player.js"
+import type { Kernel, Parked, Step } from "./Kernel.js"
+import type { SimulatedProcess } from "./SimulatedProcess.js"
 
 /** What is at a path. */
 export type Seen =
   | { readonly _tag: "Absent" }
   | { readonly _tag: "Record"; readonly token: string }
-  | { readonly _tag: "Broken" }
+  /** NULs, as a power failure leaves them. */
+  | { readonly _tag: "Zeros" }
+  /** Anything else: a file of another tool, or one that is not written yet. */
   | { readonly _tag: "Foreign" }
 
-/** The content of a foreign file in these worlds. */
-export const foreignContent = "locked by another tool\n"
+/** The contents of files of other tools in these worlds. */
+export const foreignContents: ReadonlyArray<string> = ["locked by another tool\n", ""]
 
 const toSeen = (content: string | undefined): Seen => {
   if (content === undefined) return { _tag: "Absent" }
-  if (content === foreignContent) return { _tag: "Foreign" }
+  if (/^\0+$/.test(content)) return { _tag: "Zeros" }
   const token = /^\{"v":1,"token":"([^"]+)".*\}\n$/.exec(content)?.[1]
-  return token === undefined ? { _tag: "Broken" } : { _tag: "Record", token }
+  return token === undefined ? { _tag: "Foreign" } : { _tag: "Record", token }
 }
 
 /** One critical section, from the first moment inside to the last. */
 export interface Section {
-  readonly player: Player
+  readonly process: SimulatedProcess
   readonly who: string
   readonly token: string | undefined
   /** Its lock was taken away from it, for a reason that the lock cannot help. */
-  robbed: boolean
+  lost: boolean
   inside: boolean
 }
 
@@ -42,35 +43,48 @@ export class Violation extends Error {
   }
 }
 
-const grace = 2e9
+/** The path of a lock or a claim, and its level; nothing for any other path. */
+export const levelOf = (lockPath: string, path: string): number | undefined => {
+  if (path === lockPath) return 0
+  const level = path.startsWith(`${lockPath}.claim`)
+    ? /^\.claim([2-9]?)$/.exec(path.slice(lockPath.length))?.[1]
+    : undefined
+  return level === undefined ? undefined : level === "" ? 1 : Number(level)
+}
 
-const doubt = grace / 2
+/** The path of a claim; level 0 is the lock. */
+export const pathOfLevel = (lockPath: string, level: number): string =>
+  level === 0 ? lockPath : `${lockPath}.claim${level === 1 ? "" : level}`
 
-/** Whether a step may change something at a lock or a claim. */
-export const changes = ({ method, path, syscall }: Step): boolean =>
-  (syscall === "write" || syscall === "rename" || syscall === "unlink" || syscall === "rmdir" ||
-    (syscall === "open" && method !== "readFile")) && /\.lock(\.reap)*$/.test(path)
+/** The path that a step may change. */
+export const changedBy = ({ method, path, syscall, to }: Step): string | undefined => {
+  const changes = syscall === "write" || syscall === "rename" || syscall === "unlink" || syscall === "rmdir" ||
+    syscall === "link" || (syscall === "open" && method !== "readFile")
+  const changed = to ?? path
+  return changes && /\.lock(\.[\w-]+)?$/.test(changed) ? changed : undefined
+}
 
 export class Watcher {
   readonly inside = new Set<Section>()
-  /** Tokens that a person has declared to be fair game. */
+  readonly processes: Array<SimulatedProcess> = []
+  /** Tokens of live holders that a person has decided to break. */
   readonly permitted = new Set<string>()
-  /** Who is breaking the lock of a living holder; if that goes just then, it may be its successor's that is broken. */
+  /** Callers that break the lock of a live holder: if that goes just then, it may be its successor's that is broken. */
   readonly breaking = new Set<string>()
+  /** Paths at which a power failure has left NULs. */
+  readonly zeroed = new Set<string>()
   violation: Violation | undefined
-  /** When somebody was inside last. */
+  /** When a caller was inside last. */
   lastInside = 0
-  /** How many were robbed, for whatever reason: the history of the register means nothing then. */
-  robberies = 0
+  /** How many sections have lost their lock, for whatever reason: the history of the register means nothing then. */
+  losses = 0
   private readonly changedAt = new Map<string, number>()
-  private readonly creators = new Map<string, Player>()
-  /** Records that took so long to be written that their own process does not believe in them. */
-  private readonly doubted = new Set<string>()
-  private contentBefore: string | undefined
+  /** Which process has created the file that is not written yet. */
+  private readonly creators = new Map<string, SimulatedProcess>()
 
   constructor(
     private readonly options: {
-      readonly kernel: Kernel<Player>
+      readonly kernel: Kernel<SimulatedProcess>
       readonly lockPath: string
       readonly lease: number
       /** Whether a loss has to be noticed in time: not where calls fail or take for ever. */
@@ -80,8 +94,6 @@ export class Watcher {
       readonly note: (line: () => string) => void
     }
   ) {}
-
-  readonly players: Array<Player> = []
 
   fail(kind: string, message: string): void {
     if (this.violation === undefined) {
@@ -94,47 +106,85 @@ export class Watcher {
     return toSeen(this.options.read(path))
   }
 
-  ownerOf(token: string): Player | undefined {
-    return this.players.find(({ tokens }) => tokens.has(token))
+  ownerOf(token: string): SimulatedProcess | undefined {
+    return this.processes.find(({ tokens }) => tokens.has(token))
   }
 
   /** What is at a path, in words. */
   describe(path: string): string {
     const seen = this.seen(path)
     return seen._tag === "Record"
-      ? `record of ${this.ownerOf(seen.token)?.tokens.get(seen.token)?.name ?? "somebody gone"}`
+      ? `record of ${this.nameOf(seen.token)}`
+      : seen._tag === "Foreign" && this.creators.has(path)
+      ? `unwritten file of ${this.creators.get(path)?.name}`
       : seen._tag.toLowerCase()
   }
 
-  /** Whether a process may be in the wrong for a while: it paused for longer than any lease allows, or was robbed. */
-  private strays(player: Player): boolean {
-    return player.strayedUntil > this.options.kernel.now
+  private nameOf(token: string): string {
+    return this.ownerOf(token)?.tokens.get(token)?.name ?? "an unknown process"
   }
 
-  mayStray(player: Player, until: number): void {
+  /** A path, with the name of a token for the token. */
+  show(path: string): string {
+    const [, before, token] = /^(.*\.lock\.)([\w-]+)$/.exec(path) ?? []
+    return token === undefined || this.ownerOf(token) === undefined ? path : `${before}${this.nameOf(token)}`
+  }
+
+  /** Which process has created the file at a path, and has not written it yet. */
+  creatorOf(path: string): SimulatedProcess | undefined {
+    const creator = this.creators.get(path)
+    return creator !== undefined && this.seen(path)._tag === "Foreign" ? creator : undefined
+  }
+
+  /** Another file is at the path, by no process's hand. */
+  placed(path: string): void {
+    this.creators.delete(path)
+    this.zeroed.delete(path)
+  }
+
+  /** A process has died before it had written a file completely. */
+  unwritten(path: string, process: SimulatedProcess): void {
+    this.creators.set(path, process)
+  }
+
+  /** Whether at the lock is a record that its process could not remove, and whose owner others see alive. */
+  isLeftByLiveProcess(): boolean {
+    const seen = this.seen(this.options.lockPath)
+    const owner = seen._tag === "Record" ? this.ownerOf(seen.token) : undefined
+    return owner !== undefined && owner.alive && owner.saidItLeftTheLock
+  }
+
+  /** Whether a process may act on outdated knowledge for a while: it paused for longer than a lease allows, or its lock was removed. */
+  private strays(process: SimulatedProcess): boolean {
+    return process.strayedUntil > this.options.kernel.now
+  }
+
+  mayStray(process: SimulatedProcess, until: number): void {
     const { kernel, lease } = this.options
-    player.strayedUntil = Math.max(player.strayedUntil, Math.max(until, player.lastPauseEnd) + lease * 1e6)
-    player.strayedAt = kernel.steps
+    process.strayedUntil = Math.max(process.strayedUntil, Math.max(until, process.lastPauseEnd) + lease * 1e6)
+    process.strayedAt = kernel.steps
     if (until > kernel.now) {
       kernel.after(until - kernel.now, undefined, () => {
-        player.strayedAt = kernel.steps
+        process.strayedAt = kernel.steps
       })
     }
   }
 
   /** A pause takes nothing from the time in which it may find out. */
-  pauses(player: Player, until: number): void {
-    if (this.strays(player)) player.strayedUntil = Math.max(player.strayedUntil, until + this.options.lease * 1e6)
+  pauses(process: SimulatedProcess, until: number): void {
+    if (this.strays(process)) {
+      process.strayedUntil = Math.max(process.strayedUntil, until + this.options.lease * 1e6)
+    }
   }
 
   /**
    * Whether a fiber has an excuse for what it does to a path: what it knows of it is from before its process strayed. Where faults
    * are injected the calls of one fiber are made by others, and only the time can tell.
    */
-  private excused({ fiber, process, who }: Parked<Player>, path: string): boolean {
+  private excused({ fiber, process, who }: Parked<SimulatedProcess>, path: string): boolean {
     if (this.breaking.has(who)) return true
-    const looked = process.looks.get(`${fiber} ${path}`)
-    return looked === undefined ? this.strays(process) : looked <= process.strayedAt
+    const read = process.reads.get(`${fiber} ${path}`)
+    return read === undefined ? this.strays(process) : read <= process.strayedAt
   }
 
   private holderBy(token: string): Section | undefined {
@@ -149,57 +199,53 @@ export class Watcher {
   // critical sections
   // ---------------------------------------------------------------------------------------------
 
-  enter(player: Player, who: string): Section {
+  enter(process: SimulatedProcess, who: string): Section {
     const { kernel, lockPath, note } = this.options
     const seen = this.seen(lockPath)
-    const ours = seen._tag === "Record" && player.tokens.has(seen.token)
-    const section: Section = {
-      player,
-      who,
-      token: ours ? seen.token : undefined,
-      robbed: false,
-      inside: true
-    }
+    const ours = seen._tag === "Record" && process.tokens.has(seen.token)
+    const section: Section = { process, who, token: ours ? seen.token : undefined, lost: false, inside: true }
     note(() => `${who} ENTERS`)
     if (!ours) {
-      if (!this.strays(player)) {
+      if (!this.strays(process)) {
         this.fail("no record", `${who} is inside, and at the lock is ${this.describe(lockPath)}`)
       }
       this.inside.add(section)
-      this.rob(section)
+      this.lose(section)
+    } else if (process.tokens.get(seen.token)?.live !== true) {
+      this.fail("no record", `${who} is inside, and the token of its record counts as a dead process's`)
     }
     for (const other of this.inside) {
-      if (other !== section && !other.robbed && !section.robbed) {
+      if (other !== section && !other.lost && !section.lost) {
         this.fail("two inside", `${who} came in while ${other.who} was inside`)
       }
     }
     this.inside.add(section)
     this.lastInside = kernel.now
-    this.overtaken(player, who)
+    this.checkOrder(process, who)
     return section
   }
 
-  /** First come, first served, within a process: who waits without a step under way since before the call has drawn its ticket. */
-  private overtaken(player: Player, who: string): void {
-    const call = player.calls.get(who)
+  /** First come, first served, within a process: a caller without a step under way since before this call is in the queue before it. */
+  private checkOrder(process: SimulatedProcess, who: string): void {
+    const call = process.calls.get(who)
     if (call === undefined) {
       return
     }
-    for (const other of player.calls.values()) {
+    for (const other of process.calls.values()) {
       const waits = other !== call && other.steps > 0 && other.lastStep < call.calledAt &&
         ![...this.inside].some((section) => section.who === other.who) &&
         !this.options.kernel.parked.some((parked) => parked.who === other.who)
       if (waits) {
-        this.fail("overtaken", `${who} came in before ${other.who}, who waits for longer in the same process`)
+        this.fail("out of order", `${who} came in before ${other.who}, which waits for longer in the same process`)
       }
     }
   }
 
   leave(section: Section): void {
-    if (section.inside && section.player.alive) {
+    if (section.inside && section.process.alive) {
       this.options.note(() => `${section.who} LEAVES`)
       this.end(section)
-      section.player.calls.delete(section.who)
+      section.process.calls.delete(section.who)
     }
   }
 
@@ -209,29 +255,29 @@ export class Watcher {
     this.lastInside = this.options.kernel.now
   }
 
-  died(player: Player): void {
+  died(process: SimulatedProcess): void {
     for (const section of this.inside) {
-      if (section.player === player) this.end(section)
+      if (section.process === process) this.end(section)
     }
   }
 
   /** A holder has lost its lock by no fault of the library. From then on it has to be told before long. */
-  rob(section: Section): void {
-    if (section.robbed) {
+  lose(section: Section): void {
+    if (section.lost) {
       return
     }
-    section.robbed = true
-    this.robberies++
+    section.lost = true
+    this.losses++
     const { kernel, lease, note, promptly } = this.options
-    this.mayStray(section.player, kernel.now)
+    this.mayStray(section.process, kernel.now)
     note(() => `${section.who} has lost its lock`)
-    const patience = lease * 1e6 * 0.6 + 1e8
+    const allowed = lease * 1e6 * 0.6 + 1e8
     const check = (since: number): void => {
-      kernel.after(patience, section.player, () => {
-        if (section.inside && section.player.lastPauseEnd > since) {
+      kernel.after(allowed, undefined, () => {
+        if (section.inside && section.process.lastPauseEnd > since) {
           check(kernel.now)
         } else if (section.inside) {
-          this.fail("not told", `${section.who} is still inside, ${patience / 1e6} ms after it lost its lock`)
+          this.fail("not told", `${section.who} is still inside, ${allowed / 1e6} ms after it lost its lock`)
         }
       })
     }
@@ -240,9 +286,9 @@ export class Watcher {
     }
   }
 
-  robToken(token: string): void {
+  loseToken(token: string): void {
     for (const section of this.inside) {
-      if (section.token === token) this.rob(section)
+      if (section.token === token) this.lose(section)
     }
   }
 
@@ -250,69 +296,82 @@ export class Watcher {
   // steps
   // ---------------------------------------------------------------------------------------------
 
-  before(entry: Parked<Player>): void {
+  /** Is told of a step before it is made; to call what it answers with when the step has been made. */
+  before(entry: Parked<SimulatedProcess>): () => void {
     const { fiber, process, step } = entry
     if (step.method === "readFile" && step.syscall === "open") {
-      process.looks.set(`${fiber} ${step.path}`, this.options.kernel.steps + 1)
+      process.reads.set(`${fiber} ${step.path}`, this.options.kernel.steps + 1)
     }
-    if (!changes(step)) {
-      return
+    const changed = changedBy(step)
+    if (changed === undefined) {
+      return () => {}
     }
     if (step.syscall === "unlink" || step.syscall === "rmdir") {
       this.beforeUnlink(entry)
     } else if (step.syscall === "rename") {
-      this.beforeRename(entry)
+      this.beforeRename(entry, changed)
+    } else if (step.syscall === "link") {
+      this.beforeLink(entry, changed)
     }
-    this.contentBefore = this.options.read(step.path)
+    const before = this.options.read(changed)
+    return () => this.after(entry, changed, before)
   }
 
-  after({ process, step }: Parked<Player>): void {
-    if (!changes(step)) {
+  private after(
+    { process, step: { syscall } }: Parked<SimulatedProcess>,
+    path: string,
+    before: string | undefined
+  ): void {
+    const now = this.options.read(path)
+    if (now === before) {
       return
     }
-    const target = step.syscall === "rename" ? step.path.slice(0, -".reap".length) : step.path
-    const content = this.options.read(step.path)
-    if (content !== this.contentBefore) {
-      const written = this.seen(step.path)
-      if (step.syscall === "write" && written._tag === "Record" && this.silence(step.path) > doubt) {
-        this.doubted.add(written.token)
-      }
-      this.changedAt.set(target, this.options.kernel.now)
-      if (step.syscall === "open" || step.syscall === "rename") {
-        this.creators.set(target, process)
-      }
+    this.changedAt.set(path, this.options.kernel.now)
+    this.zeroed.delete(path)
+    if (syscall === "link" && before !== undefined) {
+      this.fail("replaced", `${process.name} has replaced by a link what was at ${this.show(path)}`)
+    }
+    if (syscall === "open") {
+      this.creators.set(path, process)
+    } else if (syscall !== "write" || this.seen(path)._tag === "Record") {
+      this.creators.delete(path)
     }
   }
 
-  /** Somebody did what breaks the rules. With an excuse it is the victim's bad luck. */
-  private blame(by: Parked<Player>, path: string, what: string, victim: string | undefined): void {
+  /** A process did what breaks the rules. With an excuse it is the victim's bad luck. */
+  private blame(by: Parked<SimulatedProcess>, path: string, what: string, victim: string | undefined): void {
     if (!this.excused(by, path)) {
       this.fail("not its own", `${by.who} ${what}`)
     } else if (victim !== undefined) {
-      this.robToken(victim)
+      this.loseToken(victim)
       const owner = this.ownerOf(victim)
       if (owner !== undefined) this.mayStray(owner, this.options.kernel.now)
     }
   }
 
-  private beforeUnlink(entry: Parked<Player>): void {
+  private beforeUnlink(entry: Parked<SimulatedProcess>): void {
     const { process: by, step: { path } } = entry
+    if (levelOf(this.options.lockPath, path) === undefined) {
+      return this.beforeUnlinkOfRequest(entry)
+    }
     const seen = this.seen(path)
     switch (seen._tag) {
       case "Absent":
         return
-      case "Foreign":
-        // Its own was removed by hand between its look and this.
-        return this.excused(entry, path)
-          ? undefined
-          : this.fail("foreign", `${by.name} removes a foreign file at ${path}`)
-      case "Broken": {
-        const creator = this.creators.get(path)
-        if (creator !== by) {
-          this.blame(entry, path, `removes a broken record at ${path} that it has not made`, undefined)
-          if (creator !== undefined) this.mayStray(creator, this.options.kernel.now)
+      case "Zeros":
+      case "Foreign": {
+        const creator = this.creatorOf(path)
+        if (creator === by) {
+          return
         }
-        return
+        if (creator === undefined) {
+          // Its own was removed by hand between its read and this.
+          return this.excused(entry, path)
+            ? undefined
+            : this.fail("foreign", `${by.name} removes a foreign file at ${path}`)
+        }
+        this.blame(entry, path, `removes at ${path} a file that ${creator.name} is writing`, undefined)
+        return this.mayStray(creator, this.options.kernel.now)
       }
       case "Record": {
         const holder = this.holderBy(seen.token)
@@ -325,35 +384,86 @@ export class Watcher {
     }
   }
 
-  private beforeRename(entry: Parked<Player>): void {
-    const { process: by, step: { path: from } } = entry
-    const to = from.slice(0, -".reap".length)
+  /** A request file goes by its owner's hand, or when its owner is dead or silent for a lease. */
+  private beforeUnlinkOfRequest(entry: Parked<SimulatedProcess>): void {
+    const { process: by, step: { path } } = entry
+    const token = path.slice(this.options.lockPath.length + 1)
+    const owner = this.ownerOf(token)
+    if (this.seen(path)._tag === "Absent" || owner === by) {
+      return
+    }
+    if (owner === undefined) {
+      return this.fail("foreign", `${by.name} removes ${path}, which is no request file`)
+    }
+    if (!owner.alive) {
+      return
+    }
+    const silence = this.silence(path)
+    if (this.isKnown(by, owner, token) && this.seen(path)._tag === "Record") {
+      return this.fail("not its own", `${entry.who} removes the request file ${this.show(path)} of a live process`)
+    }
+    if (silence < this.options.lease * 1e6 * 0.9) {
+      this.fail(
+        "not its own",
+        `${entry.who} removes the request file ${this.show(path)} after ${Math.round(silence / 1e6)} ms`
+      )
+    }
+  }
+
+  /** What appears at a lock or a claim is the process's own record, with a token that counts as alive. */
+  private checkSource(entry: Parked<SimulatedProcess>, from: string, to: string): void {
     const source = this.seen(from)
     if (source._tag === "Absent") {
       return
     }
-    if (source._tag !== "Record" || !by.tokens.has(source.token)) {
-      this.blame(entry, to, `renames from ${from} the ${this.describe(from)}`, undefined)
+    const token = source._tag === "Record" ? entry.process.tokens.get(source.token) : undefined
+    if (token === undefined) {
+      this.blame(entry, to, `puts at ${to} from ${this.show(from)} the ${this.describe(from)}`, undefined)
+    } else if (!token.live && !this.excused(entry, to)) {
+      this.fail("retired", `${entry.who} puts at ${to} the record ${token.name}, which counts as a dead process's`)
     }
+  }
+
+  private beforeLink(entry: Parked<SimulatedProcess>, to: string): void {
+    if (levelOf(this.options.lockPath, to) === undefined) {
+      return this.fail("not its own", `${entry.who} makes a link at ${to}`)
+    }
+    if (this.seen(to)._tag === "Absent") this.checkSource(entry, entry.step.path, to)
+  }
+
+  private beforeRename(entry: Parked<SimulatedProcess>, to: string): void {
+    const { process: by, step: { path: from } } = entry
+    const { lockPath } = this.options
+    const level = levelOf(lockPath, from)
+    if (level === undefined || to !== pathOfLevel(lockPath, level - 1)) {
+      return this.fail("not its own", `${entry.who} renames ${this.show(from)} to ${this.show(to)}`)
+    }
+    if (this.seen(from)._tag === "Absent") {
+      return
+    }
+    this.checkSource(entry, from, to)
     const target = this.seen(to)
     switch (target._tag) {
       case "Absent":
         return
-      case "Foreign":
-        return this.fail("foreign", `${by.name} replaces a foreign file at ${to}`)
-      case "Broken": {
-        const creator = this.creators.get(to)
-        if (creator?.alive === true && creator !== by && this.silence(to) < grace * 0.9) {
-          this.blame(entry, to, `replaces at ${to} a record that is being written`, undefined)
+      case "Zeros":
+        return this.zeroed.has(to)
+          ? undefined
+          : this.fail("foreign", `${by.name} replaces NULs at ${to} that are not of an earlier boot`)
+      case "Foreign": {
+        const creator = this.creatorOf(to)
+        if (creator === undefined) {
+          return this.fail("foreign", `${by.name} replaces a foreign file at ${to}`)
         }
-        return
+        this.blame(entry, to, `replaces at ${to} a file that ${creator.name} is writing`, undefined)
+        return this.mayStray(creator, this.options.kernel.now)
       }
       case "Record":
         return this.beforeReplacing(entry, to, target.token)
     }
   }
 
-  private beforeReplacing(entry: Parked<Player>, path: string, token: string): void {
+  private beforeReplacing(entry: Parked<SimulatedProcess>, path: string, token: string): void {
     const by = entry.process
     const owner = this.ownerOf(token)
     if (owner === undefined || !owner.alive) {
@@ -362,19 +472,16 @@ export class Watcher {
     const holder = this.holderBy(token)
     if (this.permitted.has(token)) {
       this.mayStray(owner, this.options.kernel.now)
-      return this.robToken(token)
+      return this.loseToken(token)
     }
     if (owner === by) {
       return holder === undefined
         ? undefined
         : this.blame(entry, path, `replaces the lock that ${holder.who} is inside of`, token)
     }
-    if (holder === undefined && this.doubted.has(token)) {
-      return
-    }
-    const name = owner.tokens.get(token)?.name ?? ""
-    if (this.liveness(by, owner, token) !== "unknown") {
-      return this.blame(entry, path, `replaces at ${path} the record ${name} of a living process`, token)
+    const name = this.nameOf(token)
+    if (this.isKnown(by, owner, token)) {
+      return this.blame(entry, path, `replaces at ${path} the record ${name} of a live process`, token)
     }
     const silence = this.silence(path)
     if (silence < this.options.lease * 1e6 * 0.9) {
@@ -387,14 +494,16 @@ export class Watcher {
     }
     if (holder !== undefined && !this.strays(owner)) {
       return this.fail(
-        "robbed",
-        `${by.name} takes the lock from ${holder.who}, who lives and is inside and did not pause`
+        "taken over",
+        `${by.name} takes the lock from ${holder.who}, which lives and is inside and did not pause`
       )
     }
-    this.robToken(token)
+    this.loseToken(token)
   }
 
-  private liveness(by: Player, owner: Player, token: string): Liveness {
-    return this.options.runSync(by.identity.isAlive({ ...owner.identity.info, token }))
+  /** Whether one process can tell whether the owner of a token lives. */
+  private isKnown(by: SimulatedProcess, owner: SimulatedProcess, token: string): boolean {
+    const liveness: Liveness = this.options.runSync(by.identity.isAlive({ ...owner.identity.info, token }))
+    return liveness !== "unknown"
   }
 }

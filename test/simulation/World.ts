@@ -1,29 +1,62 @@
 /**
- * A simulated world as a thing to act on: its disk, its machines and processes, and what can befall them.
+ * A simulated world as a thing to act on: its disk, its machines and processes, and what can happen to them.
  */
 import type * as FileSystem from "@effect/platform/FileSystem"
+import type * as Path from "@effect/platform/Path"
 import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
+import type * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import * as FileLock from "../../src/FileLock.js"
+import * as Locks from "../../src/internal/lock/fileLock.js"
+import { WaitQueues } from "../../src/internal/lock/waitQueue.js"
+import * as NodeDisk from "../../src/internal/lockFile/nodeDisk.js"
+import { nodeError } from "../../src/internal/memoryFileSystem/errno.js"
+import * as MemoryFiles from "../../src/internal/memoryFileSystem/fileSystem.js"
+import * as PathCalls from "../../src/internal/memoryFileSystem/pathCalls.js"
+import { Process as MemoryProcess } from "../../src/internal/memoryFileSystem/process.js"
+import { Volume } from "../../src/internal/memoryFileSystem/volume.js"
+import * as NodeFileLock from "../../src/internal/nodeFileLock.js"
 import * as MemoryFileSystem from "../../src/MemoryFileSystem.js"
 import * as ProcessIdentity from "../../src/ProcessIdentity.js"
-import { Dice } from "./Dice.js"
+import type { Fate } from "./Faults.js"
 import type { Swap } from "./History.js"
-import { Kernel, type Parked } from "./Kernel.js"
+import { Kernel, type Parked, type Step } from "./Kernel.js"
 import * as Plan from "./Plan.js"
-import * as Players from "./Player.js"
-import { Host, Player } from "./Player.js"
-import { foreignContent, type Section, Watcher } from "./Watcher.js"
+import { RandomSource } from "./RandomSource.js"
+import * as Processes from "./SimulatedProcess.js"
+import { Host, SimulatedProcess } from "./SimulatedProcess.js"
+import * as SynchronousCalls from "./SynchronousCalls.js"
+import { changedBy, levelOf, pathOfLevel, type Section, Watcher } from "./Watcher.js"
 
 export const directory = "/w"
 export const valuePath = `${directory}/value`
 export const lockPath = `${valuePath}.lock`
+export const claimPath = (level: number): string => pathOfLevel(lockPath, level)
 export const initialValue = "00000000"
 
+/** Files whose names come near to those of the library. */
+const unrelatedFiles: ReadonlyArray<readonly [name: string, content: string]> = [
+  ["value.lock.bak", ""],
+  ["value.lock.claims", "not a claim\n"],
+  ["other.lock", ""]
+]
+
 const errnos = ["EIO", "EMFILE", "ENOSPC", "EAGAIN", "EACCES", "ESTALE", "EINTR"]
+
+const millis = 1e6
+
+/** Milliseconds since 1970, at the beginning of a world. */
+const startedAt = 1_700_000_000_000
+
+/** What a program needs to end: nothing of it may go on for longer. */
+const exitTime = 2_000 * millis
+
+/** A person removes a file by hand that its process has not written. */
+const patienceOfPerson = 1_000 * millis
 
 /** A critical section as the register sees it. */
 export interface Entry extends Swap {
@@ -33,8 +66,8 @@ export interface Entry extends Swap {
 }
 
 export class World {
-  readonly kernel = new Kernel<Player>()
-  readonly dice: Dice
+  readonly kernel = new Kernel<SimulatedProcess>()
+  readonly random: RandomSource
   readonly hosts: Array<Host> = []
   readonly watcher: Watcher
   readonly history: Array<Entry> = []
@@ -43,71 +76,152 @@ export class World {
   /** Processes that run, or are going to. */
   pending = 0
   /** When the last thing went wrong, or will have gone wrong. */
-  lastTrouble = 0
+  lastFault = 0
   /** From here on nothing goes wrong any more. */
   quiet = false
-  faultsLeft: number
   sections = 0
-  private readonly god: FileSystem.FileSystem
-  readonly disk: MemoryFileSystem.Disk
+  private readonly volume: Volume
+  private readonly superuser: MemoryProcess
+  /** What happens before a synchronous call: other processes run, or this one dies. */
+  beforeCall: (entry: Parked<SimulatedProcess>, writing: boolean) => Fate = () => "goes on"
+  diedInCall: (process: SimulatedProcess) => void = () => {}
+  private fileFaultsLeft: number
+  private readonly root: FileSystem.FileSystem
   private values = 0
   private names = 0
 
   constructor(readonly plan: Plan.Plan, readonly trace: ((line: string) => void) | undefined) {
-    this.dice = new Dice(plan.seed, 1 + plan.salt)
-    this.faultsLeft = plan.troubles.has("faults") ? this.dice.integer(1, 8) : 0
-    this.disk = this.runSync(MemoryFileSystem.makeDisk({ reuseInodes: plan.reuseInodes }))
-    this.god = this.runSync(this.disk.view({ uid: 0, step: () => Effect.void }))
+    this.random = new RandomSource(plan.seed, 1 + plan.salt)
+    this.fileFaultsLeft = Plan.hasFileFaults(plan) ? this.random.integer(1, 8) : 0
+    const settings = {
+      capacity: Number.POSITIVE_INFINITY,
+      inodes: Number.POSITIVE_INFINITY,
+      readOnly: false,
+      reuseInodes: plan.reuseInodes
+    }
+    this.volume = new Volume(settings, startedAt, { uid: 1000, gid: 1000 })
+    this.superuser = this.processOn({ uid: 0, step: () => Effect.void })
+    this.root = MemoryFiles.make(this.superuser)
     this.watcher = new Watcher({
       kernel: this.kernel,
       lockPath,
       lease: plan.lease,
-      promptly: !plan.troubles.has("faults") && !plan.troubles.has("slowStorage"),
+      promptly: !Plan.hasFileFaults(plan) && !plan.faults.has("slowStorage"),
       read: (path) => this.read(path),
       runSync: (effect) => this.runSync(effect),
       note: (line) => this.note(line)
     })
-    this.runSync(this.god.makeDirectory(directory, { mode: 0o777 }))
-    this.runSync(this.god.chmod(directory, 0o777))
+    this.runSync(this.root.makeDirectory(directory, { mode: 0o777 }))
+    this.runSync(this.root.chmod(directory, 0o777))
     this.write(valuePath, initialValue)
-    this.runSync(this.god.chmod(valuePath, 0o666))
+    this.runSync(this.root.chmod(valuePath, 0o666))
+    if (plan.faults.has("foreign")) {
+      for (const [name, content] of unrelatedFiles) this.write(`${directory}/${name}`, content)
+    }
   }
 
   // ---------------------------------------------------------------------------------------------
   // what only the simulation can do
   // ---------------------------------------------------------------------------------------------
 
-  /** Runs an effect between two steps of the world. */
-  runSync<A, E>(effect: Effect.Effect<A, E>): A {
-    const now = Math.floor(1_700_000_000_000 + this.kernel.now / 1e6)
+  private withClock<A, E>(effect: Effect.Effect<A, E>, now: number): Effect.Effect<A, E> {
     const clock: Clock.Clock = {
       ...Clock.make(),
       [Clock.ClockTypeId]: Clock.ClockTypeId,
       unsafeCurrentTimeMillis: () => now,
       currentTimeMillis: Effect.succeed(now)
     }
-    return Effect.runSync(Effect.withClock(effect, clock))
+    return Effect.withClock(effect, clock)
   }
 
+  /** Runs an effect between two steps of the world. */
+  runSync<A, E>(effect: Effect.Effect<A, E>): A {
+    return Effect.runSync(this.withClock(effect, Math.floor(startedAt + this.kernel.now / 1e6)))
+  }
+
+  /** Runs a synchronous call of a process. */
+  private runCall<A, E>(process: SimulatedProcess, effect: Effect.Effect<A, E>): Exit.Exit<A, E> {
+    return Effect.runSyncExit(this.withClock(effect, process.host.wall(this.kernel.now)))
+  }
+
+  /** A process as the disk knows it. */
+  private processOn(options: Partial<MemoryProcess["options"]>): MemoryProcess {
+    return new MemoryProcess(this.volume, {
+      uid: 1000,
+      gid: 1000,
+      groups: [],
+      umask: 0o022,
+      cwd: "/",
+      temporaryDirectory: "/tmp",
+      maxOpenFiles: Number.POSITIVE_INFINITY,
+      step: () => Effect.void,
+      ...options
+    })
+  }
+
+  /** The content of a file. Made without the service, because each step is followed by some of these. */
   read(path: string): string | undefined {
-    const content = this.runSync(Effect.either(this.god.readFile(path)))
-    if (Either.isRight(content)) {
-      return Buffer.from(content.right).toString("latin1")
+    try {
+      const node = PathCalls.stat(this.superuser, path)
+      if (node.type !== "File") {
+        return undefined
+      }
+      const bytes = Buffer.alloc(node.size)
+      this.volume.read(node, 0, bytes)
+      return bytes.toString("latin1")
+    } catch {
+      return undefined
     }
-    return this.runSync(this.god.exists(path)) ? foreignContent : undefined
   }
 
   write(path: string, content: string): void {
-    this.runSync(this.god.writeFileString(path, content))
-    this.runSync(this.god.chown(path, 1000, 1000))
+    this.runSync(this.root.writeFileString(path, content))
+    this.runSync(this.root.chown(path, 1000, 1000))
   }
 
   remove(path: string): void {
-    this.runSync(this.god.remove(path, { force: true }))
+    this.runSync(this.root.remove(path, { force: true }))
+    this.watcher.placed(path)
   }
 
+  /** A file of another tool appears. */
+  place(path: string, content: string): void {
+    this.write(path, content)
+    this.watcher.placed(path)
+  }
+
+  /** What a power failure leaves of a file that was not yet on the disk. */
+  zero(path: string): void {
+    const content = this.read(path) ?? ""
+    const before = this.runSync(Effect.map(this.root.stat(path), ({ mtime }) => mtime))
+    this.runSync(this.root.writeFile(path, new Uint8Array(content.length)))
+    if (before._tag === "Some") {
+      const time = new Date(Math.min(before.value.getTime(), startedAt + this.kernel.now / 1e6 - 1))
+      this.runSync(this.root.utimes(path, time, time))
+    }
+    // Other names of the file are full of NULs as well.
+    for (const name of this.list()) {
+      const other = `${directory}/${name}`
+      if (this.watcher.seen(other)._tag === "Zeros") {
+        this.watcher.placed(other)
+        this.watcher.zeroed.add(other)
+      }
+    }
+  }
+
+  /** The names of the files of locks, claims and requests, and of all others that should not be there. */
   list(): ReadonlyArray<string> {
-    return this.runSync(this.god.readDirectory(directory))
+    const known = new Set(["value", ...unrelatedFiles.map(([name]) => name)])
+    return this.runSync(this.root.readDirectory(directory)).filter((name) => !known.has(name))
+  }
+
+  /** What has become of the files that have nothing to do with the lock. */
+  checkUnrelatedFiles(): void {
+    if (!this.plan.faults.has("foreign")) return
+    for (const [name, content] of unrelatedFiles) {
+      const now = this.read(`${directory}/${name}`)
+      if (now !== content) this.watcher.fail("foreign", `${name} is ${now === undefined ? "gone" : "changed"}`)
+    }
   }
 
   note(line: () => string): void {
@@ -129,103 +243,257 @@ export class World {
     const host = new Host(
       name,
       machine,
-      skewed ? 0.98 + this.dice.real(0.04) : 1,
-      skewed ? this.dice.integer(-3_600_000, 3_600_000) : 0
+      skewed ? 0.98 + this.random.real(0.04) : 1,
+      skewed ? this.random.integer(-3_600_000, 3_600_000) : 0
     )
     this.hosts.push(host)
     return host
   }
 
-  addPlayer(host: Host, spawn: ProcessIdentity.SpawnOptions, group: string | undefined): Player {
-    const name = `p${this.names++}`
-    const player = new Player(name, host, this.runSync(host.machine.spawn(spawn)), group ?? name)
-    this.watcher.players.push(player)
-    return player
+  addProcess(host: Host, spawn: ProcessIdentity.SpawnOptions, group: string | undefined): SimulatedProcess {
+    const serial = this.names++
+    const name = `p${serial}`
+    const process = new SimulatedProcess(name, host, this.runSync(host.machine.spawn(spawn)), group ?? name, serial)
+    this.watcher.processes.push(process)
+    return process
   }
 
-  /** Whether something is to happen to one operation. */
-  private fault(operation: MemoryFileSystem.Operation): MemoryFileSystem.Fault | undefined {
-    if (this.faultsLeft === 0 || this.quiet || !operation.path.includes(".lock") || operation.method === "File.close") {
+  /** What happens to one operation. Where a file system has no hard links, each `link` is refused. */
+  private fileFault(method: string, path: string): { readonly errno: string; readonly after: boolean } | undefined {
+    const { plan, random } = this
+    if (method === "link" && plan.faults.has("noLinks")) {
+      return { errno: "EPERM", after: false }
+    }
+    if (
+      this.fileFaultsLeft === 0 || this.quiet || !path.includes(".lock") || method === "File.close" ||
+      method === "close"
+    ) {
       return undefined
     }
-    if (!this.dice.chance(0.02)) {
-      return undefined
+    // What a file server answers to a request that it had already carried out when its answer was lost.
+    const lost = method === "link" || method === "open" || method === "writeFileString"
+      ? "EEXIST"
+      : method === "rename" || method === "remove" || method === "unlink"
+      ? "ENOENT"
+      : undefined
+    const fault = plan.faults.has("lostAnswers") && lost !== undefined && random.chance(0.1)
+      ? { errno: lost, after: true }
+      : plan.faults.has("fileFaults") && random.chance(0.02)
+      ? { errno: random.pick(errnos), after: random.chance(0.4) }
+      : undefined
+    if (fault !== undefined) {
+      this.fileFaultsLeft--
+      this.lastFault = this.kernel.now
+      this.note(() =>
+        `${method} ${this.watcher.show(path)} FAILS with ${fault.errno}, ${fault.after ? "after" : "before"} it happens`
+      )
     }
-    this.faultsLeft--
-    this.lastTrouble = this.kernel.now
-    const errno = this.dice.pick(errnos)
-    const moment = this.dice.chance(0.4) ? "after" : "before"
-    this.note(() => `${operation.method} ${operation.path} FAILS with ${errno}, ${moment} it happens`)
-    return MemoryFileSystem.Fault.Fail({ errno, moment })
+    return fault
   }
 
   /** The disk as a process sees it. */
-  viewOf(player: Player): Effect.Effect<FileSystem.FileSystem> {
-    return Effect.map(
-      this.disk.view({ step: (step) => Players.park(this.kernel, player, step) }),
-      (fs) =>
-        Players.asOnNode(
-          fs,
-          () => this.dice.chance(this.plan.lostEvents) ? undefined : this.dice.real(this.plan.lateEvents)
-        )
+  viewOf(process: SimulatedProcess): FileSystem.FileSystem {
+    const destinations = new Map<string, string>()
+    const fs = MemoryFiles.make(
+      this.processOn({
+        step: (step) => {
+          const isDouble = step.syscall === "link" || step.syscall === "rename"
+          return Processes.park(
+            this.kernel,
+            process,
+            isDouble ? { ...step, to: destinations.get(step.path) } : step
+          )
+        }
+      })
     )
+    return Processes.asOnNode(fs, (from, to) => destinations.set(from, to))
   }
 
-  /** Starts a process with a program; the locks are its own, the file system beside them knows no faults. */
+  /** The file system that the locks of a process stand on. */
+  private faulty(fs: FileSystem.FileSystem): FileSystem.FileSystem {
+    const { plan } = this
+    return Plan.hasFileFaults(plan) || plan.faults.has("noLinks")
+      ? this.runSync(MemoryFileSystem.withFaults(fs, {
+        fault: ({ method, path }) => {
+          const fault = this.fileFault(method, path)
+          return fault === undefined
+            ? undefined
+            : MemoryFileSystem.Fault.Fail({ errno: fault.errno, moment: fault.after ? "after" : "before" })
+        }
+      }))
+      : fs
+  }
+
+  /** The calls of a process that makes them synchronously. Other processes run between two of them, and it can die there. */
+  private callsOf(process: SimulatedProcess): NodeDisk.Calls {
+    const view = MemoryFiles.make(this.processOn({}))
+    const dead = () => Object.assign(new Error("EIO: the process is dead"), { code: "EIO" })
+    const make = <A>(entry: Parked<SimulatedProcess>, make: () => A): A => {
+      const { method, path, syscall } = entry.step
+      this.kernel.steps++
+      this.kernel.now += Math.floor(this.random.real(2 * this.plan.stepCost))
+      const call = process.calls.get(entry.who)
+      if (call !== undefined) {
+        call.steps++
+        call.lastStep = this.kernel.steps
+      }
+      this.note(() => `${entry.who.padEnd(5)} ${syscall} ${this.watcher.show(path)}`)
+      const fault = this.fileFault(method, path)
+      const error = fault === undefined ? undefined : nodeError(fault.errno, { syscall, path })
+      if (error !== undefined && fault?.after === false) {
+        throw error
+      }
+      const after = this.watcher.before(entry)
+      try {
+        return make()
+      } finally {
+        after()
+        this.noteChange(entry.step)
+        if (error !== undefined) {
+          // eslint-disable-next-line no-unsafe-finally -- the answer is lost, whatever it was
+          throw error
+        }
+      }
+    }
+    return SynchronousCalls.make(view, {
+      runSync: (effect) => this.runCall(process, effect),
+      around: (step, run, writing) => {
+        if (!process.alive) throw dead()
+        const entry = Processes.currentStep(process, step)
+        const fate = this.beforeCall(entry, writing !== undefined)
+        if (!process.alive) throw dead()
+        switch (fate) {
+          case "goes on":
+            return make(entry, run)
+          case "dies":
+            break
+          case "dies after":
+            try {
+              make(entry, run)
+            } catch {
+              // Its answer is not heard.
+            }
+            break
+          case "dies in the middle":
+            make(entry, () => writing?.(this.random.real(1)))
+        }
+        this.kill(process)
+        this.diedInCall(process)
+        throw dead()
+      },
+      onThread: (step, done) => {
+        this.kernel.park(process, process.name, -1, step, done)
+      }
+    })
+  }
+
+  /** The locks of a process: those of `FileLock.layer`, or those of `NodeFileLock` where the calls are synchronous. */
+  private locksOf(
+    process: SimulatedProcess
+  ): Effect.Effect<Context.Context<FileLock.FileLock>, never, FileSystem.FileSystem | Path.Path | Scope.Scope> {
+    const { handoff, lease, pollInterval } = this.plan
+    if (!process.synchronous) {
+      return Layer.build(FileLock.layerWith({ lease, pollInterval, handoff }))
+    }
+    const disk = NodeDisk.make(this.callsOf(process))
+    const engine = NodeFileLock.makeEngine(disk, process.traced, Duration.millis(lease))
+    const settings = {
+      lease: Duration.millis(lease),
+      pollInterval: Duration.millis(pollInterval),
+      handoff: Duration.millis(handoff)
+    }
+    return Effect.gen(function*() {
+      yield* disk.classify(directory, directory)
+      yield* disk.classify("/", "/")
+      yield* Effect.addFinalizer(() => engine.close)
+      return Context.make(FileLock.FileLock, Locks.make(engine, settings, new WaitQueues()))
+    })
+  }
+
+  /** Starts a process with a program. The file system that the program sees beside the locks knows no faults. */
   start(
-    player: Player,
+    process: SimulatedProcess,
     program: (fs: FileSystem.FileSystem) => Effect.Effect<void, never, FileLock.FileLock | Scope.Scope>
   ): void {
-    const fs = this.runSync(this.viewOf(player))
-    const faulty = this.plan.troubles.has("faults")
-      ? this.runSync(MemoryFileSystem.withFaults(fs, { fault: (operation) => this.fault(operation) }))
-      : fs
-    const { handoff, lease, pollInterval } = this.plan
-    const locks = FileLock.layerWith({ lease, pollInterval, handoff })
-    this.note(() => `${player.name} STARTS on ${player.host.name}`)
+    const fs = this.viewOf(process)
     this.pending++
-    player.started = true
-    const fiber = Players.start(
-      Effect.scoped(Effect.flatMap(Layer.build(locks), (context) => Effect.provide(program(fs), context))),
+    process.started = true
+    process.synchronous = this.random.chance(this.plan.synchronous)
+    this.note(() => `${process.name} STARTS on ${process.host.name}${process.synchronous ? ", synchronous" : ""}`)
+    const fiber = Processes.start(
+      Effect.scoped(Effect.flatMap(this.locksOf(process), (context) => Effect.provide(program(fs), context))),
       {
         kernel: this.kernel,
-        player,
-        fs: faulty,
-        seed: `${this.plan.seed} ${player.name}`,
-        pauseAtClock: () => player.alive && this.dice.chance(this.plan.clockSteps),
+        process,
+        fs: this.faulty(fs),
+        seed: `${this.plan.seed} ${process.name}`,
+        pauseAtClock: () => process.alive && !process.synchronous && this.random.chance(this.plan.clockSteps),
         onLog: (level, message, died) => {
-          if (!player.alive) return
-          if (level !== "DEBUG") this.note(() => `${player.name} logs: ${message()}`)
-          if (message().includes("going on in the background")) player.saidItGoesOn = true
-          if (died) this.watcher.fail("defect", `${player.name}: ${message()}`)
+          if (!process.alive) return
+          if (level !== "DEBUG") this.note(() => `${process.name} logs: ${message()}`)
+          if (message().includes("goes on in the background")) process.saidItGoesOn = true
+          if (message().startsWith("Could not remove")) process.saidItLeftTheLock = true
+          if (died) this.watcher.fail("defect", `${process.name}: ${message()}`)
         }
       }
     )
     fiber.addObserver((exit) => {
-      if (!player.alive) return
-      player.ended = true
-      this.pending--
-      this.note(() => `${player.name} ENDS`)
-      if (exit._tag === "Failure") this.watcher.fail("defect", `${player.name} ended with ${exit.cause.toString()}`)
-      this.checkEnd(player)
+      if (!process.alive) return
+      process.ended = true
+      this.note(() => `${process.name} ENDS`)
+      if (exit._tag === "Failure") this.watcher.fail("defect", `${process.name} ended with ${exit.cause.toString()}`)
+      this.exit(process, this.kernel.now)
     })
   }
 
-  /** A process that has given everything back stands by no claim any more, unless that took longer than the library waits. */
-  private checkEnd(player: Player): void {
-    const live = [...player.tokens.values()].filter((token) => token.live)
-    const mayGoOn = player.saidItGoesOn || player.lastPauseEnd > 0 || this.plan.troubles.has("faults")
-    if (live.length > 0 && !mayGoOn) {
+  /** A process whose program has ended exits once nothing of it goes on. Nothing may go on for long, unless the process has said so. */
+  private exit(process: SimulatedProcess, endedAt: number): void {
+    const { kernel, watcher } = this
+    const isBusy = () => kernel.hasAlarm(process) || kernel.parked.some((parked) => parked.process === process)
+    const waits = () => {
+      if (!process.alive) return
+      const mayGoOn = process.saidItGoesOn || process.lastPauseEnd > 0 || Plan.hasFileFaults(this.plan)
+      const limit = exitTime + (mayGoOn ? 60e9 : 0)
+      if (!isBusy()) {
+        this.checkExit(process)
+        this.note(() => `${process.name} EXITS`)
+        process.alive = false
+        this.pending--
+        if (!watcher.processes.some(({ alive, group }) => alive && group === process.group)) {
+          this.runSync(process.host.machine.kill(process.identity))
+        }
+      } else if (kernel.now - endedAt > limit) {
+        watcher.fail("leak", `${process.name} goes on, ${limit / 1e9} s after its program has ended`)
+      } else {
+        kernel.after(kernel.now - endedAt < exitTime ? 50 * millis : 1_000 * millis, undefined, waits)
+      }
+    }
+    kernel.after(0, undefined, waits)
+  }
+
+  /** A process that has given everything back stands by no record any more, and has left none. */
+  private checkExit(process: SimulatedProcess): void {
+    const live = [...process.tokens.values()].filter((token) => token.live)
+    if (live.length > 0) {
       this.watcher.fail(
         "leak",
-        `${player.name} has ended and still stands by ${live.map(({ name }) => name).join(", ")}`
+        `${process.name} has ended and still stands by ${live.map(({ name }) => name).join(", ")}`
       )
+    }
+    if (process.saidItLeftTheLock || Plan.hasFileFaults(this.plan)) {
+      return
+    }
+    for (const name of this.list()) {
+      const seen = this.watcher.seen(`${directory}/${name}`)
+      if (seen._tag === "Record" && process.tokens.has(seen.token)) {
+        this.watcher.fail("litter", `${process.name} has ended and left ${this.watcher.show(`${directory}/${name}`)}`)
+      }
     }
   }
 
-  kill(player: Player): void {
-    for (const other of this.watcher.players) {
-      if (other.group === player.group && other.alive && !other.ended) {
+  kill(process: SimulatedProcess): void {
+    for (const other of this.watcher.processes) {
+      if (other.group === process.group && other.alive) {
         this.note(() => `${other.name} DIES`)
         other.alive = false
         this.kernel.forget(other)
@@ -237,32 +505,32 @@ export class World {
         if (other.started) this.pending--
       }
     }
-    this.lastTrouble = Math.max(this.lastTrouble, this.kernel.now)
+    this.lastFault = Math.max(this.lastFault, this.kernel.now)
   }
 
   /** Nothing of the process runs for so many nanoseconds. */
-  stall(player: Player, duration: number): void {
+  stall(process: SimulatedProcess, duration: number): void {
     const until = this.kernel.now + duration
-    this.note(() => `${player.name} PAUSES for ${(duration / 1e6).toFixed(1)} ms`)
-    player.stalledUntil = Math.max(player.stalledUntil, until)
-    this.paused(player, until, duration)
+    this.note(() => `${process.name} PAUSES for ${(duration / 1e6).toFixed(1)} ms`)
+    process.stalledUntil = Math.max(process.stalledUntil, until)
+    this.paused(process, until, duration)
   }
 
   /** One step takes so many nanoseconds longer. */
-  hold(entry: Parked<Player>, duration: number): void {
+  hold(entry: Parked<SimulatedProcess>, duration: number): void {
     this.note(() => `${entry.who} waits for slow storage, ${(duration / 1e6).toFixed(1)} ms`)
     entry.heldUntil = this.kernel.now + duration
     this.kernel.after(duration, undefined, () => {})
     this.paused(entry.process, entry.heldUntil, duration)
   }
 
-  private paused(player: Player, until: number, duration: number): void {
-    player.lastPauseEnd = Math.max(player.lastPauseEnd, until)
-    this.watcher.pauses(player, until)
-    this.lastTrouble = Math.max(this.lastTrouble, until)
+  private paused(process: SimulatedProcess, until: number, duration: number): void {
+    process.lastPauseEnd = Math.max(process.lastPauseEnd, until)
+    this.watcher.pauses(process, until)
+    this.lastFault = Math.max(this.lastFault, until)
     this.kernel.after(until - this.kernel.now, undefined, () => {})
     if (this.plan.kind !== "host" && duration > this.plan.lease * 1e6 * Plan.allowedPause * 1.05) {
-      this.watcher.mayStray(player, until)
+      this.watcher.mayStray(process, until)
     }
   }
 
@@ -270,13 +538,17 @@ export class World {
   suspend(host: Host, duration: number): void {
     this.note(() => `${host.name} is SUSPENDED for ${(duration / 1e6).toFixed(1)} ms`)
     host.frozen += duration
-    for (const player of this.watcher.players) {
-      if (player.host === host && player.alive) this.stall(player, duration)
+    for (const process of this.watcher.processes) {
+      if (process.host === host && process.alive) this.stall(process, duration)
     }
   }
 
+  // ---------------------------------------------------------------------------------------------
+  // files
+  // ---------------------------------------------------------------------------------------------
+
   /** What a writing process leaves that dies in the middle of it. */
-  tear(path: string, before: string, share: number): void {
+  tear(path: string, before: string, share: number, process: SimulatedProcess): void {
     const after = this.read(path)
     if (after === undefined || after === before) {
       return
@@ -286,9 +558,50 @@ export class World {
       ? after.slice(0, -4 + Math.floor(share * 3)) + before.slice(-4 + Math.floor(share * 3))
       : after.slice(0, length)
     this.note(() =>
-      `of the record at ${path} ${torn.length === after.length ? "the beat" : "the beginning"} was written`
+      `of the record at ${this.watcher.show(path)} ${
+        torn.length === after.length ? "the beat" : "the beginning"
+      } was written`
     )
     this.write(path, torn)
+    if (torn.length !== after.length) {
+      this.watcher.unwritten(path, process)
+      this.removeUnwrittenLater(path)
+    }
+  }
+
+  noteChange(step: Step): void {
+    const changed = changedBy(step)
+    if (changed !== undefined) {
+      this.note(() =>
+        `      now ${this.watcher.show(changed).slice(directory.length + 1)}: ${this.watcher.describe(changed)}`
+      )
+      this.removeUnwrittenLater(changed)
+    }
+  }
+
+  /**
+   * Without hard links, a process that is killed before it has written its lock file leaves a file that a person has to remove, and so
+   * does one whose disk refuses the removal.
+   */
+  private removeUnwrittenLater(path: string): void {
+    const creator = this.watcher.creatorOf(path)
+    if (creator === undefined || levelOf(lockPath, path) === undefined) {
+      return
+    }
+    this.kernel.after(patienceOfPerson, undefined, () => {
+      if (this.watcher.creatorOf(path) !== creator) {
+        return
+      }
+      const isAtWork = creator.alive &&
+        (this.kernel.isInCall(creator) ||
+          this.kernel.parked.some(({ process, step }) => process === creator && step.path === path))
+      if (isAtWork) {
+        return this.removeUnwrittenLater(path)
+      }
+      this.note(() => `a person REMOVES the unwritten file at ${path}`)
+      this.lastFault = Math.max(this.lastFault, this.kernel.now)
+      this.remove(path)
+    })
   }
 
   /** When a section begins to be known to the register. */

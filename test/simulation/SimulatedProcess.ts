@@ -4,7 +4,6 @@
 import * as FileSystem from "@effect/platform/FileSystem"
 import * as Path from "@effect/platform/Path"
 import * as Cause from "effect/Cause"
-import * as Chunk from "effect/Chunk"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as DefaultServices from "effect/DefaultServices"
@@ -16,14 +15,11 @@ import { globalValue } from "effect/GlobalValue"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as LogLevel from "effect/LogLevel"
-import * as Predicate from "effect/Predicate"
 import * as Random from "effect/Random"
-import * as Stream from "effect/Stream"
-import type * as MemoryFileSystem from "../../src/MemoryFileSystem.js"
 import { type Machine, ProcessIdentity } from "../../src/ProcessIdentity.js"
-import type { Kernel, Runner } from "./Kernel.js"
+import type { Kernel, Parked, Runner, Step } from "./Kernel.js"
 
-/** Who of a process a step belongs to, for the trace. */
+/** The caller that a step belongs to, for the trace. */
 export const who: FiberRef.FiberRef<string> = globalValue(
   "effect-filelock/test/simulation/who",
   () => FiberRef.unsafeMake("")
@@ -59,53 +55,73 @@ export interface Call {
   lastStep: number
 }
 
-export class Player implements Runner {
+interface Token {
+  /** What the trace calls it. */
+  readonly name: string
+  live: boolean
+}
+
+export class SimulatedProcess implements Runner {
   alive = true
   started = false
+  /** Its calls are synchronous: it uses `NodeFileLock`. */
+  synchronous = false
   /** Its program is over. */
   ended = false
   stalledUntil = 0
-  /** Until when it may find that it was robbed: it paused for longer than a lease survives, or somebody has meddled. */
+  /** Until when it may act on what it knew before: it paused for longer than a lease allows, or its lock was removed by hand. */
   strayedUntil = 0
-  /** The step after which that was so; whoever has looked since has no excuse. */
+  /** The step after which that was so; what it has read since is no excuse. */
   strayedAt = -1
   /** When it last came back from any pause. */
   lastPauseEnd = 0
-  /** It has told in its log that it gives something back in the background. */
+  /** Its log says that a step goes on in the background. */
   saidItGoesOn = false
-  /** The step of each fiber's last look at a path, by fiber and path. */
-  readonly looks = new Map<string, number>()
-  /** Tokens that count as alive, with the names the trace gives them. */
-  readonly tokens = new Map<string, { readonly name: string; live: boolean }>()
+  /** Its log says that a lock file could not be removed. */
+  saidItLeftTheLock = false
+  /** The step of each fiber's last read of a path, by fiber and path. */
+  readonly reads = new Map<string, number>()
+  /** The tokens it has issued. */
+  readonly tokens = new Map<string, Token>()
   readonly calls = new Map<string, Call>()
-  /** Who it is, with an eye on its tokens. */
+  /** Who it is, as the library is told. */
   readonly traced: ProcessIdentity
   /** Runs before it looks into the process table for the process that is told by its `instance`. */
-  beforeLook: (instance: string) => Effect.Effect<void> = () => Effect.void
+  beforeLook: ((instance: string) => Effect.Effect<void>) | undefined
 
   constructor(
     readonly name: string,
     readonly host: Host,
     readonly identity: ProcessIdentity,
     /** Threads of one process die together. */
-    readonly group: string
+    readonly group: string,
+    serial: number
   ) {
+    // As on Node, and the same in each run of a world: tokens are a part of file names.
+    const realm = serial.toString(16).padStart(32, "0")
+    const inner = new Map<string, string>()
     this.traced = {
       ...identity,
-      issueToken: Effect.tap(identity.issueToken, (token) =>
-        Effect.sync(() => {
-          this.tokens.set(token, { name: `${name}#${this.tokens.size}`, live: true })
-        })),
+      issueToken: Effect.map(identity.issueToken, (issued) => {
+        const token = `${realm}-${this.tokens.size.toString(36)}`
+        inner.set(token, issued)
+        this.tokens.set(token, { name: `${name}#${this.tokens.size}`, live: true })
+        return token
+      }),
       retireToken: (token) =>
-        Effect.zipRight(
-          Effect.sync(() => {
-            const known = this.tokens.get(token)
-            if (known !== undefined) known.live = false
-          }),
-          identity.retireToken(token)
-        ),
-      isAlive: (claim) =>
-        Effect.zipRight(Effect.suspend(() => this.beforeLook(claim.instance)), identity.isAlive(claim))
+        Effect.suspend(() => {
+          const known = this.tokens.get(token)
+          if (known !== undefined) known.live = false
+          return identity.retireToken(inner.get(token) ?? token)
+        }),
+      isAlive: (record) => {
+        const look = Effect.suspend(() =>
+          identity.isAlive({ ...record, token: inner.get(record.token) ?? record.token })
+        )
+        return Effect.suspend(() =>
+          this.beforeLook === undefined ? look : Effect.zipRight(this.beforeLook(record.instance), look)
+        )
+      }
     }
   }
 
@@ -114,38 +130,54 @@ export class Player implements Runner {
   }
 }
 
-const parkAs = (kernel: Kernel<Player>, player: Player, step: MemoryFileSystem.Step): Effect.Effect<void> =>
+/** Waits before a step until the simulation lets it go. */
+export const park = (
+  kernel: Kernel<SimulatedProcess>,
+  process: SimulatedProcess,
+  step: Step
+): Effect.Effect<void> =>
   Effect.withFiberRuntime((fiber) =>
     Effect.async<void>((resume) => {
-      const entry = kernel.park(player, fiber.getFiberRef(who), fiber.id().id, step, () => resume(Effect.void))
+      const entry = kernel.park(process, fiber.getFiberRef(who), fiber.id().id, step, () => resume(Effect.void))
       return Effect.sync(() => kernel.unpark(entry))
     })
   )
 
-/** Waits before a step until the simulation lets it go. */
-export const park = parkAs
+/** The step that a synchronous call is, in the fiber that makes it. */
+export const currentStep = (process: SimulatedProcess, step: Step): Parked<SimulatedProcess> => {
+  const fiber = Fiber.getCurrentFiber()
+  return {
+    id: -1,
+    process,
+    who: fiber._tag === "Some" ? fiber.value.getFiberRef(who) : process.name,
+    fiber: fiber._tag === "Some" ? fiber.value.id().id : -1,
+    step,
+    heldUntil: 0,
+    resume: () => {}
+  }
+}
 
 /** A process can be preempted before it reads the clock, too; `pause` says whether it is asked about it this time. */
-class PlayerClock implements Clock.Clock {
+class ProcessClock implements Clock.Clock {
   readonly [Clock.ClockTypeId]: Clock.ClockTypeId = Clock.ClockTypeId
   constructor(
-    private readonly kernel: Kernel<Player>,
-    private readonly player: Player,
+    private readonly kernel: Kernel<SimulatedProcess>,
+    private readonly process: SimulatedProcess,
     private readonly pause: () => boolean
   ) {}
 
   unsafeCurrentTimeMillis(): number {
-    return this.player.host.wall(this.kernel.now)
+    return this.process.host.wall(this.kernel.now)
   }
 
   unsafeCurrentTimeNanos(): bigint {
-    return BigInt(Math.floor(this.player.host.monotonic(this.kernel.now)))
+    return BigInt(Math.floor(this.process.host.monotonic(this.kernel.now)))
   }
 
   private read<A>(now: () => A): Effect.Effect<A> {
     const step = { method: "clock", syscall: "clock", path: "" }
     return Effect.suspend(() =>
-      this.pause() ? Effect.map(parkAs(this.kernel, this.player, step), now) : Effect.sync(now)
+      this.pause() ? Effect.map(park(this.kernel, this.process, step), now) : Effect.sync(now)
     )
   }
 
@@ -158,8 +190,8 @@ class PlayerClock implements Clock.Clock {
       if (!Duration.isFinite(duration)) {
         return
       }
-      const delay = Number(Duration.unsafeToNanos(duration)) / this.player.host.speed
-      return Effect.sync(this.kernel.after(delay, this.player, () => resume(Effect.void)))
+      const delay = Number(Duration.unsafeToNanos(duration)) / this.process.host.speed
+      return Effect.sync(this.kernel.after(delay, this.process, () => resume(Effect.void)))
     })
   }
 }
@@ -182,28 +214,29 @@ const detached = (file: FileSystem.File): FileSystem.File => ({
 })
 
 /**
- * Lets the handles of a file system behave as Node's under interruption, and its watches as a system's: an event comes some
- * milliseconds late, as `lateness` says, or never.
+ * Lets the handles of a file system behave as Node's under interruption. `onTo` is told where a `link` or a `rename` leads, which the
+ * steps of the disk do not say.
  */
-export const asOnNode = (fs: FileSystem.FileSystem, lateness: () => number | undefined): FileSystem.FileSystem => ({
+export const asOnNode = (
+  fs: FileSystem.FileSystem,
+  onTo: (from: string, to: string) => void
+): FileSystem.FileSystem => ({
   ...fs,
   open: (path, options) => Effect.map(fs.open(path, options), detached),
-  watch: (path, options) =>
-    fs.watch(path, options).pipe(
-      Stream.mapEffect((event) => {
-        const late = lateness()
-        return late === undefined ? Effect.succeedNone : Effect.delay(Effect.succeedSome(event), Duration.millis(late))
-      }),
-      Stream.filterMap((event) => event)
-    )
+  link: (from, to) =>
+    Effect.suspend(() => {
+      onTo(from, to)
+      return fs.link(from, to)
+    }),
+  rename: (from, to) =>
+    Effect.suspend(() => {
+      onTo(from, to)
+      return fs.rename(from, to)
+    })
 })
 
 /** What the library says in its log; a fiber that dies unobserved says so there as well. */
 export type Listener = (level: string, message: () => string, died: boolean) => void
-
-/** On Node the watch of a path that has just gone throws, and whoever is interrupted at that moment ends with it. */
-const isWatchOfNothing = (cause: Cause.Cause<unknown>): boolean =>
-  Chunk.every(Cause.defects(cause), (defect) => Predicate.hasProperty(defect, "syscall") && defect.syscall === "watch")
 
 const listening = (listener: Listener) =>
   Logger.replace(
@@ -213,7 +246,7 @@ const listening = (listener: Listener) =>
         const failure = Cause.isEmpty(cause) ? "" : ` ${Cause.pretty(cause).split("\n", 1)[0]}`
         return `${[message].flat().map(String).join(" ")}${failure}`
       }
-      listener(logLevel.label, format, Cause.isDie(cause) && !isWatchOfNothing(cause))
+      listener(logLevel.label, format, Cause.isDie(cause))
     })
   )
 
@@ -221,29 +254,29 @@ const listening = (listener: Listener) =>
 export const start = <A, E>(
   effect: Effect.Effect<A, E, FileSystem.FileSystem | Path.Path>,
   options: {
-    readonly kernel: Kernel<Player>
-    readonly player: Player
+    readonly kernel: Kernel<SimulatedProcess>
+    readonly process: SimulatedProcess
     readonly fs: FileSystem.FileSystem
     readonly seed: string
     readonly pauseAtClock: () => boolean
     readonly onLog: Listener
   }
 ): Fiber.RuntimeFiber<A, E> => {
-  const { fs, kernel, player } = options
+  const { fs, kernel, process } = options
   const services = Context.add(
     DefaultServices.liveServices,
     Clock.Clock,
-    new PlayerClock(kernel, player, options.pauseAtClock)
+    new ProcessClock(kernel, process, options.pauseAtClock)
   ).pipe(Context.add(Random.Random, Random.make(options.seed)))
   return Effect.runFork(
     effect.pipe(
       Effect.provide(Layer.mergeAll(Layer.succeed(FileSystem.FileSystem, fs), Path.layer, listening(options.onLog))),
-      Effect.provideService(ProcessIdentity, player.traced),
+      Effect.provideService(ProcessIdentity, process.traced),
       Logger.withMinimumLogLevel(LogLevel.Debug),
       Effect.withTracerEnabled(false),
       Effect.locally(DefaultServices.currentServices, services),
-      Effect.locally(who, player.name)
+      Effect.locally(who, process.name)
     ),
-    { scheduler: kernel }
+    { scheduler: kernel.schedulerOf(process) }
   )
 }

@@ -14,34 +14,12 @@ const millis = 1e6
 type Program = (fs: FileSystem.FileSystem) => Effect.Effect<void, unknown, FileLock.FileLock | Scope.Scope>
 
 const start = (world: World, program: Program) => {
-  const player = world.addPlayer(world.hosts[0] ?? world.addHost(), {}, undefined)
-  world.start(player, (fs) => Effect.ignore(program(fs)))
-  return player
+  const process = world.addProcess(world.hosts[0] ?? world.addHost(), {}, undefined)
+  world.start(process, (fs) => Effect.ignore(program(fs)))
+  return process
 }
 
 describe("what simulations have found about heartbeats", () => {
-  it("a verification that runs out of time leaves no claim behind", () => {
-    const world = Script.makeWorld({ kind: "hosts" })
-    const holder = start(world, () =>
-      Effect.scoped(Effect.gen(function*() {
-        const lock = yield* FileLock.acquire(valuePath)
-        yield* Effect.sleep("10 millis")
-        yield* lock.verify
-      })))
-    assert.isDefined(Script.playUntil(world, ({ step }) => step.syscall === "scandir"))
-    world.stall(holder, world.plan.lease * 0.7 * millis)
-    const isClaiming = Script.playUntil(
-      world,
-      ({ step }) => step.syscall === "close" && step.path === `${lockPath}.reap`
-    )
-    assert.isDefined(isClaiming)
-    world.hold(isClaiming, world.plan.lease * 0.5 * millis)
-    Script.playToTheEnd(world)
-    assert.isTrue(holder.ended)
-    assert.deepStrictEqual([...holder.tokens.values()].filter(({ live }) => live), [])
-    assert.deepStrictEqual(world.list(), ["value"])
-  })
-
   it("a beat that is under way when the lock is released is never written into another file", () => {
     const world = Script.makeWorld()
     const diary = `${directory}/diary`

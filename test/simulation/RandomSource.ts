@@ -3,7 +3,7 @@
  */
 
 /** A 32-bit generator (sfc32): small, fast, and the same everywhere. */
-export class Dice {
+export class RandomSource {
   private a: number
   private b = 0x9e3779b9
   private c = 0x243f6a88
