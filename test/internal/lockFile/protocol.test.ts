@@ -242,6 +242,54 @@ describe("A takeover", () => {
       })
     ))
 
+  it.effect("does not rename another process's claim when its own is older than half a lease", () =>
+    play((scene) =>
+      Effect.gen(function*() {
+        yield* scene.fs.writeFileString(lockPath, makeRecord())
+        const [slow, quick] = yield* Effect.all([joinElsewhere(scene), joinElsewhere(scene)])
+        const claiming = yield* slow.stopAt("link", claimPath)
+        const first = yield* Effect.fork(slow.enter("slow", { timeout: "5 minutes" }))
+        yield* claiming.reached
+        const comparing = yield* slow.stopAt("close", lockPath)
+        yield* claiming.goOn
+        yield* comparing.reached
+        // The other has taken that claim and the lock, and has a claim again for a heartbeat that comes late.
+        const second = yield* Effect.fork(quick.enter("quick", { stay: "40 seconds" }))
+        while (scene.occupancy.entries === 0) {
+          yield* settle
+        }
+        yield* quick.suspend
+        yield* Effect.sleep("8 seconds")
+        const beating = yield* quick.stopAt("readlink", lockPath)
+        yield* quick.resume
+        yield* beating.reached
+        assert.include(yield* scene.names, "tasks.json.lock.claim")
+        yield* comparing.goOn
+        yield* settle
+        yield* beating.goOn
+        yield* Fiber.joinAll([first, second])
+      })
+    ))
+
+  it.effect("that stood still before its rename does not take the other process's record for its own", () =>
+    play((scene) =>
+      Effect.gen(function*() {
+        yield* scene.fs.writeFileString(lockPath, makeRecord())
+        const [slow, quick] = yield* Effect.all([joinElsewhere(scene), joinElsewhere(scene)])
+        const slowRenames = yield* slow.stopAt("rename", claimPath)
+        const first = yield* Effect.fork(slow.enter("slow", { stay: "20 seconds" }))
+        yield* slowRenames.reached
+        // The other has taken that claim, and is about to rename it, too.
+        const quickRenames = yield* quick.stopAt("rename", claimPath)
+        const second = yield* Effect.fork(quick.enter("quick", { stay: "20 seconds" }))
+        yield* quickRenames.reached
+        yield* slowRenames.goOn
+        yield* settle
+        yield* quickRenames.goOn
+        yield* Fiber.joinAll([first, second])
+      })
+    ))
+
   it.effect.each(
     [
       ["by the wall clock, though the monotonic one stood still", 60_000, "1 millis"],
@@ -284,6 +332,23 @@ describe("A record", () => {
         yield* published.goOn
         const second = yield* Effect.fork(copy.enter("second"))
         yield* Fiber.joinAll([holding, second])
+      })
+    ))
+
+  it.effect("that appeared late is not trusted: a process that cannot check its owner may have taken it over", () =>
+    play((scene) =>
+      Effect.gen(function*() {
+        const [slow, other] = yield* Effect.all([joinElsewhere(scene), joinElsewhere(scene)])
+        // Its record is there, and it does not know it yet.
+        const published = yield* slow.stopAt("lstat", /\.lock\.[^/]+-\w+$/)
+        const first = yield* Effect.fork(slow.enter("slow"))
+        yield* published.reached
+        const second = yield* Effect.fork(other.enter("other", { stay: "20 seconds" }))
+        while (scene.occupancy.entries === 0) {
+          yield* settle
+        }
+        yield* published.goOn
+        yield* Fiber.joinAll([first, second])
       })
     ))
 
