@@ -14,7 +14,6 @@ const project = Fs.mkdtempSync(Path.join(Os.tmpdir(), "effect-filelock-package-"
 interface Manifest {
   readonly name: string
   readonly version: string
-  readonly bin?: Readonly<Record<string, string>>
   readonly peerDependencies: Readonly<Record<string, string>>
   readonly peerDependenciesMeta?: Readonly<Record<string, { readonly optional?: boolean }>>
 }
@@ -49,8 +48,8 @@ const sources = Fs.readdirSync(Path.join(root, "src"), { recursive: true, encodi
   .filter((name) => name.endsWith(".ts"))
   .map((name) => name.slice(0, -".ts".length).replaceAll(Path.sep, "/"))
   .sort()
-const modules = sources.filter((name) => !name.includes("/") && name !== "index" && name !== "bin")
-const hidden = [...sources.filter((name) => name.startsWith("internal/")), "bin", "index"]
+const modules = sources.filter((name) => !name.includes("/") && name !== "index")
+const hidden = [...sources.filter((name) => name.startsWith("internal/")), "index"]
 const optional = (name: string): boolean => manifest.peerDependenciesMeta?.[name]?.optional === true
 const peers = Object.keys(manifest.peerDependencies)
 
@@ -69,7 +68,7 @@ const pack = (): string => {
     ...sources.flatMap((name) => [
       `src/${name}.ts`,
       ...built.map((extension) => `dist/esm/${name}.${extension}`),
-      ...(name === "bin" ? [] : built.map((extension) => `dist/cjs/${name}.${extension}`))
+      ...built.map((extension) => `dist/cjs/${name}.${extension}`)
     ])
   ]
   const missing = expected.filter((file) => !files.has(file))
@@ -107,6 +106,39 @@ const checkRuntime = (names: ReadonlyArray<string>): void => {
   const cjs = run("node", ["cjs.cjs"], project)
   if (esm !== cjs) {
     fail(`import and require see different exports:\n${esm}\n${cjs}`)
+  }
+}
+
+/** A lock held by the ES module is taken for the CommonJS one, and nothing that is not installed is asked for. */
+const lockCheck = `
+import { createRequire } from "node:module"
+import { readdirSync } from "node:fs"
+import * as Esm from "effect/Effect"
+import { FileLock, NodeFileLock } from "${manifest.name}"
+const require = createRequire(import.meta.url)
+try {
+  require.resolve("@effect/platform-node")
+  throw new Error("@effect/platform-node is installed: this shows nothing")
+} catch (error) {
+  if (error.code !== "MODULE_NOT_FOUND") throw error
+}
+const Cjs = require("effect/Effect")
+const other = require("${manifest.name}")
+const inside = Esm.promise(() => Cjs.runPromise(
+  other.FileLock.acquireIfAvailable("locked/file").pipe(Cjs.scoped, Cjs.provide(other.NodeFileLock.layer))
+))
+const taken = await Esm.runPromise(FileLock.withLock(inside, "locked/file").pipe(Esm.provide(NodeFileLock.layer)))
+const free = await Cjs.runPromise(
+  other.FileLock.acquireIfAvailable("locked/file").pipe(Cjs.scoped, Cjs.provide(other.NodeFileLock.layer))
+)
+console.log(taken._tag, free._tag, readdirSync("locked").length)
+`
+
+const checkLock = (): void => {
+  write("lock.mjs", lockCheck)
+  const said = run("node", ["lock.mjs"], project).trim()
+  if (said !== "None Some 0") {
+    fail(`the two module systems do not share a lock: ${said}`)
   }
 }
 
@@ -160,14 +192,13 @@ const main = (): void => {
   step("the barrel by import and require")
   checkRuntime([manifest.name])
 
+  step("one lock for both module systems, without @effect/platform-node")
+  checkLock()
+
   step("install what the optional modules and the compiler need")
   install(...[...peers.filter(optional), "typescript", "@types/node"].map(installed))
   step(`${modules.length} modules by import and require`)
   checkRuntime([manifest.name, ...modules.map((name) => `${manifest.name}/${name}`)])
-  for (const command of Object.keys(manifest.bin ?? {})) {
-    step(`the command ${command}`)
-    run("npx", ["--no", command, "--", "--help"], project)
-  }
   checkTypes(
     "node16, from an ES module and from a CommonJS module",
     ["consumer.mts", "consumer.cts"],
