@@ -4,10 +4,11 @@
 import * as PlatformError from "@effect/platform/Error"
 import type { FileSystem } from "@effect/platform/FileSystem"
 import { assert, describe, it } from "@effect/vitest"
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as ProcessIdentity from "../src/ProcessIdentity.js"
-import { claimPath, path, play } from "./utils/Scene.js"
+import { claimPath, lockPath, path, play } from "./utils/Scene.js"
 
 /** A file system without hard links, whose errors do not say which system call failed. */
 const plain = (fs: FileSystem): FileSystem => ({
@@ -66,6 +67,32 @@ describe("A process that is stopped for longer than a lease before it renames it
         yield* Fiber.join(taking)
         yield* Fiber.join(late)
         assert.isTrue(entered)
+      })
+    ))
+})
+
+describe("A fiber that acquires a lock by one clock and goes on by another", () => {
+  it.effect("has the heartbeats of the lock made by the first one", () =>
+    play((scene) =>
+      Effect.gen(function*() {
+        const { locks } = yield* scene.join()
+        const base = yield* Effect.clock
+        const hour = 3_600_000
+        const ahead: Clock.Clock = {
+          [Clock.ClockTypeId]: Clock.ClockTypeId,
+          sleep: (duration) => base.sleep(duration),
+          unsafeCurrentTimeMillis: () => base.unsafeCurrentTimeMillis() + hour,
+          unsafeCurrentTimeNanos: () => base.unsafeCurrentTimeNanos() + BigInt(hour) * 1_000_000n,
+          currentTimeMillis: Effect.map(base.currentTimeMillis, (now) => now + hour),
+          currentTimeNanos: Effect.map(base.currentTimeNanos, (now) => now + BigInt(hour) * 1_000_000n)
+        }
+        const beat = Effect.map(scene.fs.readFileString(lockPath), (text) => /"beat":"(\d+)"/.exec(text)?.[1])
+        yield* Effect.scoped(Effect.gen(function*() {
+          const lock = yield* Effect.withClock(locks.acquire(path), ahead)
+          yield* Effect.sleep("26 seconds")
+          assert.strictEqual(yield* beat, "0000000003")
+          assert.isTrue(yield* lock.isHeld)
+        }))
       })
     ))
 })
