@@ -156,7 +156,9 @@ const program =
       const attempt = locks.withLockIfAvailable(inside, valuePath).pipe(
         Effect.catchAll((error) =>
           // A process that was slow for longer than the clean-up timeout has given up, and its attempt ends in the background.
-          error._tag === "LockAcquisitionError" && error.reason === "Timeout"
+          // Without hard links a lock file is foreign until it is written.
+          error._tag === "LockAcquisitionError" &&
+            (error.reason === "Timeout" || (error.reason === "Foreign" && world.plan.faults.has("noLinks")))
             ? Effect.void
             : Effect.sync(() => world.watcher.fail("failure", error.message))
         )
@@ -367,7 +369,7 @@ class Execution implements Search.Execution {
     const last = this.world.addProcess(this.world.hosts[0] ?? this.world.addHost(), {}, undefined)
     this.world.start(
       last,
-      Program.last(this.world, last, this.small.scene === "silent request" ? 2 * plan.lease : 5_000)
+      Program.last(this.world, last, 2 * plan.lease)
     )
     kernel.drain()
     const until = kernel.now + 120e9
