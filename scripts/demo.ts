@@ -17,6 +17,7 @@ import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
 import { fileURLToPath } from "node:url"
 import * as FileLock from "../src/FileLock.js"
+import * as NodeFileLock from "../src/NodeFileLock.js"
 import * as Bundle from "../test/torture/Bundle.js"
 import * as ChildProcess from "../test/torture/ChildProcess.js"
 import * as Monotonic from "../test/torture/Monotonic.js"
@@ -34,7 +35,7 @@ type Worker = ChildProcess.Child<typeof Messages.Command.Type, Messages.Message>
 
 /** What a part came to. */
 interface Outcome {
-  readonly promised: number
+  readonly acknowledged: number
   readonly lost: number
 }
 
@@ -55,7 +56,7 @@ const start = (directory: string) =>
       }), { concurrency: "unbounded" })
   })
 
-/** Kills the victim between its reading and its writing; gives the time until somebody else is inside. */
+/** Kills the victim between its reading and its writing; returns the time until the next worker is inside. */
 const killHolder = (
   file: string,
   workers: ReadonlyArray<Worker>,
@@ -65,7 +66,7 @@ const killHolder = (
     const victim = yield* Effect.fromNullable(workers.find(({ name }) => name === victimName))
     const when = (condition: (model: DemoModel.Model) => boolean) =>
       Stream.runHead(Stream.filter(model.changes, condition))
-    yield* when((current) => DemoModel.promised(current) >= 0.4 * names.length * tasksEach)
+    yield* when((current) => DemoModel.acknowledged(current) >= 0.4 * names.length * tasksEach)
     yield* victim.send({ _tag: "linger" })
     yield* when((current) => current.workers.some(({ lingers }) => lingers))
     const status = yield* FileLock.inspect(file)
@@ -79,7 +80,7 @@ const killHolder = (
     const after = ({ at, name }: { readonly at: number; readonly name: string }) => name !== victimName && at > killedAt
     const changed = yield* when((current) => current.entered.some(after))
     const next = Option.flatMapNullable(changed, ({ entered }) => entered.find(after))
-    yield* SubscriptionRef.update(model, DemoModel.bury(victimName))
+    yield* SubscriptionRef.update(model, DemoModel.markKilled(victimName))
     const { at, name } = yield* next
     yield* view.say(
       `  ${victim.name} (pid ${victim.pid}) was killed inside its critical section; ${name} was inside ${
@@ -89,7 +90,7 @@ const killHolder = (
     return at - killedAt
   })
 
-/** The state of the lock, as its file tells everybody. */
+/** The state of the lock, as its file says it. */
 const describeLock = (file: string, model: SubscriptionRef.SubscriptionRef<DemoModel.Model>) =>
   Effect.gen(function*() {
     const current = yield* model
@@ -120,13 +121,13 @@ const part = (directory: string, workers: ReadonlyArray<Worker>, locked: boolean
         Effect.forever(
           Effect.flatMap(
             worker.messages.take,
-            (message) => SubscriptionRef.update(model, DemoModel.hear(worker.name, message))
+            (message) => SubscriptionRef.update(model, DemoModel.update(worker.name, message))
           )
         )
       )
     }
     const takeover = yield* Effect.scoped(Effect.gen(function*() {
-      yield* view.follow(model, locked ? describeLock(file, model) : Effect.succeed("nobody locks anything"))
+      yield* view.follow(model, locked ? describeLock(file, model) : Effect.succeed("no lock is used"))
       for (const worker of workers) yield* worker.send({ _tag: "work", file, tasks: tasksEach, locked })
       const measured = locked ? Option.some(yield* killHolder(file, workers, model)) : Option.none()
       yield* Stream.runHead(Stream.filter(model.changes, DemoModel.isOver))
@@ -135,8 +136,8 @@ const part = (directory: string, workers: ReadonlyArray<Worker>, locked: boolean
     const current = yield* model
     for (const failure of current.failures) yield* view.say(`  ${failure}`)
     const tasks = yield* Schema.decode(Messages.Tasks)(yield* fs.readFileString(file))
-    const outcome: Outcome = { promised: DemoModel.promised(current), lost: DemoModel.missing(current, tasks) }
-    yield* view.say(`  ${outcome.promised} updates, ${tasks.length} of them in the file: ${outcome.lost} lost`)
+    const outcome: Outcome = { acknowledged: DemoModel.acknowledged(current), lost: DemoModel.missing(current, tasks) }
+    yield* view.say(`  ${outcome.acknowledged} updates, ${tasks.length} of them in the file: ${outcome.lost} lost`)
     return { ...outcome, takeover, failed: current.failures.length }
   }))
 
@@ -158,8 +159,8 @@ const program = Effect.scoped(Effect.gen(function*() {
   const seconds = ((yield* Clock.currentTimeMillis) - begun) / 1000
   const verdict = guarded.lost === 0 && guarded.failed === 0 ? "0 lost" : "VIOLATED"
   yield* view.say(
-    `\nVerdict: ${verdict}. Without the lock: ${without.lost} of ${without.promised} updates lost; with the lock: ` +
-      `${guarded.lost} of ${guarded.promised} lost${takeover} (${seconds.toFixed(1)} s)`
+    `\nVerdict: ${verdict}. Without the lock: ${without.lost} of ${without.acknowledged} updates lost; with the lock: ` +
+      `${guarded.lost} of ${guarded.acknowledged} lost${takeover} (${seconds.toFixed(1)} s)`
   )
   if (verdict !== "0 lost") {
     yield* Effect.sync(() => {
@@ -169,8 +170,8 @@ const program = Effect.scoped(Effect.gen(function*() {
 }))
 
 program.pipe(
-  // Nothing here takes long: a demonstration that hangs has failed.
+  // A demonstration that takes longer hangs.
   Effect.timeout("60 seconds"),
-  Effect.provide(Layer.provideMerge(FileLock.layer, NodeContext.layer)),
+  Effect.provide(Layer.merge(NodeFileLock.layer, NodeContext.layer)),
   NodeRuntime.runMain
 )

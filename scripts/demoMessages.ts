@@ -1,5 +1,5 @@
 /**
- * What the demonstration and its workers tell each other.
+ * The messages between the demonstration and its workers.
  */
 import * as Schema from "effect/Schema"
 

@@ -1,5 +1,5 @@
 /**
- * What the demonstration knows of its workers.
+ * The state of the workers, as their messages tell it.
  */
 import type { Message } from "./demoMessages.js"
 
@@ -17,12 +17,12 @@ export interface Worker {
 export interface Model {
   readonly workers: ReadonlyArray<Worker>
   readonly tasksEach: number
-  /** Who was inside when, in the order in which it was heard. */
+  /** When each worker entered its critical section, in the order of the messages. */
   readonly entered: ReadonlyArray<{ readonly name: string; readonly at: number }>
   readonly failures: ReadonlyArray<string>
 }
 
-/** A part begins: everybody has everything ahead. */
+/** The model at the beginning of a part. */
 export const begin = (
   workers: ReadonlyArray<{ readonly name: string; readonly pid: number }>,
   tasksEach: number
@@ -38,8 +38,8 @@ const change = (model: Model, name: string, f: (worker: Worker) => Worker): Mode
   workers: model.workers.map((worker) => worker.name === name && worker.state !== "killed" ? f(worker) : worker)
 })
 
-/** A worker said something. */
-export const hear = (name: string, message: Message) => (model: Model): Model => {
+/** The model after a message of a worker. */
+export const update = (name: string, message: Message) => (model: Model): Model => {
   switch (message._tag) {
     case "ready":
       return model
@@ -62,18 +62,19 @@ export const hear = (name: string, message: Message) => (model: Model): Model =>
   }
 }
 
-/** A worker is no more. */
-export const bury = (name: string) => (model: Model): Model =>
+/** The model after a worker was killed. */
+export const markKilled = (name: string) => (model: Model): Model =>
   change(model, name, (worker) => ({ ...worker, state: "killed", lingers: false }))
 
-/** Tasks that were promised. */
-export const promised = (model: Model): number => model.workers.reduce((sum, worker) => sum + worker.added.length, 0)
+/** How many tasks the workers say they have added. */
+export const acknowledged = (model: Model): number =>
+  model.workers.reduce((sum, worker) => sum + worker.added.length, 0)
 
-/** Whether nobody has anything left to do. */
+/** Whether all workers have ended. */
 export const isOver = (model: Model): boolean =>
   model.workers.every(({ state }) => state === "finished" || state === "killed" || state === "failed")
 
-/** Promised tasks that a file does not have. */
+/** How many of these tasks the file lacks. */
 export const missing = (
   model: Model,
   tasks: ReadonlyArray<{ readonly worker: string; readonly number: number }>

@@ -8,9 +8,9 @@ import * as DemoModel from "./demoModel.js"
 
 /** Where it goes. */
 export interface View {
-  /** Says something that stays. */
+  /** Prints a line that stays. */
   readonly say: (line: string) => Effect.Effect<void>
-  /** Shows the present state of things, `note` below it, until the scope ends. */
+  /** Shows the current state, with `note` below it, until the scope ends. */
   readonly follow: <R>(
     model: Effect.Effect<Model>,
     note: Effect.Effect<string, never, R>
@@ -78,7 +78,7 @@ const plain: View = {
     const look = Effect.gen(function*() {
       const current = yield* model
       const total = current.workers.length * current.tasksEach
-      const fifth = Math.floor((DemoModel.promised(current) / total) * 5)
+      const fifth = Math.floor((DemoModel.acknowledged(current) / total) * 5)
       if (fifth > told) {
         told = fifth
         const each = current.workers.map(({ added, name }) => `${name} ${added.length}/${current.tasksEach}`)

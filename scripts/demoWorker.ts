@@ -8,6 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import * as FileLock from "../src/FileLock.js"
+import * as NodeFileLock from "../src/NodeFileLock.js"
 import * as Ipc from "../test/torture/Ipc.js"
 import * as Monotonic from "../test/torture/Monotonic.js"
 import * as Platform from "../test/torture/Platform.js"
@@ -18,7 +19,7 @@ const send = Ipc.send(Messages.Message)
 
 let lingers = false
 
-/** Not safe by itself: between reading and writing somebody else may write. */
+/** Not safe by itself: another process may write between the read and the write. */
 const addTask = (file: string, number: number) =>
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
@@ -26,7 +27,7 @@ const addTask = (file: string, number: number) =>
     const tasks = yield* Schema.decode(Messages.Tasks)(yield* fs.readFileString(file))
     yield* lingers ? Effect.never : Effect.sleep("10 millis")
     const content = yield* Schema.encode(Messages.Tasks)([...tasks, { worker: name, number }])
-    // Written beside it and renamed, so that nobody ever reads half a file: what gets lost here is lost to a race alone.
+    // Written beside it and renamed, so that no process reads half a file: an update is lost to a race only.
     yield* fs.writeFileString(`${file}.${name}`, content)
     yield* fs.rename(`${file}.${name}`, file)
   })
@@ -41,7 +42,7 @@ const program = Effect.gen(function*() {
         yield* locked
           ? FileLock.withLock(addTask(file, number), file, { label: name })
           : addTask(file, number)
-        // Only now: a task is promised once it is in the file, not before.
+        // A task counts as added once it is in the file.
         yield* send({ _tag: "added", number })
       }
       yield* send({ _tag: "finished" })
@@ -65,6 +66,6 @@ const program = Effect.gen(function*() {
 })
 
 program.pipe(
-  Effect.provide(Layer.provideMerge(FileLock.layer, Platform.layer)),
+  Effect.provide(Layer.merge(NodeFileLock.layer, Platform.layer)),
   NodeRuntime.runMain
 )
