@@ -180,7 +180,7 @@ export const fromTryAcquire = (
   acquire: (key, request) =>
     Effect.flatMap(Polling.make(request.schedule), (polling) => {
       const again: ReturnType<typeof engine.tryAcquire> = Effect.flatMap(
-        engine.tryAcquire(key, request),
+        Effect.suspend(() => engine.tryAcquire(key, request)),
         (grant) =>
           Option.isSome(grant) ? Effect.succeed(grant) : Effect.flatMap(
             Effect.interruptible(polling.pause),

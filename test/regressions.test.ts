@@ -4,10 +4,16 @@
 import * as PlatformError from "@effect/platform/Error"
 import type { FileSystem } from "@effect/platform/FileSystem"
 import { assert, describe, it } from "@effect/vitest"
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import * as TestClock from "effect/TestClock"
+import * as LockBackend from "../src/LockBackend.js"
 import * as ProcessIdentity from "../src/ProcessIdentity.js"
+import * as FakeBackend from "./utils/FakeBackend.js"
 import { claimPath, lockPath, path, play } from "./utils/Scene.js"
 
 /** A file system without hard links, whose errors do not say which system call failed. */
@@ -95,4 +101,77 @@ describe("A fiber that acquires a lock by one clock and goes on by another", () 
         }))
       })
     ))
+})
+
+/** Over an engine whose calls run in the caller's fiber, and over one whose calls run in fibers of their own. */
+const engines: ReadonlyArray<readonly [string, boolean]> = [["in the caller's fiber", true], [
+  "in fibers of its own",
+  false
+]]
+
+describe("An engine that is broken", () => {
+  it.scoped.each(engines)(
+    "does not keep others from a lock by a holder that makes no error (%s)",
+    ([, immediate]) =>
+      Effect.gen(function*() {
+        const backend = FakeBackend.make({ immediate })
+        const locks = yield* FakeBackend.locksOver(backend)
+        backend.occupy(path, { pid: 0 })
+        assert.isTrue(Exit.isFailure(yield* Effect.exit(locks.withLock(Effect.void, path, { timeout: 0 }))))
+        backend.free(path)
+        yield* locks.withLock(Effect.void, path, { timeout: 0 })
+      })
+  )
+
+  it.scoped.each(engines)(
+    "does not keep others from a lock by a call that throws (%s)",
+    ([, immediate]) =>
+      Effect.gen(function*() {
+        const { service } = FakeBackend.make({ immediate })
+        let broken = true
+        const throwing = <A>(call: () => A): A => {
+          if (broken) {
+            throw new Error("broken")
+          }
+          return call()
+        }
+        const locks = yield* FakeBackend.locksOver({
+          ...service,
+          tryAcquire: (...args) => throwing(() => service.tryAcquire(...args)),
+          acquire: (...args) => throwing(() => service.acquire(...args))
+        })
+        const exit = yield* Effect.exit(locks.withLock(Effect.void, path))
+        assert.isTrue(Exit.isFailure(exit) && Cause.isDie(exit.cause))
+        broken = false
+        yield* locks.withLock(Effect.void, path, { timeout: 0 })
+      })
+  )
+
+  it.scoped.each(engines)(
+    "whose release dies does not hide why the body failed (%s)",
+    ([, immediate]) =>
+      Effect.gen(function*() {
+        const backend = FakeBackend.make({ immediate })
+        const locks = yield* FakeBackend.locksOver(backend)
+        backend.steps.release = () => Effect.die("release")
+        const exit = yield* Effect.exit(locks.withLock(Effect.fail("body"), path))
+        assert.deepStrictEqual(exit, Exit.failCause(Cause.sequential(Cause.fail("body"), Cause.die("release"))))
+      })
+  )
+})
+
+describe("An engine that can only be polled", () => {
+  it.scoped("is asked anew at each look, also where its attempt is made when it is called", () =>
+    Effect.gen(function*() {
+      const { service } = FakeBackend.make()
+      let looks = 0
+      const locks = yield* FakeBackend.locksOver(LockBackend.fromTryAcquire({
+        ...service,
+        tryAcquire: (key, request) => ++looks < 3 ? Exit.succeed(Option.none()) : service.tryAcquire(key, request)
+      }))
+      const locked = yield* Effect.fork(locks.withLock(Effect.void, path, { timeout: "10 seconds" }))
+      yield* TestClock.adjust("9 seconds")
+      yield* Fiber.join(locked)
+      assert.strictEqual(looks, 3)
+    }))
 })

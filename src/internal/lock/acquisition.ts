@@ -154,23 +154,26 @@ const ask = (
   restore: Runtime.Restore
 ): Effect.Effect<HeldLock, Failure> => {
   queue.asking = waiter
-  const onFailure = (cause: Cause.Cause<BackendError | LockDirectoryError>) => {
-    const failure = Either.match(Cause.failureOrCause(cause), {
-      onLeft: (error) => explain(waiter, key.lockPath, error),
-      onRight: Effect.failCause
-    })
-    queue.leave(waiter)
-    return failure
+  /** Whatever the engine has answered, a holder that makes no error among it, the waiter leaves. */
+  const leave = (failure: () => Effect.Effect<never, Failure>): Effect.Effect<never, Failure> => {
+    try {
+      return failure()
+    } finally {
+      queue.leave(waiter)
+    }
   }
-  const refuse = () => {
-    const failure = giveUp(waiter, key.lockPath, queue)
-    queue.leave(waiter)
-    return failure
-  }
+  const onFailure = (cause: Cause.Cause<BackendError | LockDirectoryError>) =>
+    leave(() =>
+      Either.match(Cause.failureOrCause(cause), {
+        onLeft: (error) => explain(waiter, key.lockPath, error),
+        onRight: Effect.failCause
+      })
+    )
+  const refuse = () => leave(() => giveUp(waiter, key.lockPath, queue))
   /** For as long as it takes, in a fiber that can be left behind. */
-  const inBackground = (step: ReturnType<Backend["acquire"]>) => {
+  const inBackground = (step: () => ReturnType<Backend["acquire"]>) => {
     queue.startWaiting(waiter)
-    return Effect.matchCauseEffect(Background.attempt(waiter, restore, step, undo), {
+    return Effect.matchCauseEffect(Background.attempt(waiter, restore, Effect.suspend(step), undo), {
       onSuccess: (grant) =>
         grant !== undefined && Option.isSome(grant)
           ? Effect.succeed(begin(queue, waiter, key, grant.value))
@@ -179,15 +182,15 @@ const ask = (
     })
   }
   if (!waiter.immediate) {
-    return inBackground(waiter.expired ? backend.tryAcquire(key, waiter) : backend.acquire(key, waiter))
+    return inBackground(() => waiter.expired ? backend.tryAcquire(key, waiter) : backend.acquire(key, waiter))
   }
-  return Effect.matchCauseEffect(backend.tryAcquire(key, waiter), {
+  return Effect.matchCauseEffect(Effect.suspend(() => backend.tryAcquire(key, waiter)), {
     onSuccess: (grant): Effect.Effect<HeldLock, Failure> =>
       Option.isSome(grant)
         ? Effect.succeed(begin(queue, waiter, key, grant.value))
         : waiter.expired
         ? refuse()
-        : inBackground(backend.acquire(key, waiter)),
+        : inBackground(() => backend.acquire(key, waiter)),
     onFailure
   })
 }

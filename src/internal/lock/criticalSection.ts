@@ -35,7 +35,11 @@ export const run = <A, E, R>(
     held.removeListener(body.interrupt)
     body.end()
     Reentrancy.exit(fiber, held)
-    return Effect.flatMap(held.close(), () => conclude(held, exit))
+    return Effect.matchCauseEffect(held.close(), {
+      onSuccess: () => conclude(held, exit),
+      onFailure: (cause): Effect.Effect<A, E> =>
+        Effect.failCause(Exit.isSuccess(exit) ? cause : Cause.sequential(exit.cause, cause))
+    })
   }
   return Effect.matchCauseEffect(restore(Runtime.isTraced(fiber) ? traced(held, self) : self), {
     onSuccess: (value) => leave(Exit.succeed(value)),
