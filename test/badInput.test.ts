@@ -10,14 +10,13 @@ import { LockAcquisitionError, LockDirectoryError } from "../src/LockError.js"
 import * as MemoryFileSystem from "../src/MemoryFileSystem.js"
 import * as ProcessIdentity from "../src/ProcessIdentity.js"
 import { failureOf } from "./utils/failures.js"
-import type { Ground } from "./utils/grounds.js"
-import { onEveryFileSystem } from "./utils/grounds.js"
-import * as Player from "./utils/Player.js"
+import { onEveryFileSystem, type TestDirectory } from "./utils/fileSystems.js"
 import { makeRecord } from "./utils/records.js"
+import * as SimulatedProcess from "./utils/SimulatedProcess.js"
 import * as Simulation from "./utils/Simulation.js"
 
 /** What was raised long before anybody ran out of time. */
-const atOnce = (player: Player.Player, path: string) =>
+const atOnce = (player: SimulatedProcess.SimulatedProcess, path: string) =>
   Effect.gen(function*() {
     const error = yield* failureOf(player.locks.withLock(Effect.void, path, { timeout: "1 hour" }))
     const optional = yield* failureOf(player.locks.withLockIfAvailable(Effect.void, path))
@@ -33,12 +32,12 @@ const reasonOf = (error: LockAcquisitionError | LockDirectoryError | { readonly 
 /** In a fiber of its own: one that holds the lock would be told that it waits for itself. */
 const asAnother = <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.flatMap(Effect.fork(self), Fiber.join)
 
-const listing = ({ directory, fs }: Ground) => fs.readDirectory(directory, { recursive: true })
+const listing = ({ directory, fs }: TestDirectory) => fs.readDirectory(directory, { recursive: true })
 
 const refusesAtOnce = (
   what: string,
   reason: ReturnType<typeof reasonOf>,
-  prepare: (ground: Ground) => Effect.Effect<string, unknown>
+  prepare: (ground: TestDirectory) => Effect.Effect<string, unknown>
 ) =>
   onEveryFileSystem(`refuses ${what} at once`, (ground) =>
     Effect.gen(function*() {
@@ -114,7 +113,7 @@ describe("A path that cannot be locked", () => {
   it.scopedLive("refuses a place where nothing can be made, as below /proc, at once", () =>
     Effect.gen(function*() {
       const machine = yield* ProcessIdentity.makeMachine()
-      const player = yield* Player.start(yield* machine.spawn(), yield* FileSystem.FileSystem)
+      const player = yield* SimulatedProcess.start(yield* machine.spawn(), yield* FileSystem.FileSystem)
       for (const path of ["/proc/nope/x", "/proc/self/nope/deeper/x", "/dev/null/x"]) {
         const error = yield* atOnce(player, path)
         assert.strictEqual(error._tag, "LockDirectoryError", path)
@@ -186,16 +185,16 @@ describe("A path that looks impossible and is not", () => {
 describe("A directory that one may not write", () => {
   const withUsers = (
     test: (
-      owner: Player.Player,
-      stranger: Player.Player,
+      owner: SimulatedProcess.SimulatedProcess,
+      stranger: SimulatedProcess.SimulatedProcess,
       machine: ProcessIdentity.Machine
     ) => Effect.Effect<void, unknown>
   ) =>
     Effect.gen(function*() {
       const disk = yield* MemoryFileSystem.makeDisk()
       const machine = yield* ProcessIdentity.makeMachine()
-      const owner = yield* Player.start(yield* machine.spawn(), yield* disk.view())
-      const stranger = yield* Player.start(yield* machine.spawn(), yield* disk.view({ uid: 1001, gid: 1001 }))
+      const owner = yield* SimulatedProcess.start(yield* machine.spawn(), yield* disk.view())
+      const stranger = yield* SimulatedProcess.start(yield* machine.spawn(), yield* disk.view({ uid: 1001, gid: 1001 }))
       yield* test(owner, stranger, machine)
     }).pipe(Effect.scoped, Simulation.run)
 
@@ -310,7 +309,7 @@ describe("A disk that has no room, or takes no more", () => {
   const trouble = (
     options: MemoryFileSystem.DiskSettings & MemoryFileSystem.ViewOptions,
     test: (
-      player: Player.Player,
+      player: SimulatedProcess.SimulatedProcess,
       disk: MemoryFileSystem.Disk,
       fs: FileSystem.FileSystem
     ) => Effect.Effect<void, unknown>
@@ -321,7 +320,7 @@ describe("A disk that has no room, or takes no more", () => {
       yield* fs.makeDirectory("/data")
       yield* disk.configure(options)
       const machine = yield* ProcessIdentity.makeMachine()
-      yield* test(yield* Player.start(yield* machine.spawn(), yield* disk.view(options)), disk, fs)
+      yield* test(yield* SimulatedProcess.start(yield* machine.spawn(), yield* disk.view(options)), disk, fs)
     }).pipe(Effect.scoped, Simulation.run)
 
   const full = { "not a byte": { capacity: 0 }, "half a record": { capacity: 100 }, "no more files": { inodes: 3 } }

@@ -6,13 +6,13 @@ import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
 import type { LockOptions } from "../src/FileLock.js"
-import { type Actor, lockPath, path, play } from "./utils/Stage.js"
+import { lockPath, path, play, type Process } from "./utils/Scene.js"
 
 const settle = Effect.sleep("100 millis")
 
 /** Lets so many fibers of a process come while one is inside, and answers with the token that each of them held the lock by. */
 const tokensOf = (
-  actor: Actor,
+  actor: Process,
   fibers: number,
   stay: Duration.DurationInput,
   options: (fiber: number) => LockOptions = () => ({})

@@ -14,7 +14,7 @@ import * as Random from "effect/Random"
 import * as MemoryFileSystem from "../src/MemoryFileSystem.js"
 import * as ProcessIdentity from "../src/ProcessIdentity.js"
 import * as Occupancy from "./utils/Occupancy.js"
-import * as Player from "./utils/Player.js"
+import * as SimulatedProcess from "./utils/SimulatedProcess.js"
 import * as Simulation from "./utils/Simulation.js"
 
 /** Replays a failure. */
@@ -38,13 +38,15 @@ const interrupt = (crowd: Crowd) =>
   Effect.gen(function*() {
     const { directory, view } = crowd
     const machine = yield* ProcessIdentity.makeMachine()
-    const join = Effect.flatMap(Effect.all([machine.spawn(), view]), ([identity, fs]) => Player.start(identity, fs))
+    const join = Effect.flatMap(Effect.all([machine.spawn(), view]), ([identity, fs]) =>
+      SimulatedProcess.start(identity, fs))
     const players = [yield* join, yield* join] as const
     const occupancies = new Map<string, Occupancy.Occupancy>()
     for (const name of names) {
       occupancies.set(name, yield* Occupancy.make)
     }
-    const pathOf = (name: string) => `${directory}/${name}`
+    const pathOf = (name: string) =>
+      `${directory}/${name}`
     const inside = (who: string, held: ReadonlyArray<string>): Effect.Effect<void> =>
       Array.reduce(
         held,
@@ -52,7 +54,7 @@ const interrupt = (crowd: Crowd) =>
         (self, name) => occupancies.get(name)?.inside(who, self) ?? Effect.dieMessage(name)
       )
 
-    const oneOf = (who: string, { locks }: Player.Player) =>
+    const oneOf = (who: string, { locks }: SimulatedProcess.SimulatedProcess) =>
       Effect.gen(function*() {
         const [name = "a", other = "b"] = yield* Random.shuffle(names)
         const path = pathOf(name)

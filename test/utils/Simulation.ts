@@ -1,5 +1,5 @@
 /**
- * Simulated time for programs that do nothing outside of this process: whenever nobody can go on, the clock jumps to the next
+ * Simulated time for programs that do nothing outside of this process: whenever no fiber can go on, the clock jumps to the next
  * sleeper. A minute of waiting takes milliseconds, and the same seed gives the same run.
  */
 import * as Clock from "effect/Clock"
@@ -80,7 +80,7 @@ class SimulatedClock implements Clock.Clock {
 /** More turns in one moment are a program that runs in circles. */
 const maxTurns = 1_000_000
 
-/** After so many, whoever runs the test gets a word in. */
+/** After so many, the event loop has a turn. */
 const turnsAtOnce = 500
 
 /** Keeps what can go on until the simulation lets it. */
@@ -95,7 +95,7 @@ class SimulatedScheduler implements Scheduler.Scheduler {
     this.tasks.push(task)
   }
 
-  /** Lets everybody go on who can; `false` if that has no end. */
+  /** Lets all fibers go on that can; `false` if that has no end. */
   run(): boolean {
     for (let turn = 0; this.tasks.length > 0; turn++) {
       if (turn > maxTurns) {
@@ -139,7 +139,7 @@ export const run = <A, E>(self: Effect.Effect<A, E>, options: Options = {}): Eff
     )
     const step = (): Exit.Exit<A, E> | undefined => {
       if (!scheduler.run()) {
-        return Exit.die("The simulation runs in circles: somebody goes on for ever without sleeping")
+        return Exit.die("The simulation runs in circles: a fiber goes on for ever without sleeping")
       }
       const exit = fiber.unsafePoll()
       if (exit !== null) {
@@ -147,10 +147,10 @@ export const run = <A, E>(self: Effect.Effect<A, E>, options: Options = {}): Eff
       }
       const sleeper = clock.sleepers.next()
       if (sleeper === undefined) {
-        return Exit.die("The simulation stands still: nobody is awake and nobody will be woken")
+        return Exit.die("The simulation stands still: no fiber is awake and none will be woken")
       }
       if (sleeper.at > limit) {
-        return Exit.die("The simulation passed its limit: somebody waits for what never comes")
+        return Exit.die("The simulation passed its limit: a fiber waits for what never comes")
       }
       clock.now = sleeper.at > clock.now ? sleeper.at : clock.now
       sleeper.wake()

@@ -1,1 +1,0 @@
-export { type SimulatedProcess as Player, start } from "./SimulatedProcess.js"

@@ -1,1 +1,0 @@
-export { inMemoryOnly, onEveryFileSystem, type TestDirectory as Ground } from "./fileSystems.js"
