@@ -250,6 +250,32 @@ describe("The loss of a lock", () => {
       lostRightly(error)
       assert.isFalse(began)
     }))
+
+  test("ends a race, a timeout and fibers in parallel inside the body before withLock fails", ({ backend, locks }) =>
+    Effect.gen(function*() {
+      let started = 0
+      let interrupted = 0
+      const never = Effect.onInterrupt(
+        Effect.zipRight(Effect.sync(() => started++), Effect.never),
+        () => Effect.sync(() => interrupted++)
+      )
+      const bodies = [
+        Effect.race(never, never),
+        Effect.timeout(never, "1 hour"),
+        Effect.all([never, never], { concurrency: "unbounded" })
+      ]
+      for (const body of bodies) {
+        started = interrupted = 0
+        const loss = Effect.repeat(Effect.yieldNow(), { until: () => started > 0 }).pipe(
+          Effect.zipRight(Effect.sync(() => backend.lose(path)))
+        )
+        yield* Effect.forkDaemon(loss)
+        lostRightly(yield* Effect.flip(locks.withLock(Effect.asVoid(body), path)))
+        assert.isAtLeast(started, 1)
+        assert.strictEqual(interrupted, started)
+      }
+      assert.deepStrictEqual(backend.holders(path), [])
+    }))
 })
 
 describe("Nested locks", () => {
