@@ -278,14 +278,16 @@ export const make = (options: {
       const blocked = (state: LockBackend.State, readAgainIn?: number): Blocked => ({
         _tag: "Blocked",
         state,
-        reason: seen._tag === "Zeros" ? "Foreign" : "Timeout",
+        reason: "Timeout",
         holder,
         readAgainIn
       })
       if (seen._tag !== "Absent") {
         const check = yield* staleness.check(key.lockPath, seen)
         if (check._tag === "Live") {
-          return blocked("held")
+          return seen._tag === "Zeros"
+            ? blockedByForeign("a file of NULs, written since the machine was booted")
+            : blocked("held")
         }
         if (check._tag === "Unverifiable") {
           return blocked("unverifiable", check.readAgainIn)
