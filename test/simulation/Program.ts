@@ -169,7 +169,7 @@ const settle = (caller: Caller, error: Failure): void => {
       return hasFileFaults ? undefined : watcher.fail("failure", `${label}: ${error.message}`)
     case "LockAcquisitionError": {
       // Without hard links a lock file is foreign until it is written.
-      const mayBeForeign = plan.faults.has("foreign") || plan.faults.has("noLinks") || world.watcher.zeroed.size > 0
+      const mayBeForeign = plan.faults.has("foreign") || plan.faults.has("noLinks")
       const explained = hasFileFaults || error.reason === "Timeout" || (error.reason === "Foreign" && mayBeForeign)
       return explained ? undefined : watcher.fail("failure", `${label}: ${error.message}`)
     }

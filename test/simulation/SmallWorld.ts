@@ -237,6 +237,8 @@ class Execution implements Search.Execution {
     const slow = this.world.addProcess(this.world.hosts[0] ?? this.world.addHost(), {}, undefined)
     this.world.start(slow, program(this.world, slow, this.small.tries))
     kernel.drain()
+    // It is going to be slow: its call gives up, and its attempt goes on in the background.
+    slow.lastPauseEnd = 1
     this.runUntil(slow, ({ step }) => step.syscall === "link")
     const others = Array.from({ length: this.small.processes - 1 }, () => {
       const other = this.world.addProcess(this.world.addHost(), {}, undefined)
