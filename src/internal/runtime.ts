@@ -7,7 +7,8 @@ import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as DefaultServices from "effect/DefaultServices"
 import type * as Effect from "effect/Effect"
-import type * as Fiber from "effect/Fiber"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
 import * as FiberRef from "effect/FiberRef"
 import * as FiberRefs from "effect/FiberRefs"
@@ -94,7 +95,8 @@ export const setRef = <A>(fiber: RuntimeFiber, fiberRef: FiberRef.FiberRef<A>, v
  * A body that runs in its caller's own fiber, and that can be interrupted without interrupting the caller.
  *
  * The interruption has an id of its own. It reaches the body as any other, and the fibers that the body has forked; fibers that
- * the caller forked before are left alone. `end` takes it back once the body has ended.
+ * the caller forked before are left alone. `end` takes it back once the body has ended, and waits for the fibers that it has forked, as
+ * the end of a fiber does.
  */
 export class Body {
   /** Made before anything that the body forks, where the caller has forked something already. */
@@ -122,17 +124,19 @@ export class Body {
     fiber.unsafeInterruptAsFork(this.id)
   }
 
-  /** To be called in the caller's fiber, when the body has ended. */
-  end(): void {
+  /** To be called in the caller's fiber, when the body has ended. What it answers with is to be run uninterruptibly. */
+  end(): Effect.Effect<void> {
     const { before, fiber, id } = this
     if (id === undefined) {
-      return
+      return Exit.void
     }
     setRef(fiber, FiberRef.interruptedCause, without(fiber.getFiberRef(FiberRef.interruptedCause), id))
+    const forked = [...undeclared(fiber)._children ?? []]
     const alive = before.filter((child) => child.unsafePoll() === null)
     if (alive.length > 0) {
-      undeclared(fiber)._children = new Set([...alive, ...undeclared(fiber)._children ?? []])
+      undeclared(fiber)._children = new Set([...alive, ...forked])
     }
+    return forked.length === 0 ? Exit.void : Fiber.interruptAllAs(forked, id)
   }
 }
 

@@ -2,6 +2,7 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type { LockLostError } from "../../LockError.js"
+import * as Immediate from "../immediate.js"
 import * as Runtime from "../runtime.js"
 import type { HeldLock } from "./heldLock.js"
 import * as Reentrancy from "./reentrancy.js"
@@ -33,12 +34,13 @@ export const run = <A, E, R>(
   held.addListener(body.interrupt)
   const leave = (exit: Exit.Exit<A, E>): Effect.Effect<A, E | LockLostError> => {
     held.removeListener(body.interrupt)
-    body.end()
-    Reentrancy.exit(fiber, held)
-    return Effect.matchCauseEffect(held.close(), {
-      onSuccess: () => conclude(held, exit),
-      onFailure: (cause): Effect.Effect<A, E> =>
-        Effect.failCause(Exit.isSuccess(exit) ? cause : Cause.sequential(exit.cause, cause))
+    return Immediate.flatMap(body.end(), () => {
+      Reentrancy.exit(fiber, held)
+      return Effect.matchCauseEffect(held.close(), {
+        onSuccess: () => conclude(held, exit),
+        onFailure: (cause): Effect.Effect<A, E> =>
+          Effect.failCause(Exit.isSuccess(exit) ? cause : Cause.sequential(exit.cause, cause))
+      })
     })
   }
   return Effect.matchCauseEffect(restore(Runtime.isTraced(fiber) ? traced(held, self) : self), {

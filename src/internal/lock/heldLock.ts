@@ -68,7 +68,7 @@ export class HeldLock {
   }
 
   get loss(): LockLostError | undefined {
-    return this.origin.loss
+    return this.root.waiter.handedOff ? undefined : this.origin.loss
   }
 
   /** The queues that the lock is in. */

@@ -56,6 +56,8 @@ export class Waiter implements Request {
   immediate = false
   /** Whether other fibers have the lock as often: they may want it again before it goes back to the engine. */
   busy = false
+  /** The lock went to the next waiter: what becomes of it from now on is not this waiter's. */
+  handedOff = false
   /** The loss of what was granted to this request. */
   loss: LockLostError | undefined
   /** To be called at a loss: stops what runs under the lock. */
@@ -222,6 +224,7 @@ export class WaitQueue {
       return false
     }
     next.origin = origin
+    waiter.handedOff = true
     this.serve(next)
     return true
   }
