@@ -175,7 +175,7 @@ export class LockLostError extends Schema.TaggedError<LockLostError>("effect-fil
   /** @since 0.1.0 */
   override get message(): string {
     const why = {
-      Removed: "somebody removed it",
+      Removed: "it was removed",
       Replaced: this.holder === undefined
         ? "something else is in its place"
         : `it is ${LockHolder.format(this.holder, this.at)}`,
