@@ -87,7 +87,7 @@ describe("A takeover", () => {
         yield* renaming.reached
         const renamingToo = yield* quick.stopAt("rename", claimPath)
         const second = yield* Effect.fork(quick.enter("quick"))
-        yield* Effect.sleep("2 seconds")
+        yield* Effect.sleep("500 millis")
         assert.isFalse(yield* renamingToo.isReached)
         yield* renaming.goOn
         yield* settle
@@ -167,13 +167,13 @@ describe("A takeover", () => {
   it.effect("never comes to a holder that is alive by proof, however long it has had the lock and been stopped", () =>
     play((scene) =>
       Effect.gen(function*() {
-        const settings: Settings = { lease: "3 seconds" }
+        const settings: Settings = { lease: "1 second" }
         const [holder, other] = yield* Effect.all([scene.join({ settings }), scene.join({ settings })])
-        const held = yield* Effect.fork(holder.enter("holder", { stay: "1 minute" }))
+        const held = yield* Effect.fork(holder.enter("holder", { stay: "20 seconds" }))
         yield* settle
-        const early = yield* Effect.flip(other.enter("other", { timeout: "15 seconds" }))
+        const early = yield* Effect.flip(other.enter("other", { timeout: "5 seconds" }))
         yield* holder.suspend
-        const late = yield* Effect.flip(other.enter("other", { timeout: "15 seconds" }))
+        const late = yield* Effect.flip(other.enter("other", { timeout: "5 seconds" }))
         for (const error of [early, late]) {
           assert.deepInclude(error, { _tag: "LockAcquisitionError", reason: "Timeout" })
         }

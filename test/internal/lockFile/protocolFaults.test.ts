@@ -1,6 +1,7 @@
 import * as PlatformError from "@effect/platform/Error"
 import type { FileSystem } from "@effect/platform/FileSystem"
 import { assert, describe, it } from "@effect/vitest"
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
@@ -10,6 +11,7 @@ import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import type { LockAcquisitionError, LockDirectoryError } from "../../../src/LockError.js"
 import * as MemoryFileSystem from "../../../src/MemoryFileSystem.js"
+import { makeRecord } from "../../utils/records.js"
 import { claimPath, directory, lockPath, path, play, type Process, type Scene } from "../../utils/Scene.js"
 
 const { Fail } = MemoryFileSystem.Fault
@@ -386,10 +388,24 @@ describe("A disk that refuses", () => {
 // file systems without links
 // ---------------------------------------------------------------------------------------------
 
-describe.each(["EPERM", "ENOTSUP", "ENOSYS", "EACCES", "EXDEV"])("A file system without hard links (%s)", (errno) => {
-  const faults: MemoryFileSystem.FaultPlan = {
-    fault: ({ method }) => method === "link" ? Fail({ errno }) : undefined
-  }
+const withoutLinks = (errno: string): MemoryFileSystem.FaultPlan => ({
+  fault: ({ method }) => method === "link" ? Fail({ errno }) : undefined
+})
+
+describe("A file system without hard links", () => {
+  const faults = withoutLinks("EPERM")
+
+  it.effect.each(["ENOTSUP", "ENOSYS", "EOPNOTSUPP", "EACCES", "EXDEV", "EMLINK"])(
+    "has locks, also when it says %s",
+    (errno) =>
+      play((scene) =>
+        Effect.gen(function*() {
+          yield* scene.abandon
+          const process = yield* scene.join({ faults: withoutLinks(errno) })
+          yield* process.enter("the only one", { timeout: 0 })
+        })
+      )
+  )
 
   it.effect("has locks, and says once what is different", () =>
     play((scene) =>
@@ -467,6 +483,59 @@ describe.each(["EPERM", "ENOTSUP", "ENOSYS", "EACCES", "EXDEV"])("A file system 
         assert.strictEqual(yield* scene.fs.readFileString(lockPath), "")
         yield* writing.goOn
         yield* Fiber.joinAll([held, next])
+      })
+    ))
+})
+
+describe("A lock that may not be had", () => {
+  /** Asks for the lock for an hour, and fails at once. */
+  const refusalOf = ({ locks, run }: Process) =>
+    Effect.gen(function*() {
+      const before = yield* Clock.currentTimeNanos
+      const error = yield* Effect.flip(run(locks.withLock(Effect.void, path, { timeout: "1 hour" })))
+      assert.strictEqual(yield* Clock.currentTimeNanos, before, "at once")
+      return error
+    })
+
+  it.effect("since its owner is dead, and its file another user's in a sticky directory, names that owner at once", () =>
+    play((scene) =>
+      Effect.gen(function*() {
+        const root = yield* scene.disk.view({ uid: 0 })
+        const owner = (yield* Effect.tap(scene.machine.spawn(), scene.machine.kill)).info
+        yield* root.chown(directory, 0, 0)
+        yield* root.chmod(directory, 0o1777)
+        yield* root.writeFileString(lockPath, makeRecord(owner))
+        const error = yield* refusalOf(yield* scene.join())
+        assert.deepInclude(error, { _tag: "LockAcquisitionError", reason: "PermissionDenied" })
+        assert.strictEqual("holder" in error ? error.holder?.pid : undefined, owner.pid)
+        assert.deepStrictEqual(yield* scene.names, ["tasks.json.lock"])
+        yield* root.remove(lockPath)
+      })
+    ))
+
+  it.effect("since it may not be read is refused at once, also when that comes while it is waited for", () =>
+    play((scene) =>
+      Effect.gen(function*() {
+        const root = yield* scene.disk.view({ uid: 0 })
+        yield* root.writeFileString(lockPath, makeRecord(), { mode: 0o600 })
+        const process = yield* scene.join()
+        assert.deepInclude(yield* refusalOf(process), { _tag: "LockAcquisitionError", reason: "PermissionDenied" })
+        yield* root.chmod(lockPath, 0o644)
+        const waiting = yield* Effect.fork(Effect.flip(process.enter("waiting", { timeout: "1 hour" })))
+        yield* Effect.sleep("1 second")
+        yield* root.chmod(lockPath, 0o600)
+        assert.deepInclude(yield* Effect.timeout(Fiber.join(waiting), "1 second"), { reason: "PermissionDenied" })
+        yield* root.remove(lockPath)
+      })
+    ))
+
+  it.effect("since the disk is full when it is taken over is refused at once", () =>
+    play((scene) =>
+      Effect.gen(function*() {
+        yield* scene.abandon
+        const faults = once({ method: "writeFileString", path: isRequest, nth: 2, fault: Fail({ errno: "ENOSPC" }) })
+        assert.deepInclude(yield* refusalOf(yield* scene.join({ faults })), { reason: "StorageFull" })
+        yield* scene.fs.remove(lockPath)
       })
     ))
 })
