@@ -1,13 +1,7 @@
+import { lockFileMutants } from "./lockFileMutants.js"
+import { lockMutants } from "./lockMutants.js"
 import type { Mutant } from "./Mutant.js"
 import { processMutants } from "./processMutants.js"
-import { protocolMutants } from "./protocolMutants.js"
-import { serviceMutants } from "./serviceMutants.js"
-import { waitingMutants } from "./waitingMutants.js"
 
-/** Every bug that is seeded. */
-export const mutants: ReadonlyArray<Mutant> = [
-  ...protocolMutants,
-  ...processMutants,
-  ...serviceMutants,
-  ...waitingMutants
-]
+/** All seeded bugs. */
+export const mutants: ReadonlyArray<Mutant> = [...lockFileMutants, ...processMutants, ...lockMutants]

@@ -1,54 +1,76 @@
-import { type Mutant, seed } from "./Mutant.js"
+/**
+ * Bugs in how a process tells whether another one lives.
+ */
+import * as Effect from "effect/Effect"
+import type * as Tokens from "../../src/internal/process/tokens.js"
+import { type Mutant, mutant } from "./Mutant.js"
 
-/** Bugs in who is alive. */
+const tokens = {
+  module: "internal/process/tokens",
+  replaces: ["toIdentity"] as const,
+  noticedBy: ["ProcessIdentity"]
+}
+
 export const processMutants: ReadonlyArray<Mutant> = [
-  seed("pid-reuse", "a process that got a dead one's id counts as that one", {
-    file: "internal/process/node.ts",
-    find: "if (stat.startTime !== other.startTime) {",
-    replace: "if (stat.startTime === \"\") {",
-    likely: ["ProcessIdentity", "knows that a process id is used by somebody else now"],
-    important: true
+  mutant<typeof Tokens>()({
+    ...tokens,
+    name: "start-time-ignored",
+    bug: "takes a process for the owner of a record because it has the same id, although it started later",
+    change: ({ toIdentity }) => ({
+      toIdentity: (info, own, bootedAt, inProcessTable) =>
+        toIdentity(info, own, bootedAt, (other) => inProcessTable({ ...other, startTime: "" }))
+    })
   }),
-  seed("zombies-live", "a zombie counts as alive", {
-    file: "internal/process/node.ts",
-    find: "return isZombie(stat) && !anyThreadLives(other.pid) ? \"dead\" : \"alive\"",
-    replace: "return \"alive\"",
-    likely: ["ProcessIdentity", "takes a zombie for dead"]
+  mutant<typeof Tokens>()({
+    ...tokens,
+    name: "boot-ignored",
+    bug: "looks for an owner of another boot, or another machine, in the process table of this one",
+    important: true,
+    change: ({ toIdentity }) => ({
+      toIdentity: (info, own, bootedAt, inProcessTable) => {
+        const identity = toIdentity(info, own, bootedAt, inProcessTable)
+        return { ...identity, isAlive: (record) => identity.isAlive({ ...record, bootId: info.bootId }) }
+      }
+    })
   }),
-  seed("registry-per-layer", "every copy of the package has a registry of its own", {
-    file: "internal/process/node.ts",
-    find: "return holder[RealmKey] ??= makeRealm()",
-    replace: "return makeRealm()",
-    likely: ["guardsService", "one registry for all copies"]
+  mutant<typeof Tokens>()({
+    ...tokens,
+    name: "namespace-ignored",
+    bug: "looks for an owner of another pid namespace in the process table of its own",
+    change: ({ toIdentity }) => ({
+      toIdentity: (info, own, bootedAt, inProcessTable) => {
+        const identity = toIdentity(info, own, bootedAt, inProcessTable)
+        return { ...identity, isAlive: (record) => identity.isAlive({ ...record, pidNamespace: info.pidNamespace }) }
+      }
+    })
   }),
-  seed("boot-ignored", "who lived before a reboot, or on another machine, is looked for in our process table", {
-    file: "internal/process/tokens.ts",
-    find: "claim.bootId !== info.bootId || claim.pidNamespace",
-    replace: "claim.pidNamespace",
-    likely: ["ProcessIdentity", "cannot check another boot"]
+  mutant<typeof Tokens>()({
+    ...tokens,
+    name: "own-records-alive",
+    bug: "takes a record of its own for a live one although no acquisition stands by it any more",
+    change: ({ toIdentity }) => ({
+      toIdentity: (info, own, bootedAt, inProcessTable) => {
+        const identity = toIdentity(info, own, bootedAt, inProcessTable)
+        return {
+          ...identity,
+          isAlive: (record) => record.instance === own.instance ? Effect.succeed("alive") : identity.isAlive(record)
+        }
+      }
+    })
   }),
-  seed("namespace-ignored", "a process of another container is looked for in our process table", {
-    file: "internal/process/tokens.ts",
-    find: "claim.bootId !== info.bootId || claim.pidNamespace !== info.pidNamespace ||",
-    replace: "claim.bootId !== info.bootId ||",
-    likely: ["ProcessIdentity", "cannot check another boot"]
-  }),
-  seed("time-namespace-ignored", "start times are compared across time namespaces", {
-    file: "internal/process/tokens.ts",
-    find: "return claim.timeNamespace === info.timeNamespace ? inProcessTable(claim) : \"unknown\"",
-    replace: "return inProcessTable(claim)",
-    likely: ["ProcessIdentity", "does not check start times across time namespaces"]
-  }),
-  seed("threads-are-us", "another worker thread of our own process counts as checkable", {
-    file: "internal/process/tokens.ts",
-    find: "if (claim.pid === info.pid && claim.startTime === info.startTime) {",
-    replace: "if (claim.pid === info.pid && claim.startTime === \"\") {",
-    likely: ["ProcessIdentity"]
-  }),
-  seed("retired-tokens-live", "a token that was retired still counts as alive", {
-    file: "internal/process/tokens.ts",
-    find: "void tokens.live.delete(token)",
-    replace: "void token",
-    likely: ["ProcessIdentity", "knows its own tokens"]
+  mutant<typeof Tokens>()({
+    ...tokens,
+    name: "threads-are-one",
+    bug: "takes a record of another worker thread of this process for a dead one",
+    change: ({ toIdentity }) => ({
+      toIdentity: (info, own, bootedAt, inProcessTable) => {
+        const identity = toIdentity(info, own, bootedAt, inProcessTable)
+        return {
+          ...identity,
+          isAlive: (record) =>
+            identity.isAlive(record.pid === info.pid ? { ...record, instance: own.instance } : record)
+        }
+      }
+    })
   })
 ]

@@ -1,26 +1,23 @@
 import { defineConfig } from "vitest/config"
-import { root, sources } from "./Mutant.js"
+import { root } from "./Mutant.js"
 import { mutants } from "./mutants.js"
+import { plugin } from "./plugin.js"
 
-/** The bug to put in; without it, the suite runs as it is. */
+/** The bug to put in; without it, the tests run as they are. */
 const name = process.env["MUTANT"] ?? ""
 const mutant = mutants.find((known) => known.name === name)
 if (name !== "" && mutant === undefined) {
   throw new Error(`There is no seeded bug with the name ${name}`)
 }
-const changed = mutant === undefined ? new Map<string, string>() : sources(mutant)
 
 export default defineConfig({
   root,
-  plugins: [{
-    name: "seeded-bug",
-    enforce: "pre",
-    transform: (_, id) => changed.get(id.split("?")[0] ?? id)
-  }],
+  plugins: mutant === undefined ? [] : [plugin(mutant)],
   test: {
     include: ["test/**/*.test.ts"],
     pool: "forks",
-    // What the bug makes wait for ever has to be known as such soon.
+    poolOptions: { forks: { singleFork: true } },
+    // A bug that makes a test wait for ever is noticed by this.
     testTimeout: 20_000,
     hookTimeout: 20_000,
     teardownTimeout: 5_000,
