@@ -114,7 +114,7 @@ export const make = ({ immediate = false, shared = false }: Options = {}): FakeB
             return Option.none()
           }
           const holder = makeHolder({
-            token: `token-${serial++}`,
+            token: `token-of-fake-${serial++}`,
             ...(request.label === undefined ? {} : { label: request.label })
           })
           const owner: Owner = { holder, mode, request, key }
