@@ -6,7 +6,7 @@ export default defineConfig({
     // Tests start and kill processes and look at their own pid: a worker thread has neither to itself.
     pool: "forks",
     // Most of them wait most of the time.
-    poolOptions: { forks: { minForks: 1, maxForks: 2 } },
+    poolOptions: { forks: { minForks: 1, maxForks: 3 } },
     testTimeout: 30_000,
     hookTimeout: 30_000,
     teardownTimeout: 10_000,

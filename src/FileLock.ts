@@ -1,8 +1,11 @@
 /**
  * Locks on files, held by one fiber of one process at a time.
  *
- * `path` names the guarded file; the lock is the file `${path}.lock` beside it. The guarded file need not exist, the directory is
- * made when missing, and all spellings of one file (`./a`, `a`, a link to it) are one lock.
+ * `path` names the guarded file. The lock is the file `${path}.lock` beside it. The guarded file need not exist. A missing directory is
+ * created. All spellings of one file (`./a`, `a`, a link to it) are one lock.
+ *
+ * The functions of this module need the service `FileLock`. `NodeFileLock.layer` provides it on Node and Bun, `layer` over any
+ * `FileSystem`, and `layerBackend` over any engine.
  *
  * @since 0.1.0
  */
@@ -28,25 +31,28 @@ import * as LockFileBackend from "./LockFileBackend.js"
 import type { LockHolder } from "./LockHolder.js"
 
 /**
- * How one lock is wanted.
+ * Options of one acquisition.
  *
  * @since 0.1.0
  * @category models
  */
 export interface LockOptions {
   /**
-   * One deadline over everything: the line of this process, the making of the directory, the clean-up after dead holders, the
-   * engine. Default 60 seconds; 0 tries once; `"infinity"` never gives up.
+   * One deadline for the whole acquisition: the queue of this process, the creation of the directory, the takeover from a dead holder,
+   * the engine, and all locks where several are asked for. Default 60 seconds. 0 tries once. `"infinity"` never gives up.
    */
   readonly timeout?: Duration.DurationInput | "infinity" | undefined
-  /** Default `"exclusive"`. An engine that does not know `"shared"`, as yet the lock files, takes the lock exclusively for it. */
+  /**
+   * Default `"exclusive"`. An engine without shared locks grants an exclusive one for `"shared"`; lock files are such an engine. The
+   * `mode` of the handle says what was granted. Fibers of one process have a shared lock one after the other.
+   */
   readonly mode?: LockBackend.Mode | undefined
   /**
-   * When to look again, besides whenever the engine hints that it is worth it. The wait is over, as at the timeout, when the
-   * schedule is. Default: exponential from 2 milliseconds up to `pollInterval`, with full jitter.
+   * When to look again. An engine may look sooner, as when the holder has died. When the schedule ends, the acquisition fails as at its
+   * deadline. Default: exponential from 2 milliseconds up to `pollInterval`, with full jitter, without an end.
    */
   readonly schedule?: Schedule.Schedule<unknown> | undefined
-  /** Shown to whoever waits or inspects; cut at 200 characters. */
+  /** Shown to processes that wait or inspect. Default none. It is cut after 200 characters. */
   readonly label?: string | undefined
 }
 
@@ -61,21 +67,28 @@ export interface LockHandle {
   readonly path: string
   /** `${path}.lock` */
   readonly lockPath: string
+  /** What was granted. */
   readonly mode: LockBackend.Mode
-  /** Us, as others see us. A holder that the lock was passed on to within the process is seen as the one that obtained it. */
+  /** This process, as others see it. Fibers that a lock was handed off to have the `token` and the `acquiredAt` of the first one. */
   readonly holder: LockHolder
-  /** Grows with every holder of this lock, where the engine has such a number; lock files have none. */
+  /**
+   * A number that is larger than that of each earlier grant of this lock, where the engine has one. Lock files have none. Fibers that a
+   * lock was handed off to have the number of the first one.
+   */
   readonly fence: Option.Option<bigint>
-  /** Whether the lock is ours, as far as this process knows; asks nobody. */
+  /** Whether the lock is held, as far as this process knows. Does not ask the engine. */
   readonly isHeld: Effect.Effect<boolean>
-  /** Asks the engine now. Call it before a step that cannot be taken back. */
+  /**
+   * Asks the engine now. Call it before a step that cannot be taken back. Fails with reason `"BackendUnavailable"` when the engine cannot
+   * be asked; the lock is not known to be lost then.
+   */
   readonly verify: Effect.Effect<void, LockLostError>
   /** Never succeeds; fails once the lock is known to be lost. */
   readonly lost: Effect.Effect<never, LockLostError>
 }
 
 /**
- * How the locks of a layer behave.
+ * Settings of the locks of a layer.
  *
  * @since 0.1.0
  * @category models
@@ -83,22 +96,22 @@ export interface LockHandle {
 export interface Settings {
   /**
    * How long an owner that cannot be checked (another machine, container or worker thread) may be silent before its lock is taken
-   * over. Default 30 seconds. All processes that share a lock must agree on it.
+   * over. Default 30 seconds, at least 100 milliseconds, at most 7 days. All processes that share a lock must have the same lease.
    */
   readonly lease?: Duration.DurationInput | undefined
   /**
-   * How long one process may pass a lock among its own fibers, counted from when it got it from the engine. Default 10 milliseconds; 0
-   * turns it off. Meanwhile the lock file stays as it is: the holders have one `token` and one `acquiredAt`, and a lock is
-   * passed on only to a waiter with the same label.
+   * How long one process may pass a lock among its own fibers, counted from the grant of the engine. Default 5 milliseconds, at most
+   * 1 day. 0 turns it off. A lock is passed on only to a waiter with the same label and mode. All holders until the release have one
+   * `token`, one `acquiredAt` and one `fence`.
    */
   readonly handoff?: Duration.DurationInput | undefined
-  /** The longest pause of the default schedule. Default 100 milliseconds. */
+  /** The longest pause of the default schedule. Default 100 milliseconds, at least 1 millisecond, at most 1 day. */
   readonly pollInterval?: Duration.DurationInput | undefined
 }
 
 /**
- * What is at a lock's place: a living holder (`held`), one that is dead by proof (`abandoned`), one whose life cannot be
- * checked from here (`unverifiable`), or something that is none of ours (`foreign`).
+ * What is at a lock: a live holder (`held`), a holder that is dead by proof (`abandoned`), a holder that cannot be checked from here
+ * (`unverifiable`), or something that is not a lock of this package (`foreign`).
  *
  * @since 0.1.0
  * @category models
@@ -144,11 +157,13 @@ export class FileLock extends Context.Tag("effect-filelock/FileLock")<FileLock, 
 }>() {}
 
 /**
- * Acquires the lock of `path` and releases it when the scope closes, however it closes.
+ * Acquires the lock of `path`, and releases it when the scope closes.
  *
- * Waits, interruptibly and at most for `timeout`, first in the line of this process and then for other processes. Fails with
- * `LockAcquisitionError` (its `reason` says why) or at once with `LockDirectoryError`. A handle is a claim of its own: in the
- * fiber that already holds the lock it fails at once with reason `"Deadlock"`; to nest, use `withLock`.
+ * Waits at most for `timeout`, first in the queue of this process and then for other processes. The wait is interruptible. Fails with
+ * `LockAcquisitionError`, whose `reason` says why, and at once with `LockDirectoryError` where the lock file can have no directory.
+ *
+ * `acquire` is not re-entrant: acquiring again in the same fiber fails with reason `"Deadlock"`. `withLock` is re-entrant. A lost lock
+ * does not stop the fiber: race `lost` against the work, or call `verify` before it counts.
  *
  * @example
  * ```ts
@@ -158,7 +173,7 @@ export class FileLock extends Context.Tag("effect-filelock/FileLock")<FileLock, 
  * const commit = Effect.scoped(Effect.gen(function*() {
  *   const lock = yield* FileLock.acquire("tasks.json", { timeout: "10 seconds", label: "nightly compaction" })
  *   // … prepare …
- *   yield* lock.verify // the last moment to find out that somebody removed it
+ *   yield* lock.verify // fails when the lock was lost
  *   // … commit …
  * }))
  * ```
@@ -173,7 +188,8 @@ export const acquire = (
   Effect.flatMap(FileLock, (locks) => locks.acquire(path, options))
 
 /**
- * Acquires the lock of `path` if nobody has it: one attempt, no wait. `None` when it was taken; fails for every other reason.
+ * Acquires the lock of `path` if it is free: one attempt, no wait for another holder. `None` when it is taken. Fails for every other
+ * reason, such as a foreign file.
  *
  * @since 0.1.0
  * @category acquisition
@@ -185,8 +201,8 @@ export const acquireIfAvailable = (
   Effect.flatMap(FileLock, (locks) => locks.acquireIfAvailable(path, options))
 
 /**
- * Acquires several locks, all or none, under one deadline. They are sorted and freed of duplicates, so that two programs that
- * want the same locks cannot wait for each other; the handles come in that order.
+ * Acquires several locks, all or none, under one deadline. They are sorted by their canonical path, without duplicates, so that two
+ * programs that want the same locks cannot wait for each other. The handles come in that order.
  *
  * @since 0.1.0
  * @category acquisition
@@ -200,9 +216,11 @@ export const acquireAll = (
 /**
  * Runs an effect while the lock of `path` is held.
  *
- * The lock is released whatever becomes of the effect. If the lock is lost, the effect is interrupted and `LockLostError` raised.
- * Nested calls on one path are re-entrant: the lock is given back at the outermost exit, and fibers that re-enter beside each
- * other exclude one another.
+ * The lock is released when the effect succeeds, fails or is interrupted. When the lock is lost, the effect is interrupted, and the
+ * result is `LockLostError`; also when only the release finds that the lock is gone. A failure of the effect itself is kept.
+ *
+ * Nested calls on one path are re-entrant: the lock is released at the outermost exit. Fibers that re-enter beside each other exclude one
+ * another. Re-entry from shared to exclusive mode fails with reason `"Deadlock"`.
  *
  * @example
  * ```ts
@@ -236,7 +254,7 @@ export const withLock: {
 )
 
 /**
- * Runs an effect while the locks of several paths are held, see `withLock` and `acquireAll`.
+ * Runs an effect while the locks of several paths are held, under one deadline. See `withLock` and `acquireAll`.
  *
  * @since 0.1.0
  * @category critical sections
@@ -257,7 +275,7 @@ export const withLocks: {
 )
 
 /**
- * Runs an effect under the lock of `path` if nobody has it: one attempt, no wait. `None` when it was taken.
+ * Runs an effect under the lock of `path` if the lock is free: one attempt, no wait for another holder. `None` when it is taken.
  *
  * @since 0.1.0
  * @category critical sections
@@ -282,7 +300,7 @@ export const withLockIfAvailable: {
 )
 
 /**
- * Who holds the lock of `path` now; `None` if it is free. Changes nothing and waits for nobody.
+ * Answers who holds the lock of `path` now; `None` if it is free. Changes nothing. Does not wait for a holder.
  *
  * @since 0.1.0
  * @category inspection
@@ -291,11 +309,10 @@ export const inspect = (path: string): Effect.Effect<Option.Option<LockStatus>, 
   Effect.flatMap(FileLock, (locks) => locks.inspect(path))
 
 /**
- * Removes exactly the claim of `holder` (as `inspect` gave it) on the lock of `path`; `false` if it was already gone. Never removes
- * a successor's.
+ * Removes the lock of exactly this `holder`, as `inspect` gave it, from `path`; `false` if it was already gone.
  *
- * Made for locks that nobody holds any more. A living holder is robbed by it: it learns that at its next heartbeat or `verify`, and
- * two may believe they hold the lock until then.
+ * Meant for abandoned locks. A live holder loses its lock. It is told at its next heartbeat, `verify` or release, and until then two
+ * processes may be inside. Breaking a live holder's lock takes about a second.
  *
  * @since 0.1.0
  * @category inspection
@@ -307,7 +324,7 @@ export const breakLock = (
   Effect.flatMap(FileLock, (locks) => locks.breakLock(path, holder))
 
 /**
- * Makes the service over the engine in the context. Dies with an `IllegalArgumentException` of settings that are not allowed.
+ * Makes the service over the engine in the context. Dies with an `IllegalArgumentException` if a setting is not allowed.
  *
  * @since 0.1.0
  * @category constructors
@@ -320,7 +337,7 @@ export const make = (
   })
 
 /**
- * Locks over any engine. `settings.lease` is the engine's matter, and read by lock files only.
+ * Locks over any engine. `settings.lease` has no effect here: an engine has a lease of its own, if it needs one.
  *
  * @since 0.1.0
  * @category layers
@@ -329,7 +346,8 @@ export const layerBackend = (settings?: Settings): Layer.Layer<FileLock, never, 
   Layer.scoped(FileLock, make(settings))
 
 /**
- * Locks as lock files, with other settings than the default ones.
+ * Locks as lock files over any `FileSystem`, with other settings than the default ones. Building the layer dies with an
+ * `IllegalArgumentException` if a setting is not allowed.
  *
  * @since 0.1.0
  * @category layers
@@ -340,7 +358,7 @@ export const layerWith = (
   Layer.provide(layerBackend(settings), LockFileBackend.layerWith(settings))
 
 /**
- * Locks as lock files, with the default settings.
+ * Locks as lock files over any `FileSystem`, with the default settings. On Node and Bun, `NodeFileLock.layer` is faster.
  *
  * @example
  * ```ts
@@ -360,7 +378,8 @@ export const layerWith = (
 export const layer: Layer.Layer<FileLock, never, FileSystem.FileSystem | Path.Path> = layerWith({})
 
 /**
- * Locks as lock files, with settings from the program's configuration.
+ * Locks as lock files over any `FileSystem`, with settings from the program's configuration. A setting that is not allowed is a
+ * `ConfigError`.
  *
  * @example
  * ```ts

@@ -1,5 +1,5 @@
 /**
- * What a program can see of its locks in its metrics. All are counted by `FileLock`, whatever the engine.
+ * Metrics of the locks of a program. `FileLock` updates them, with any engine. They carry the metric labels of the fiber that asked.
  *
  * @since 0.1.0
  */
@@ -9,7 +9,7 @@ import * as MetricBoundaries from "effect/MetricBoundaries"
 const millis = MetricBoundaries.exponential({ start: 0.25, factor: 4, count: 12 })
 
 /**
- * Locks acquired.
+ * Locks acquired, hand-offs within the process included, re-entries not.
  *
  * @since 0.1.0
  * @category metrics
@@ -53,7 +53,7 @@ export const lost = Metric.counter("effect_filelock_lost_total", {
 })
 
 /**
- * Locks held now by this process.
+ * Locks held now by this process, re-entries not counted.
  *
  * @since 0.1.0
  * @category metrics

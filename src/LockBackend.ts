@@ -1,8 +1,8 @@
 /**
- * What an engine provides so that `FileLock` can stand on it: lock files, a kernel lock, a PostgreSQL session, a Redis key.
+ * What an engine provides for `FileLock`: lock files, a kernel lock, a PostgreSQL session, a Redis key.
  *
- * The core keeps the fibers of one process in a queue and sends one request for each lock to the engine; the engine decides between
- * processes. Re-entry, deadlines, the queue within the process, log lines, spans and metrics are the core's.
+ * The core keeps the fibers of one process in a queue and sends one request at a time for each lock to the engine. The engine decides
+ * between processes. Re-entry, deadlines, log lines, spans and metrics belong to the core. `docs/backends.md` has engines on paper.
  *
  * @since 0.1.0
  */
@@ -24,7 +24,7 @@ import type { LockHolder } from "./LockHolder.js"
 export type Mode = "exclusive" | "shared"
 
 /**
- * The one name of a lock, whatever the spelling that it was asked for by. Two keys are the same lock when their `lockPath`s are equal.
+ * The canonical name of a lock. Two keys are the same lock when their `lockPath`s are equal.
  *
  * @since 0.1.0
  * @category models
@@ -46,8 +46,8 @@ export interface LockKey {
 export type State = "held" | "abandoned" | "unverifiable" | "foreign"
 
 /**
- * Why the lock cannot be had now: who is in the way, or which error may pass. The core puts it into log lines, and into the error when
- * the deadline passes.
+ * Why the lock was refused: another holder, or an error that may pass. The core puts it into log lines, and into the error at the
+ * deadline.
  *
  * @since 0.1.0
  * @category models
@@ -74,9 +74,9 @@ export interface Request {
   readonly schedule: Schedule.Schedule<unknown>
   /** Whether `schedule` is the default one, which never ends: an engine may then choose when to look. */
   readonly isDefaultSchedule: boolean
-  /** To be called at each refusal. */
+  /** The engine calls it at each refusal. */
   readonly onBlocked: (blocked: Blocked) => void
-  /** To be called once, when the lock that was granted is found to be gone; also by `release`. */
+  /** The engine calls it once, when it finds that the lock it has granted is gone, in `release` as well. */
   readonly onLost: (loss: LockLostError) => void
 }
 
@@ -95,17 +95,17 @@ export interface Grant {
   readonly fence: Option.Option<bigint>
   /** Whether the lock of a dead or silent holder was taken over. */
   readonly recovered: boolean
-  /** Asks the engine now. Fails with reason `"BackendUnavailable"` when it cannot be asked. */
+  /** Asks the engine now. Fails with reason `"BackendUnavailable"` when it cannot be asked, which is not a loss. */
   readonly verify: Effect.Effect<void, LockLostError>
   /**
-   * Gives the lock back. Run once, uninterruptibly. It removes nothing but what this grant put there, tries a few times within about a
-   * second where that helps, and logs what it could not do.
+   * Releases the lock. The core runs it once, uninterruptibly, and waits for it for at most one second. It removes nothing but what this
+   * grant put there. It tries again for less than a second where that helps, and logs what it could not do.
    */
   readonly release: Effect.Effect<void>
 }
 
 /**
- * What is at a lock, as `inspect` tells it.
+ * What is at a lock, as `inspect` answers it.
  *
  * @since 0.1.0
  * @category models
@@ -114,12 +114,12 @@ export interface LockStatus {
   readonly state: State
   readonly mode: Mode
   readonly holders: ReadonlyArray<LockHolder>
-  /** Who waits, in order, as far as the engine can tell. */
+  /** The waiters of other processes, in order, as far as the engine knows them. Lock files do not know them. */
   readonly waiters: ReadonlyArray<LockHolder>
 }
 
 /**
- * A refusal that waiting does not change. The core adds who asked, and for how long.
+ * A refusal that waiting does not change. The core makes a `LockAcquisitionError` of it.
  *
  * @since 0.1.0
  * @category errors
@@ -133,9 +133,9 @@ export class BackendError extends Data.TaggedError("BackendError")<{
 /**
  * An engine.
  *
- * `tryAcquire` and `acquire` are run uninterruptibly: what they have obtained when they return is never lost. Each runs in a fiber
- * of its own, so that a server or a disk that does not answer is left behind at the deadline; what such a call still obtains later is
- * released.
+ * `tryAcquire` and `acquire` are run uninterruptibly, so a lock that they have obtained is never lost. Each runs in a fiber of its own.
+ * When a server or a disk does not answer, the caller is answered one second after its deadline, and a lock that is still obtained
+ * later is released.
  *
  * @since 0.1.0
  * @category services
@@ -145,17 +145,17 @@ export class LockBackend extends Context.Tag("effect-filelock/LockBackend")<Lock
   readonly canonical: (path: string) => Effect.Effect<LockKey, BackendError | LockDirectoryError>
   /**
    * The key of a lock whose `tryAcquire`, `verify` and `release` end without suspending their fiber, because they need no server and no
-   * other thread: the core then runs these in the caller's fiber. `None` for all others, and when in doubt.
+   * other thread. The core runs these in the caller's fiber. `None` for all other locks, and where the engine does not know.
    */
   readonly immediate?: (path: string) => Option.Option<LockKey>
-  /** Tries once and waits for no other holder. `None` when the lock is taken. */
+  /** Tries once. Does not wait for another holder. `None` when the lock is taken. */
   readonly tryAcquire: (
     key: LockKey,
     request: Request
   ) => Effect.Effect<Option.Option<Grant>, BackendError | LockDirectoryError>
   /**
-   * Tries, and waits until the lock is granted. Its waiting is made interruptible with `Effect.interruptible`, and leaves nothing behind
-   * when it is interrupted. `None` when `request.schedule` has ended.
+   * Tries, and waits until the lock is granted. The engine makes its waiting interruptible with `Effect.interruptible`. An interrupted
+   * wait leaves nothing behind. `None` when `request.schedule` has ended.
    */
   readonly acquire: (
     key: LockKey,
@@ -168,7 +168,7 @@ export class LockBackend extends Context.Tag("effect-filelock/LockBackend")<Lock
 }>() {}
 
 /**
- * Completes an engine that can only be polled: its `acquire` tries at each recurrence of the request's schedule.
+ * Adds `acquire` to an engine that can only be polled: it tries at each recurrence of the request's schedule, at most once a millisecond.
  *
  * @since 0.1.0
  * @category constructors

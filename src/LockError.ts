@@ -1,5 +1,5 @@
 /**
- * The three ways a lock can fail its user.
+ * The errors of locks.
  *
  * @since 0.1.0
  */
@@ -8,7 +8,7 @@ import { describeCause } from "./internal/errno.js"
 import { printable, quote } from "./internal/text.js"
 import * as LockHolder from "./LockHolder.js"
 
-/** JSON has no infinity, and an endless timeout must survive being sent. */
+/** JSON has no infinity, and an endless timeout has to be encoded, too. */
 const Millis = Schema.Union(
   Schema.transformLiteral("Infinity", Infinity),
   Schema.JsonNumber
@@ -17,8 +17,8 @@ const Millis = Schema.Union(
 /**
  * The directory that must hold the lock file cannot be created, entered or written.
  *
- * `path` is the guarded file as the caller spelled it, `cause` what the file system answered. Trying again does not help
- * until somebody mends the directory, so it is raised at once, not at the timeout.
+ * `path` is the guarded file as the caller spelled it. `cause` is the answer of the file system. Waiting does not help, so the acquisition
+ * fails at once and not at its deadline.
  *
  * @since 0.1.0
  * @category errors
@@ -46,14 +46,14 @@ export class LockDirectoryError extends Schema.TaggedError<LockDirectoryError>("
 /**
  * Why a lock was not acquired.
  *
- * - `Timeout`: someone else kept it
- * - `Foreign`: something at the lock path is not one of our locks, and is left alone
+ * - `Timeout`: another holder kept it until the deadline
+ * - `Foreign`: something at the lock path is not a lock of this package; it is left alone
  * - `InvalidPath`: empty, with a NUL, too long, or a loop of symbolic links
- * - `PermissionDenied`: the lock file may not be read or replaced
+ * - `PermissionDenied`: the lock file may not be read, or a dead holder's may not be replaced
  * - `StorageFull`: no space for the lock file
- * - `Deadlock`: the same fiber would wait for itself
+ * - `Deadlock`: the fiber would wait for a lock that it holds itself
  * - `BackendUnavailable`: the engine's server cannot be reached
- * - `SystemError`: the rest, see `cause`
+ * - `SystemError`: any other error, see `cause`
  *
  * @since 0.1.0
  * @category models
@@ -78,10 +78,10 @@ export const Reason = Schema.Literal(
 export type Reason = typeof Reason.Type
 
 /**
- * The lock was not acquired; nothing of ours is left behind and nothing of others' was touched.
+ * The lock was not acquired. The acquisition has left no file behind.
  *
- * `waited` and `timeout` are milliseconds (`timeout` may be `Infinity`), `holder` is who had it at the last look, `at` is when
- * we gave up.
+ * `waited` and `timeout` are in milliseconds; `timeout` may be `Infinity`. `holder` is the holder at the last look, where it is known. `at`
+ * is the time of the failure.
  *
  * @since 0.1.0
  * @category errors
@@ -122,7 +122,7 @@ export class LockAcquisitionError
         return `Cannot lock ${quote(this.path)}: this is not a usable path${cause}`
       case "PermissionDenied":
         return `Cannot lock ${quote(this.path)}: no permission for ${printable(this.lockPath)}${cause}. ` +
-          `It may belong to another user; ask them, or change its permissions`
+          `It may belong to another user: change its permissions, or ask that user to remove it`
       case "StorageFull":
         return `Cannot lock ${quote(this.path)}: no space left for ${printable(this.lockPath)}${cause}`
       case "Deadlock":
@@ -139,10 +139,10 @@ export class LockAcquisitionError
 /**
  * How a lock that was held was lost.
  *
- * - `Removed`: somebody removed it
- * - `Replaced`: somebody else holds it
- * - `LeaseExpired`: we could not tell others in time that we live, so they may have taken it
- * - `BackendUnavailable`: the engine cannot be asked
+ * - `Removed`: it was removed
+ * - `Replaced`: another holder has it, or something else is in its place
+ * - `LeaseExpired`: no heartbeat succeeded in time, so another process may have taken it over
+ * - `BackendUnavailable`: the engine cannot be asked. From `verify`, the lock is not known to be lost
  *
  * @since 0.1.0
  * @category models
@@ -158,8 +158,8 @@ export const LostReason = Schema.Literal("Removed", "Replaced", "LeaseExpired", 
 export type LostReason = typeof LostReason.Type
 
 /**
- * A lock that was held is no longer ours. What was done since the last successful `verify` may have happened beside somebody
- * else: check the guarded file before relying on it. `holder` is who has the lock now, where that is known.
+ * A lock that was held is gone. Another process may have been inside the critical section since the last successful `verify`: check the
+ * guarded file before relying on it. `holder` is the holder now, where it is known. `at` is the time at which the loss was found.
  *
  * @since 0.1.0
  * @category errors
@@ -179,7 +179,7 @@ export class LockLostError extends Schema.TaggedError<LockLostError>("effect-fil
       Replaced: this.holder === undefined
         ? "something else is in its place"
         : `it is ${LockHolder.format(this.holder, this.at)}`,
-      LeaseExpired: "it could not be renewed in time, and others may have taken it",
+      LeaseExpired: "it could not be renewed in time, and another process may have taken it over",
       BackendUnavailable: "it could not be checked"
     }[this.reason]
     return `Lost the lock ${printable(this.lockPath)}: ${why}. Check ${

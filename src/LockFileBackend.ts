@@ -1,5 +1,5 @@
 /**
- * The default engine: lock files, over nothing but the `FileSystem` service. `docs/protocol.md` says how it keeps one holder per lock.
+ * The engine of lock files over any `FileSystem`. `docs/protocol.md` describes how it keeps one holder for each lock.
  *
  * @since 0.1.0
  */
@@ -17,22 +17,22 @@ import { LockBackend } from "./LockBackend.js"
 import { ProcessIdentity } from "./ProcessIdentity.js"
 
 /**
- * How the engine treats owners that it cannot check.
+ * Options of the engine.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Options {
   /**
-   * How long an owner that cannot be checked from here (another machine, another container, another worker thread) may be silent
-   * before its lock is taken over. Default 30 seconds, at least 100 milliseconds, at most 7 days. All processes that share a lock must
-   * agree on it. Owners on the same machine are checked in the process table, and never by the lease.
+   * How long an owner that cannot be checked from here (another machine, container or worker thread) may be silent before its lock is
+   * taken over. Default 30 seconds, at least 100 milliseconds, at most 7 days. All processes that share a lock must have the same lease.
+   * Owners on the same machine are checked in the process table. The lease does not matter for them.
    */
   readonly lease?: Duration.DurationInput | undefined
 }
 
 /**
- * Makes the engine. Dies with an `IllegalArgumentException` of a lease that is not allowed. The clean-up of what dead processes left ends
+ * Makes the engine. Dies with an `IllegalArgumentException` if the lease is not allowed. The clean-up of what dead processes have left ends
  * with the scope.
  *
  * @since 0.1.0

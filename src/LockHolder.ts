@@ -1,5 +1,5 @@
 /**
- * Who holds a lock: the record others see, its schema, and its sentence.
+ * The holder of a lock: its record, the schema of the record, and a sentence about it.
  *
  * @since 0.1.0
  */
@@ -19,11 +19,11 @@ export const maxLabelLength = 200
 const Text = Schema.String.pipe(Schema.maxLength(256))
 
 /**
- * One holder of a lock, as everyone who waits or inspects sees it.
+ * One holder of a lock, as other processes see it.
  *
  * `token` is unique to one acquisition. `pid`, `startTime`, `bootId`, `pidNamespace`, `timeNamespace` and `instance`
- * are what another process needs to tell whether the holder still lives (see `ProcessIdentity`); an empty string means
- * that the holder's system could not say. `acquiredAt` is the holder's wall clock and decides nothing.
+ * are what another process needs to check whether the holder lives, see `ProcessIdentity`. An empty string means that the holder's system
+ * does not tell. `acquiredAt` is the wall clock of the holder's machine. No decision depends on it.
  *
  * @since 0.1.0
  * @category models
@@ -50,8 +50,8 @@ export const LockHolder = Schema.Struct({
 export interface LockHolder extends Schema.Schema.Type<typeof LockHolder> {}
 
 /**
- * Says who holds a lock and for how long, e.g. `held for 31s by pid 4242 on build-7 ("nightly compaction")`.
- * Without `now` it says since when. Control characters of a label or host name are escaped.
+ * A sentence about a holder and for how long it has held the lock: `held for 31s by pid 4242 on build-7 ("nightly compaction")`. Without
+ * `now` it says since when. Control characters of a label or a host name are escaped.
  *
  * @since 0.1.0
  * @category formatting
@@ -66,7 +66,7 @@ export const format = (holder: LockHolder, now?: DateTime.Utc): string => {
 }
 
 /**
- * A duration in milliseconds as a person would say it: rounded to seconds from ten seconds on, to tenths before.
+ * A duration in milliseconds as text: to the millisecond below 1 s, to a tenth of a second below 10 s, to the second from there on.
  *
  * @since 0.1.0
  * @category formatting

@@ -1,9 +1,9 @@
 /**
- * Locks for programs on Node and Bun: nothing else to provide, and the fastest.
+ * Locks for programs on Node and Bun. The layers of this module need no other service, and are the fastest.
  *
- * The lock files are those of `FileLock.layer` over `NodeContext`, and both exclude each other. Calls on local file systems are made
- * synchronously, calls on all others on Node's threads. All layers of this module in a process, and all copies of the package in it, share
- * one queue for each lock.
+ * The lock files are those of `FileLock.layer` over `NodeContext`, and both exclude each other. Calls on local file systems are
+ * synchronous. Calls on all others, and in directories where calls turn out to be slow, run on Node's threads. All layers of this module
+ * in a process, and all copies of the package in it, share one queue for each lock.
  *
  * @since 0.1.0
  */
@@ -15,7 +15,7 @@ import { layerSettings } from "./internal/layerSettings.js"
 import * as internal from "./internal/nodeFileLock.js"
 
 /**
- * Locks with other settings than the default ones. Building the layer dies with an `IllegalArgumentException` of settings that are not
+ * Locks with other settings than the default ones. Building the layer dies with an `IllegalArgumentException` if a setting is not
  * allowed.
  *
  * @since 0.1.0
@@ -44,7 +44,7 @@ export const layerWith = (settings: Settings): Layer.Layer<FileLock> => Layer.sc
 export const layer: Layer.Layer<FileLock> = layerWith({})
 
 /**
- * Locks with settings from the program's configuration.
+ * Locks with settings from the program's configuration. A setting that is not allowed is a `ConfigError`.
  *
  * @since 0.1.0
  * @category layers

@@ -1,5 +1,5 @@
 /**
- * Who this process is, and whether another one still lives.
+ * The identity of this process, and whether another process lives.
  *
  * @since 0.1.0
  */
@@ -10,30 +10,30 @@ import * as machine from "./internal/process/machine.js"
 import * as node from "./internal/process/node.js"
 
 /**
- * What tells one process from every other, on any machine and after any reboot. An empty string means that the system could
- * not say; two processes that lack the same thing are not taken for equal because of it.
+ * What distinguishes one process from every other, on any machine and after any reboot. An empty string means that the system does not
+ * tell. Two empty strings are not taken for equal.
  *
  * @since 0.1.0
  * @category models
  */
 export interface ProcessInfo {
   readonly pid: number
-  /** When the process started, in the kernel's own units; two processes that had one pid in turn differ in it. */
+  /** When the process started: clock ticks since the boot, field 22 of `/proc/<pid>/stat` (proc(5)). Two processes that had one pid in turn differ in it. */
   readonly startTime: string
-  /** One run of one machine: it changes with every reboot. */
+  /** Changes with each boot: `/proc/sys/kernel/random/boot_id`, or a fingerprint of the host where there is none. */
   readonly bootId: string
-  /** Where `pid` has its meaning. */
+  /** The namespace that `pid` belongs to. */
   readonly pidNamespace: string
-  /** Where `startTime` has its meaning. */
+  /** The namespace that `startTime` belongs to. */
   readonly timeNamespace: string
   readonly hostname: string
-  /** One realm of the process: a worker thread has another than its main thread. */
+  /** Random, one for each thread of the process. */
   readonly instance: string
 }
 
 /**
- * Whether a holder lives: `"alive"` and `"dead"` are proven, `"unknown"` means that it cannot be checked from here
- * (another machine, another container, another thread of this process).
+ * Whether a holder lives. `"alive"` and `"dead"` are proven. `"unknown"` means that it cannot be checked from here: another machine,
+ * another container, another worker thread of this process.
  *
  * @since 0.1.0
  * @category models
@@ -41,9 +41,9 @@ export interface ProcessInfo {
 export type Liveness = "alive" | "dead" | "unknown"
 
 /**
- * Who this process is, and whether another one still lives.
+ * The identity of this process, and its view of others.
  *
- * Within one realm a process may have many records, current and left behind; so each record has a token, which counts as alive from
+ * A process may have many records at once, and may have left some behind. So each record has a token, which counts as alive from
  * `issueToken` to `retireToken`.
  *
  * @since 0.1.0
@@ -53,21 +53,20 @@ export interface ProcessIdentity {
   readonly info: ProcessInfo
   /** When this machine was booted, in milliseconds on its wall clock; `-Infinity` where the system does not say. */
   readonly bootedAt: number
-  /** A token that no other attempt of any process has or will have; alive from now on. */
+  /** A token that no other acquisition of any process has. It counts as alive from now on. */
   readonly issueToken: Effect.Effect<string>
-  /** From now on a record with this token is a dead one's. */
+  /** From now on a record with this token counts as that of a dead process. */
   readonly retireToken: (token: string) => Effect.Effect<void>
-  /** Whether the process that wrote a record lives and still stands by it. Takes microseconds and never fails. */
+  /** Whether the process that wrote a record lives and its token is not retired. Takes microseconds, and never fails. */
   readonly isAlive: (record: ProcessInfo & { readonly token: string }) => Effect.Effect<Liveness>
 }
 
 /**
- * The reference under which the identity of this process is found. Its default reads the process table of the running system;
- * nobody has to provide it. Provide a member of a `makeMachine` to play another process.
+ * The reference with the identity of this process. It has a default, which reads the process table of the running system. Provide a
+ * process of `makeMachine` instead to simulate another process in a test.
  *
- * On Linux the default decides by boot id, pid namespace, time namespace, process id and start time (`/proc/<pid>/stat`, field
- * 22). Without a usable `/proc`, the host's name and fingerprint stand in for the boot id, and only a process that is not there
- * at all is dead.
+ * On Linux the default decides by boot id, pid namespace, time namespace, process id and start time. Without a usable `/proc`, as on macOS
+ * and Windows, a fingerprint of the host stands in for the boot id, and only a process whose pid does not exist is dead.
  *
  * @since 0.1.0
  * @category references
@@ -79,8 +78,8 @@ export const ProcessIdentity: Context.Reference<ProcessIdentity, ProcessIdentity
 {}
 
 /**
- * The identity of this process on a machine that is told from others by `machineId` as well. Needed where virtual machines that
- * were cloned from one running snapshot, and so share a boot id, also share a directory.
+ * The identity of this process on a machine that is distinguished from others by `machineId` as well. Needed where virtual machines that
+ * were cloned from one running snapshot, and so have the same boot id, share a directory.
  *
  * @since 0.1.0
  * @category layers
@@ -89,17 +88,17 @@ export const layerMachine = (machineId: string): Layer.Layer<never> =>
   Layer.sync(ProcessIdentity, () => node.make({ machineId }))
 
 /**
- * What a played process is made with; everything left out is chosen so that it is unlike every other of its machine.
+ * Options of a simulated process. What is left out is chosen so that the process differs from every other of its machine.
  *
  * @since 0.1.0
  * @category testing
  */
 export interface SpawnOptions {
-  /** To play a process id that is used again. */
+  /** For a process id that is used again. */
   readonly pid?: number | undefined
-  /** To play a container: processes of different namespaces cannot check each other. */
+  /** For a container: processes of different namespaces cannot check each other. */
   readonly pidNamespace?: string | undefined
-  /** To play another worker thread of the same process. */
+  /** For another worker thread of the same process. */
   readonly threadOf?: ProcessIdentity | undefined
 }
 
@@ -110,16 +109,16 @@ export interface SpawnOptions {
  * @category testing
  */
 export interface Machine {
-  /** Starts a process and answers with its view of the world. */
+  /** Starts a process and answers with its identity. */
   readonly spawn: (options?: SpawnOptions) => Effect.Effect<ProcessIdentity>
-  /** Takes a process out of the process table. Its fibers are the caller's to stop. */
+  /** Removes a process from the process table. Its fibers go on: the caller has to stop them. */
   readonly kill: (process: ProcessIdentity) => Effect.Effect<void>
   /** Kills every process and changes the boot id. */
   readonly reboot: Effect.Effect<void>
 }
 
 /**
- * Makes a machine for tests: spawn processes on it, give each to the program that plays it, kill them, reboot.
+ * Makes a machine for tests: spawn processes, provide each to a program, kill them, reboot.
  *
  * @example
  * ```ts

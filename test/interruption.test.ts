@@ -129,7 +129,7 @@ describe(`Fibers that are interrupted at any moment (SEED=${seed})`, () => {
             step: () =>
               Effect.flatMap(Random.next, (luck) => luck < 0.2 ? Effect.sleep(Duration.millis(luck)) : Effect.void)
           }),
-          fibers: 10_000,
+          fibers: 3_000,
           atOnce: 20
         })
       }).pipe((self) => Simulation.run(self, { seed })),
@@ -140,6 +140,6 @@ describe(`Fibers that are interrupted at any moment (SEED=${seed})`, () => {
     Effect.gen(function*() {
       const fs = yield* FileSystem.FileSystem
       const directory = yield* fs.makeTempDirectoryScoped()
-      yield* interrupt({ directory, view: Effect.succeed(fs), fibers: 500, atOnce: 10 })
+      yield* interrupt({ directory, view: Effect.succeed(fs), fibers: 300, atOnce: 10 })
     }).pipe(Effect.withRandom(Random.make(seed)), quietly, Effect.provide(NodeFileSystem.layer)))
 })

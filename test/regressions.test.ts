@@ -110,18 +110,21 @@ const engines: ReadonlyArray<readonly [string, boolean]> = [["in the caller's fi
 ]]
 
 describe("An engine that is broken", () => {
-  it.scoped.each(engines)(
-    "does not keep others from a lock by a holder that makes no error (%s)",
-    ([, immediate]) =>
-      Effect.gen(function*() {
-        const backend = FakeBackend.make({ immediate })
-        const locks = yield* FakeBackend.locksOver(backend)
-        backend.occupy(path, { pid: 0 })
-        assert.isTrue(Exit.isFailure(yield* Effect.exit(locks.withLock(Effect.void, path, { timeout: 0 }))))
-        backend.free(path)
-        yield* locks.withLock(Effect.void, path, { timeout: 0 })
-      })
-  )
+  it.scoped.each(engines)("may describe a holder in its own way (%s)", ([, immediate]) =>
+    Effect.gen(function*() {
+      const backend = FakeBackend.make({ immediate })
+      const locks = yield* FakeBackend.locksOver(backend)
+      backend.occupy(path, { pid: 0, token: "" })
+      for (const timeout of [0, 10]) {
+        const waiting = yield* Effect.fork(Effect.flip(locks.withLock(Effect.void, path, { timeout })))
+        yield* TestClock.adjust("1 second")
+        const error = yield* Fiber.join(waiting)
+        assert.propertyVal(error, "reason", "Timeout")
+        assert.include(error.message, "pid 0")
+      }
+      backend.free(path)
+      yield* locks.withLock(Effect.void, path, { timeout: 0 })
+    }))
 
   it.scoped.each(engines)(
     "does not keep others from a lock by a call that throws (%s)",

@@ -276,7 +276,10 @@ export const lockFileMutants: ReadonlyArray<Mutant> = [
     bug: "makes a late heartbeat while another process may be taking the lock over",
     noticedBy: ["internal/lockFile/heartbeat", "internal/lockFile/protocol"],
     change: ({ make }) => ({
-      make: (options) => ({ ...make(options), whileClaimed: (_, use) => Effect.asSome(use) })
+      make: (options) => ({
+        ...make(options),
+        whileClaimed: <A, E>(_: Protocol.Place, use: Effect.Effect<A, E>) => Effect.asSome(use)
+      })
     })
   }),
 

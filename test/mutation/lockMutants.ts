@@ -145,7 +145,8 @@ export const lockMutants: ReadonlyArray<Mutant> = [
     important: true,
     replaces: ["attempt"],
     change: ({ attempt }) => ({
-      attempt: (waiter, restore, step) => attempt(waiter, restore, step, () => Effect.void)
+      attempt: <A, E>(waiter: WaitQueue.Waiter, restore: Runtime.Restore, step: Effect.Effect<A, E>) =>
+        attempt(waiter, restore, step, () => Effect.void)
     })
   }),
   mutant<typeof Polling>()({
@@ -218,7 +219,7 @@ export const lockMutants: ReadonlyArray<Mutant> = [
     name: "interruption-stays",
     bug: "leaves its caller interrupted after a loss",
     change: ({ Body }) => {
-      Body.prototype.end = () => {}
+      Body.prototype.end = () => Effect.void
     }
   }),
   mutant<typeof Runtime>()({

@@ -36,6 +36,8 @@ export interface SmallWorld {
   /** How often each process tries. */
   readonly tries: number
   readonly crashes: 0 | 1
+  /** Whether the processes clean up after a takeover. */
+  readonly cleanup: boolean
   /** Whether it is explored to the end in some seconds. */
   readonly quick: boolean
 }
@@ -222,6 +224,7 @@ class Execution implements Search.Execution {
   /** Starts a process, which has used the directory before, or not. */
   private makeProcess(host: Processes.Host, knowsDirectory: boolean): SimulatedProcess {
     const process = this.world.addProcess(host, {}, undefined)
+    process.mayList = this.small.cleanup
     const warmUp: WarmUp | undefined = knowsDirectory ? (step) => step("begin") : undefined
     this.world.start(process, program(this.world, process, this.small.tries, warmUp))
     this.world.kernel.drain()
@@ -437,14 +440,22 @@ export const run = (small: SmallWorld, limit = Infinity): Report => {
 
 /** Those that are explored to the end. */
 export const worlds: ReadonlyArray<SmallWorld> = [
-  { scene: "nothing", processes: 2, tries: 1, crashes: 0, quick: true },
-  { scene: "nothing", processes: 2, tries: 1, crashes: 1, quick: true },
-  { scene: "no hard links", processes: 2, tries: 1, crashes: 0, quick: true },
-  { scene: "no hard links", processes: 2, tries: 1, crashes: 1, quick: true },
-  { scene: "silent request", processes: 2, tries: 1, crashes: 0, quick: true },
-  { scene: "dead request, first use", processes: 2, tries: 1, crashes: 0, quick: false },
-  { scene: "dead holder", processes: 2, tries: 1, crashes: 0, quick: true },
-  { scene: "dead holder", processes: 2, tries: 1, crashes: 1, quick: false },
-  { scene: "dead holder and dead claim", processes: 2, tries: 1, crashes: 0, quick: false },
-  { scene: "dead holder and dead claims of two levels", processes: 2, tries: 1, crashes: 0, quick: false }
+  { scene: "nothing", processes: 2, tries: 1, crashes: 0, cleanup: false, quick: true },
+  { scene: "nothing", processes: 2, tries: 1, crashes: 1, cleanup: false, quick: true },
+  { scene: "no hard links", processes: 2, tries: 1, crashes: 0, cleanup: false, quick: true },
+  { scene: "no hard links", processes: 2, tries: 1, crashes: 1, cleanup: false, quick: true },
+  { scene: "silent request", processes: 2, tries: 1, crashes: 0, cleanup: true, quick: true },
+  { scene: "dead request, first use", processes: 2, tries: 1, crashes: 0, cleanup: true, quick: false },
+  { scene: "dead holder", processes: 2, tries: 1, crashes: 0, cleanup: false, quick: true },
+  { scene: "dead holder", processes: 2, tries: 1, crashes: 1, cleanup: false, quick: false },
+  { scene: "dead holder", processes: 2, tries: 1, crashes: 0, cleanup: true, quick: false },
+  { scene: "dead holder and dead claim", processes: 2, tries: 1, crashes: 0, cleanup: false, quick: false },
+  {
+    scene: "dead holder and dead claims of two levels",
+    processes: 2,
+    tries: 1,
+    crashes: 0,
+    cleanup: false,
+    quick: false
+  }
 ]

@@ -310,12 +310,14 @@ export class World {
   }
 
   /** The file system that the locks of a process stand on. */
-  private faulty(fs: FileSystem.FileSystem): FileSystem.FileSystem {
+  private faulty(process: SimulatedProcess, fs: FileSystem.FileSystem): FileSystem.FileSystem {
     const { plan } = this
-    return Plan.hasFileFaults(plan) || plan.faults.has("noLinks")
+    return Plan.hasFileFaults(plan) || plan.faults.has("noLinks") || !process.mayList
       ? this.runSync(MemoryFileSystem.withFaults(fs, {
         fault: ({ method, path }) => {
-          const fault = this.fileFault(method, path)
+          const fault = method === "readDirectory" && !process.mayList
+            ? { errno: "EACCES", after: false }
+            : this.fileFault(method, path)
           return fault === undefined
             ? undefined
             : MemoryFileSystem.Fault.Fail({ errno: fault.errno, moment: fault.after ? "after" : "before" })
@@ -425,7 +427,7 @@ export class World {
       {
         kernel: this.kernel,
         process,
-        fs: this.faulty(fs),
+        fs: this.faulty(process, fs),
         seed: `${this.plan.seed} ${process.name}`,
         pauseAtClock: () => process.alive && !process.synchronous && this.random.chance(this.plan.clockSteps),
         onLog: (level, message, died) => {

@@ -38,6 +38,13 @@ export const prepare = (arena: Arena): void => {
 export const lockFiles = (arena: Arena): ReadonlyArray<string> =>
   Fs.readdirSync(arena.locked).filter((name) => name !== Path.basename(arena.counter)).sort()
 
+/**
+ * Whether a file beside the guarded one is still empty: the request file of a process that was killed between creating and writing it.
+ * Nothing tells whose it is. It is removed only after it has been the same for a lease.
+ */
+export const isEmpty = (arena: Arena, name: string): boolean =>
+  Fs.statSync(Path.join(arena.locked, name), { throwIfNoEntry: false })?.size === 0
+
 /** Which process a file beside the guarded one names; `undefined` if it is gone or not (yet) a record. */
 export const ownerOf = (arena: Arena, name: string): number | undefined => {
   try {

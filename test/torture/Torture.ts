@@ -63,7 +63,7 @@ export interface Report {
   readonly takeovers: ReadonlyArray<number>
   /** Beside the guarded file after every process had been killed. */
   readonly leftovers: ReadonlyArray<string>
-  /** The same after one more process had taken the lock once, which took it `recovery` milliseconds. */
+  /** The same after one more process had taken the lock once, which took it `recovery` milliseconds; without empty files. */
   readonly leftoversAfter: ReadonlyArray<string>
   readonly recovery: number
   readonly failures: ReadonlyArray<string>
@@ -238,7 +238,7 @@ export const run = (options: Options): Effect.Effect<Report, ChildProcess.Unexpe
     yield* begin(fresh)
     const finished = yield* Effect.timeoutOption(fresh.exit, "20 seconds")
     const recovery = (yield* Clock.currentTimeMillis) - asked
-    const leftoversAfter = Arena.lockFiles(arena)
+    const leftoversAfter = Arena.lockFiles(arena).filter((name) => !Arena.isEmpty(arena, name))
 
     const events = EventLog.read(arena.log)
     const begun = events[0]?.at ?? 0n

@@ -29,16 +29,20 @@ export const fail = (
     Metrics.timeouts.unsafeUpdate(1, Runtime.metricLabels(fiber))
   }
   return Effect.fail(
-    new LockAcquisitionError({
-      path: call.path,
-      lockPath,
-      reason,
-      waited: Runtime.monotonic(fiber) - call.requestedAt,
-      timeout: call.timeout,
-      at: DateTime.unsafeMake(Runtime.wallClock(fiber)),
-      holder: details.holder,
-      cause: details.cause
-    })
+    new LockAcquisitionError(
+      {
+        path: call.path,
+        lockPath,
+        reason,
+        waited: Runtime.monotonic(fiber) - call.requestedAt,
+        timeout: call.timeout,
+        at: DateTime.unsafeMake(Runtime.wallClock(fiber)),
+        holder: details.holder,
+        cause: details.cause
+      },
+      // A holder that an engine describes in its own way is told all the same.
+      { disableValidation: true }
+    )
   )
 }
 
@@ -154,7 +158,7 @@ const ask = (
   restore: Runtime.Restore
 ): Effect.Effect<HeldLock, Failure> => {
   queue.asking = waiter
-  /** Whatever the engine has answered, a holder that makes no error among it, the waiter leaves. */
+  /** Whatever the engine has answered, the waiter leaves. */
   const leave = (failure: () => Effect.Effect<never, Failure>): Effect.Effect<never, Failure> => {
     try {
       return failure()

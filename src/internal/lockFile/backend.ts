@@ -24,8 +24,8 @@ import * as Staleness from "./staleness.js"
 const maxRounds = 16
 
 /**
- * How often a waiter asks whether the holder lives, in milliseconds: a fortieth of the time that it has waited for this holder, within
- * these bounds.
+ * How often a waiter asks whether the holder lives, or whether another process's takeover is over, in milliseconds: a fortieth of the time
+ * that it has waited for this holder, within these bounds.
  */
 const shortestProbe = 5
 const longestProbe = 50
@@ -304,7 +304,7 @@ export const make = (options: {
           const { claimPath, readAgainIn, seen } = taken.right
           return seen._tag === "Foreign"
             ? blockedByForeign(`a dead holder's, but ${claimPath} is ${seen.what}`)
-            : blocked("abandoned", readAgainIn ?? shortestProbe)
+            : blocked("abandoned", readAgainIn)
         }
       }
       if (round >= maxRounds) {
@@ -353,6 +353,7 @@ export const make = (options: {
       let scheduledAt = -Infinity
       let token: string | undefined
       let foundAt = 0
+      const probe = (now: number) => crowd() * Math.min(Math.max((now - foundAt) / 40, shortestProbe), longestProbe)
       for (;;) {
         const answer = yield* attempt(key, place, request, occupied)
         if ("release" in answer) {
@@ -373,11 +374,11 @@ export const make = (options: {
           token = holder?.token
           foundAt = now
         }
-        const lookAt = Math.min(scheduledAt, now + (readAgainIn ?? Infinity))
+        // Whoever takes a dead holder's lock over is done at once, unless it is stopped or its disk is slow.
+        const lookAt = Math.min(scheduledAt, now + (readAgainIn ?? (state === "abandoned" ? probe(now) : Infinity)))
+        const mayProbe = holder !== undefined && state === "held"
         for (let due = false; !due;) {
-          const probe = crowd() * Math.min(Math.max((now - foundAt) / 40, shortestProbe), longestProbe)
-          const mayProbe = holder !== undefined && state === "held"
-          const wakeAt = mayProbe ? Math.min(lookAt, now + probe) : lookAt
+          const wakeAt = mayProbe ? Math.min(lookAt, now + probe(now)) : lookAt
           yield* Effect.interruptible(Effect.sleep(Duration.millis(Math.max(1, Math.ceil(wakeAt - now)))))
           now = yield* clock
           due = now >= lookAt || (mayProbe && (yield* identity.isAlive(holder)) === "dead")

@@ -151,7 +151,8 @@ export const systemError = (
     syscall: cause instanceof NodeError ? cause.syscall : undefined,
     description: cause.message,
     cause
-  })
+    // Checked by the types. Tests make hundreds of thousands of these.
+  }, { disableValidation: true })
 
 class OutOfRange extends RangeError {
   readonly code = "ERR_OUT_OF_RANGE"
