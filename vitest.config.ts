@@ -3,6 +3,8 @@ import { defineConfig } from "vitest/config"
 export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
+    // They take longer, and have a script of their own.
+    exclude: ["test/faults/**"],
     // Tests start and kill processes and look at their own pid: a worker thread has neither to itself.
     pool: "forks",
     // Most of them wait most of the time.

@@ -12,12 +12,12 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
-import type { Settings } from "../../../src/FileLock.js"
-import { cleanupTimeout } from "../../../src/internal/lock/waitQueue.js"
-import { Fault } from "../../../src/MemoryFileSystem.js"
-import * as ProcessIdentity from "../../../src/ProcessIdentity.js"
-import * as Scene from "../../utils/Scene.js"
-import * as Simulation from "../../utils/Simulation.js"
+import type { Settings } from "../../src/FileLock.js"
+import { cleanupTimeout } from "../../src/internal/lock/waitQueue.js"
+import { Fault } from "../../src/MemoryFileSystem.js"
+import * as ProcessIdentity from "../../src/ProcessIdentity.js"
+import * as Scene from "../utils/Scene.js"
+import * as Simulation from "../utils/Simulation.js"
 
 interface Story {
   readonly name: string
