@@ -13,6 +13,7 @@ import { fileURLToPath } from "node:url"
 import * as MemoryFileSystem from "../src/MemoryFileSystem.js"
 import type { Job, Program, Users } from "./fixtures/fileSystemPrograms.js"
 import { depth, programs, run, setUp } from "./fixtures/fileSystemPrograms.js"
+import * as Bundle from "./torture/Bundle.js"
 
 const uid = process.getuid?.() ?? 0
 const gid = process.getgid?.() ?? 0
@@ -26,10 +27,19 @@ const replay = {
   ...(process.env.FAST_CHECK_PATH === undefined ? {} : { path: process.env.FAST_CHECK_PATH })
 }
 
+/** How many random programs are compared: `PROGRAMS`, or 200. */
+const count = Number(process.env.PROGRAMS ?? 200)
+
+/** Programs that are compared at a time: the disk lets one wait while another runs. */
+const lanes = 3
+
+/** In milliseconds; a program takes some 50 ms where nothing else runs. */
+const testTimeout = 60_000 + count * 500
+
 const fixture = fileURLToPath(new URL("fixtures/fileSystemChild.ts", import.meta.url))
 
-const start = async (): Promise<ChildProcess> => {
-  const child = fork(fixture, [String(users.uid), String(users.gid)], { execArgv: ["--import", "tsx"] })
+const start = async (script: string): Promise<ChildProcess> => {
+  const child = fork(script, [String(users.uid), String(users.gid)], { execArgv: [] })
   await once(child, "message")
   return child
 }
@@ -42,15 +52,15 @@ const stop = async (child: ChildProcess): Promise<void> => {
 
 describe("MemoryFileSystem beside NodeFileSystem", () => {
   const real = Effect.runSync(Effect.provide(FileSystem.FileSystem, NodeFileSystem.layer))
-  // The disk lets one program wait while another runs.
   let children: ReadonlyArray<ChildProcess> = []
   let base = ""
-  let count = 0
+  let serial = 0
 
   beforeAll(async () => {
     base = NFS.realpathSync(NFS.mkdtempSync(NodePath.join(OS.tmpdir(), "file-system-")))
     NFS.chmodSync(base, 0o755)
-    children = await Promise.all([start(), start(), start()])
+    const script = await Effect.runPromise(Bundle.make(fixture, base))
+    children = await Promise.all(Array.from({ length: lanes }, () => start(script)))
   })
 
   afterAll(async () => {
@@ -80,7 +90,7 @@ describe("MemoryFileSystem beside NodeFileSystem", () => {
 
   const compare = async (child: ChildProcess, lane: number, program: Program): Promise<void> => {
     // Never the same place twice: a removal that failed may still be at it when its program has long ended.
-    const job = { root: `${base}/${lane}${depth}/${count++}/up/up`, program }
+    const job = { root: `${base}/${lane}${depth}/${serial++}/up/up`, program }
     const [expected, actual] = await Promise.all([onRealDisk(child, job), inMemory(job)])
     const index = actual.findIndex((outcome, at) => JSON.stringify(outcome) !== JSON.stringify(expected[at]))
     if (index < 0) return assert.strictEqual(actual.length, expected.length)
@@ -92,14 +102,14 @@ describe("MemoryFileSystem beside NodeFileSystem", () => {
   }
 
   it("answers every command of a random program as the real disk does, and leaves the same tree", async () => {
-    // All are awaited even if one fails: nobody may still be at it when its directory is removed.
-    const lanes = await Promise.allSettled(children.map((child, lane) => {
+    // All are awaited even if one fails: no program may still run when its directory is removed.
+    const results = await Promise.allSettled(children.map((child, lane) => {
       const property = FastCheck.asyncProperty(programs(users), (program) => compare(child, lane, program))
-      const numRuns = Math.ceil(500 / children.length)
+      const numRuns = Math.ceil(count / lanes)
       return FastCheck.assert(property, { numRuns, ...replay, seed: replay.seed + lane })
     }))
-    for (const lane of lanes) {
-      if (lane.status === "rejected") throw lane.reason
+    for (const result of results) {
+      if (result.status === "rejected") throw result.reason
     }
-  }, 300_000)
+  }, testTimeout)
 })
