@@ -129,7 +129,7 @@ export const lockMutants: ReadonlyArray<Mutant> = [
   // ---------------------------------------------------------------------------------------------
   mutant<typeof Acquisition>()({
     module: "internal/lock/acquisition",
-    noticedBy: ["interruption", "FileLock"],
+    noticedBy: ["simulation/interruption", "FileLock"],
     name: "waits-uninterruptibly",
     bug: "cannot be interrupted while it waits",
     replaces: ["obtain"],
@@ -139,7 +139,7 @@ export const lockMutants: ReadonlyArray<Mutant> = [
   }),
   mutant<typeof Background>()({
     module: "internal/lock/background",
-    noticedBy: ["interruption", "FileLock"],
+    noticedBy: ["simulation/interruption", "FileLock"],
     name: "late-locks-are-kept",
     bug: "keeps a lock that came after its waiter had gone",
     important: true,

@@ -11,11 +11,11 @@ import * as Logger from "effect/Logger"
 import * as LogLevel from "effect/LogLevel"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
-import * as MemoryFileSystem from "../src/MemoryFileSystem.js"
-import * as ProcessIdentity from "../src/ProcessIdentity.js"
-import * as Occupancy from "./utils/Occupancy.js"
-import * as SimulatedProcess from "./utils/SimulatedProcess.js"
-import * as Simulation from "./utils/Simulation.js"
+import * as MemoryFileSystem from "../../src/MemoryFileSystem.js"
+import * as ProcessIdentity from "../../src/ProcessIdentity.js"
+import * as Occupancy from "../utils/Occupancy.js"
+import * as SimulatedProcess from "../utils/SimulatedProcess.js"
+import * as Simulation from "../utils/Simulation.js"
 
 /** Replays a failure. */
 const seed = process.env["SEED"] === undefined ? Date.now() | 0 : Number(process.env["SEED"])
@@ -26,21 +26,21 @@ interface Crowd {
   readonly directory: string
   readonly view: Effect.Effect<FileSystem.FileSystem>
   readonly fibers: number
-  /** How many live at a time. */
+  /** How many run at a time. */
   readonly atOnce: number
 }
 
 const upTo = (duration: Duration.DurationInput) =>
   Effect.map(Random.next, (part) => Duration.nanos(BigInt(Math.round(Duration.toMillis(duration) * 1e6 * part))))
 
-/** Lets a crowd of fibers of two processes take and leave locks, each interrupted at a random moment, and looks at what is left. */
+/** Lets a crowd of fibers of two processes acquire and release locks, each interrupted at a random moment, and looks at what is left. */
 const interrupt = (crowd: Crowd) =>
   Effect.gen(function*() {
     const { directory, view } = crowd
     const machine = yield* ProcessIdentity.makeMachine()
     const join = Effect.flatMap(Effect.all([machine.spawn(), view]), ([identity, fs]) =>
       SimulatedProcess.start(identity, fs))
-    const players = [yield* join, yield* join] as const
+    const processes = [yield* join, yield* join] as const
     const occupancies = new Map<string, Occupancy.Occupancy>()
     for (const name of names) {
       occupancies.set(name, yield* Occupancy.make)
@@ -79,29 +79,29 @@ const interrupt = (crowd: Crowd) =>
         }
       })
 
-    // However fast the machine is: some come as far as to leave by themselves, and some do not get in.
-    const [life] = yield* Effect.timed(Effect.forEach(Array.range(1, 20), () => oneOf("probe", players[0])))
+    // On a machine of any speed some fibers end by themselves, and some never get in.
+    const [life] = yield* Effect.timed(Effect.forEach(Array.range(1, 20), () => oneOf("probe", processes[0])))
 
     const exits = yield* Effect.forEach(Array.range(1, crowd.fibers), (serial) =>
       Effect.gen(function*() {
-        const player = yield* Random.choice(players)
-        const fiber = yield* Effect.forkDaemon(oneOf(String(serial), player))
+        const simulated = yield* Random.choice(processes)
+        const fiber = yield* Effect.forkDaemon(oneOf(String(serial), simulated))
         yield* Effect.sleep(yield* upTo(life))
         return yield* Fiber.interrupt(fiber)
       }), { concurrency: crowd.atOnce })
 
     const failures = exits.filter((exit) => Exit.isFailure(exit) && !Cause.isInterruptedOnly(exit.cause))
     assert.deepStrictEqual(failures, [], "a fiber failed for another reason than its interruption")
-    assert.isAbove(exits.filter(Exit.isSuccess).length, 0, "no fiber was left the time to do anything")
+    assert.isAbove(exits.filter(Exit.isSuccess).length, 0, "no fiber had time to do anything")
     assert.isAbove(exits.filter(Exit.isInterrupted).length, 0, "no fiber was interrupted")
     for (const [name, { entries, overlaps, present }] of occupancies) {
       assert.deepStrictEqual(overlaps, [], `two were inside ${name}`)
       assert.strictEqual(present.size, 0)
-      assert.isAbove(entries, 0, `nobody was ever inside ${name}`)
+      assert.isAbove(entries, 0, `no fiber was ever inside ${name}`)
     }
 
-    // Whoever was interrupted is gone from the line of its process as well, so one attempt is enough.
-    for (const { locks } of players) {
+    // A fiber that was interrupted has left the queue of its process as well, so one attempt is enough.
+    for (const { locks } of processes) {
       for (const name of names) {
         assert.deepStrictEqual(yield* locks.withLockIfAvailable(Effect.succeed(name), pathOf(name)), Option.some(name))
         assert.deepStrictEqual(yield* locks.inspect(pathOf(name)), Option.none())
@@ -111,7 +111,7 @@ const interrupt = (crowd: Crowd) =>
     assert.deepStrictEqual(yield* fs.readDirectory(directory), [])
   }).pipe(Effect.scoped)
 
-/** Whoever waits for a second says so, which is of no use here. */
+/** A waiter logs a line after a second, which is of no use here. */
 const quietly = Logger.withMinimumLogLevel(LogLevel.Warning)
 
 describe(`Fibers that are interrupted at any moment (SEED=${seed})`, () => {
@@ -124,12 +124,12 @@ describe(`Fibers that are interrupted at any moment (SEED=${seed})`, () => {
         yield* fs.makeDirectory("/data")
         yield* interrupt({
           directory: "/data",
-          // A system call takes its time, so that interruptions come in the midst of it.
+          // A system call takes some time, so that interruptions come within it.
           view: disk.view({
             step: () =>
               Effect.flatMap(Random.next, (luck) => luck < 0.2 ? Effect.sleep(Duration.millis(luck)) : Effect.void)
           }),
-          fibers: 3_000,
+          fibers: 600,
           atOnce: 20
         })
       }).pipe((self) => Simulation.run(self, { seed })),
@@ -140,6 +140,6 @@ describe(`Fibers that are interrupted at any moment (SEED=${seed})`, () => {
     Effect.gen(function*() {
       const fs = yield* FileSystem.FileSystem
       const directory = yield* fs.makeTempDirectoryScoped()
-      yield* interrupt({ directory, view: Effect.succeed(fs), fibers: 300, atOnce: 10 })
+      yield* interrupt({ directory, view: Effect.succeed(fs), fibers: 150, atOnce: 10 })
     }).pipe(Effect.withRandom(Random.make(seed)), quietly, Effect.provide(NodeFileSystem.layer)))
 })
