@@ -1,13 +1,34 @@
 import { assert, layer } from "@effect/vitest"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { fileURLToPath } from "node:url"
+import { LockAcquisitionError, LockDirectoryError, LockLostError } from "../../src/LockError.js"
 import * as Bundle from "../torture/Bundle.js"
+import * as TemporaryDirectory from "../torture/TemporaryDirectory.js"
+import { makeRecord } from "../utils/records.js"
 import { acquired, refused } from "./fixtures/answers.js"
 import * as Program from "./fixtures/program.js"
 import * as Scene from "./fixtures/scene.js"
+
+const Outcomes = Schema.parseJson(
+  Schema.Array(Schema.NullOr(Schema.Union(LockAcquisitionError, LockDirectoryError, LockLostError)))
+)
+
+/** Locks files below a directory as a user that is not root, one after the other; an error for each, or `null`. */
+const lockAsUser = (directory: string, files: ReadonlyArray<string>) =>
+  Effect.gen(function*() {
+    const script = yield* Effect.flatMap(
+      TemporaryDirectory.make("script"),
+      (home) => Bundle.make(fileURLToPath(new URL("./fixtures/lockAsUser.ts", import.meta.url)), home)
+    )
+    const paths = files.map((file) => Path.join(directory, file))
+    const program = yield* Program.start(process.execPath, [script, ...paths], Scene.unprivileged)
+    assert.strictEqual(yield* program.exit, 0, program.output())
+    return yield* Schema.decode(Outcomes)(program.output())
+  })
 
 layer(Scene.Script.layer, { excludeTestServices: true })("Permissions", (it) => {
   it.scoped("A directory that may not be written is a LockDirectoryError at once", () =>
@@ -78,5 +99,42 @@ layer(Scene.Script.layer, { excludeTestServices: true })("Permissions", (it) => 
       assert.deepInclude(yield* next.acquire(0), acquired)
       yield* next.release
       assert.deepStrictEqual(scene.files(), [])
+    }))
+
+  it.scoped("FileLock.layer tells another user at once where it may not write, and locks where it may", () =>
+    Effect.gen(function*() {
+      const directory = yield* TemporaryDirectory.make("permissions")
+      const modes = { closed: 0o555, secret: 0o000, open: 0o777 }
+      for (const [name, mode] of Object.entries(modes)) {
+        Fs.mkdirSync(`${directory}/${name}`)
+        // The user that runs the tests is another one, or it is the owner, for whom the mode is the same.
+        Fs.chmodSync(`${directory}/${name}`, mode)
+      }
+      const [first, second, third, fourth] = yield* lockAsUser(
+        directory,
+        ["closed/file", "closed/below/file", "secret/file", "open/file"]
+      )
+      for (const error of [first, second, third]) {
+        assert.propertyVal(error, "_tag", "LockDirectoryError")
+        assert.include(error?.message, "EACCES")
+      }
+      assert.isNull(fourth)
+      Fs.chmodSync(`${directory}/secret`, 0o700)
+      for (const name of Object.keys(modes)) {
+        assert.deepStrictEqual(Fs.readdirSync(`${directory}/${name}`), [])
+      }
+    }))
+
+  it.scoped("A lock file that FileLock.layer may not read may be of another user, as the error says", () =>
+    Effect.gen(function*() {
+      const directory = yield* TemporaryDirectory.make("permissions")
+      Fs.chmodSync(directory, 0o777)
+      Fs.writeFileSync(`${directory}/file.lock`, makeRecord())
+      Fs.chmodSync(`${directory}/file.lock`, 0o000)
+      const [error] = yield* lockAsUser(directory, ["file"])
+      assert.propertyVal(error, "reason", "PermissionDenied")
+      assert.include(error?.message, `${directory}/file.lock`)
+      assert.include(error?.message, "another user")
+      assert.deepStrictEqual(Fs.readdirSync(directory), ["file.lock"])
     }))
 })

@@ -71,7 +71,7 @@ export const lockMutants: ReadonlyArray<Mutant> = [
     ...waitQueue,
     name: "no-hand-off",
     bug: "gives the lock back to the engine although another fiber waits for it",
-    noticedBy: ["handoff", "internal/lock/waitQueue", "FileLock"],
+    noticedBy: ["internal/lock/heldLock", "internal/lock/waitQueue", "FileLock"],
     change: ({ WaitQueue }) => {
       WaitQueue.prototype.handOff = () => false
     }
@@ -80,7 +80,7 @@ export const lockMutants: ReadonlyArray<Mutant> = [
     ...waitQueue,
     name: "hands-off-under-another-label",
     bug: "hands the lock off to a waiter with another label than the one in the lock file",
-    noticedBy: ["handoff", "internal/lock/waitQueue", "FileLock"],
+    noticedBy: ["internal/lock/heldLock", "internal/lock/waitQueue", "FileLock"],
     change: ({ WaitQueue }) => {
       const { handOff } = WaitQueue.prototype
       WaitQueue.prototype.handOff = function(_, origin) {
@@ -99,7 +99,7 @@ export const lockMutants: ReadonlyArray<Mutant> = [
   }),
   mutant<typeof FileLock>()({
     module: "internal/lock/fileLock",
-    noticedBy: ["handoff", "FileLock"],
+    noticedBy: ["internal/lock/heldLock", "FileLock"],
     name: "hands-off-without-end",
     bug: "hands the lock off among its own fibers for as long as they want it",
     replaces: ["make"],

@@ -161,6 +161,24 @@ describe("A hand-off", () => {
       }
     }))
 
+  it.effect("leaves one record in the lock file, which goes with the last fiber", () =>
+    Scene.play((scene) =>
+      Effect.gen(function*() {
+        const process = yield* scene.join()
+        const records: Array<string> = []
+        const inside = Effect.flatMap(scene.fs.readFileString(Scene.lockPath), (record) =>
+          Effect.sync(() => records.push(record)))
+        yield* process.run(Effect.forEach(
+          Array.from({ length: 20 }),
+          () =>
+            process.locks.withLock(inside, Scene.path),
+          { concurrency: "unbounded" }
+        ))
+        assert.strictEqual(records.length, 20)
+        assert.strictEqual(new Set(records).size, 1)
+      })
+    ))
+
   it.effect("loses nothing with a fiber that is interrupted at any moment of it", () =>
     Scene.play((scene) =>
       Effect.gen(function*() {
