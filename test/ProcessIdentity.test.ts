@@ -1,11 +1,15 @@
-import { describe, expect, it } from "@effect/vitest"
+import { describe, expect, it, layer } from "@effect/vitest"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import { type ChildProcess, spawn } from "node:child_process"
 import { once } from "node:events"
 import { existsSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import * as ProcessIdentity from "../src/ProcessIdentity.js"
+import * as Bundle from "./torture/Bundle.js"
+import * as TemporaryDirectory from "./torture/TemporaryDirectory.js"
 
 type Claim = ProcessIdentity.ProcessInfo & { readonly token: string }
 
@@ -15,25 +19,30 @@ interface Child {
   readonly workers?: Claim
 }
 
-/** Starts a process that says who it is; it is killed when the scope closes. */
+/** The script of the processes, compiled once. */
+class Script extends Context.Tag("test/Script")<Script, string>() {
+  static readonly layer = Layer.scoped(
+    Script,
+    Effect.flatMap(
+      TemporaryDirectory.make("identity"),
+      (directory) => Bundle.make(fileURLToPath(new URL("fixtures/identityChild.ts", import.meta.url)), directory)
+    )
+  )
+}
+
+/** Starts a process that prints its identity; it is killed when the scope closes. */
 const child = (
   args: ReadonlyArray<string> = [],
   wrap: ReadonlyArray<string> = []
-): Effect.Effect<Child, never, Scope.Scope> =>
+): Effect.Effect<Child, never, Script | Scope.Scope> =>
   Effect.acquireRelease(
-    Effect.promise(async () => {
-      const command = [
-        ...wrap,
-        process.execPath,
-        "--import",
-        "tsx",
-        fileURLToPath(new URL("fixtures/identityChild.ts", import.meta.url)),
-        ...args
-      ]
-      const started = spawn(command[0] ?? "", command.slice(1), { stdio: ["pipe", "pipe", "inherit"] })
-      const [line]: Array<Buffer> = await once(started.stdout, "data")
-      return { process: started, ...JSON.parse(String(line)) }
-    }),
+    Effect.flatMap(Script, (script) =>
+      Effect.promise(async () => {
+        const command = [...wrap, process.execPath, script, ...args]
+        const started = spawn(command[0] ?? "", command.slice(1), { stdio: ["pipe", "pipe", "inherit"] })
+        const [line]: Array<Buffer> = await once(started.stdout, "data")
+        return { process: started, ...JSON.parse(String(line)) }
+      })),
     ({ process }) =>
       Effect.promise(async () => {
         if (process.exitCode === null && process.signalCode === null) {
@@ -88,8 +97,10 @@ describe("ProcessIdentity of this process", () => {
       const claim = { ...identity.info, pid: 2 ** 30, instance: "another", timeNamespace: "time:[1]", token: "token" }
       expect(yield* identity.isAlive(claim)).toBe("unknown")
     }))
+})
 
-  it.scopedLive("sees a real process live, stop, go on and die", () =>
+layer(Script.layer, { excludeTestServices: true })("ProcessIdentity of another process", (it) => {
+  it.scoped("sees a real process live, stop, go on and die", () =>
     Effect.gen(function*() {
       const identity = yield* ProcessIdentity.ProcessIdentity
       const { claim, process } = yield* child()
@@ -102,14 +113,14 @@ describe("ProcessIdentity of this process", () => {
       expect(yield* identity.isAlive(claim)).toBe("dead")
     }))
 
-  it.scopedLive("knows that a process id is used by somebody else now", () =>
+  it.scoped("knows that a process id is used by another process now", () =>
     Effect.gen(function*() {
       const identity = yield* ProcessIdentity.ProcessIdentity
       const { claim } = yield* child()
       expect(yield* identity.isAlive({ ...claim, startTime: String(Number(claim.startTime) - 1) })).toBe("dead")
     }))
 
-  it.scopedLive("takes a zombie for dead", () =>
+  it.scoped("takes a zombie for dead", () =>
     Effect.gen(function*() {
       const identity = yield* ProcessIdentity.ProcessIdentity
       // The shell never waits for its child, so the child stays a zombie once it is killed.
@@ -124,10 +135,10 @@ describe("ProcessIdentity of this process", () => {
       parent.kill("SIGKILL")
     }))
 
-  it.scopedLive("takes a worker thread for alive as long as its process lives", () =>
+  it.scoped("takes a worker thread for alive as long as its process lives", () =>
     Effect.gen(function*() {
       const identity = yield* ProcessIdentity.ProcessIdentity
-      const { claim, process, workers } = yield* child(["--worker"])
+      const { claim, process, workers } = yield* child(["worker"])
       expect(workers).toMatchObject({ pid: claim.pid, startTime: claim.startTime })
       if (workers === undefined) {
         return yield* Effect.dieMessage("the worker said nothing")
@@ -139,7 +150,7 @@ describe("ProcessIdentity of this process", () => {
     }))
 })
 
-describe("ProcessIdentity of a played machine", () => {
+describe("ProcessIdentity of a simulated machine", () => {
   it.effect("lets processes live and die, and reuse process ids", () =>
     Effect.gen(function*() {
       const machine = yield* ProcessIdentity.makeMachine({ hostname: "build-7" })
@@ -155,7 +166,7 @@ describe("ProcessIdentity of a played machine", () => {
       expect(yield* observer.isAlive(claim)).toBe("dead")
     }))
 
-  it.effect("cannot check containers, its own other threads, and who lived before a reboot or elsewhere", () =>
+  it.effect("cannot check containers, its own other threads, and processes before a reboot or on another machine", () =>
     Effect.gen(function*() {
       const machine = yield* ProcessIdentity.makeMachine()
       const observer = yield* machine.spawn()
