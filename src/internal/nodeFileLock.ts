@@ -5,6 +5,7 @@ import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as NodePath from "node:path"
 import type { FileLock, Settings as Input } from "../FileLock.js"
+import type { LockKey } from "../LockBackend.js"
 import { ProcessIdentity } from "../ProcessIdentity.js"
 import * as internal from "./lock/fileLock.js"
 import { WaitQueues } from "./lock/waitQueue.js"
@@ -17,6 +18,17 @@ interface Shared {
   readonly engine: Backend.Engine
   layers: number
 }
+
+/** What the absolute path of a guarded file says by itself. */
+interface Spelling {
+  readonly directory: string
+  readonly name: string
+  /** If the path is canonical; nothing if its lock file can have no name. */
+  readonly key: Option.Option<LockKey>
+}
+
+/** How many are remembered. */
+const maxSpellings = 4096
 
 /** What all layers of a process have in common. */
 interface Registry {
@@ -46,6 +58,27 @@ export const makeEngine = (
   lease: Duration.Duration
 ): Backend.Engine => {
   const { paths, ...engine } = Backend.make({ disk, syntax: NodePath, identity, lease })
+  const spellings = new Map<string, Spelling>()
+
+  /** `undefined` for what `canonical` refuses, or has to look into. */
+  const spell = (file: string): Spelling | undefined => {
+    const known = spellings.get(file)
+    if (known !== undefined || paths.check(file) !== undefined) {
+      return known
+    }
+    const directory = directoryOf(file)
+    const name = file.slice(file.lastIndexOf(NodePath.sep) + 1)
+    if (name === "" || name === "." || name === "..") {
+      return undefined
+    }
+    if (spellings.size >= maxSpellings) {
+      spellings.clear()
+    }
+    const spelling = { directory, name, key: paths.key(file) }
+    spellings.set(file, spelling)
+    return spelling
+  }
+
   return {
     ...engine,
     canonical: (path) =>
@@ -55,18 +88,17 @@ export const makeEngine = (
       ),
     immediate: (path) => {
       try {
-        if (paths.check(path) !== undefined) {
-          return Option.none()
-        }
         const file = absolute(path)
-        const directory = directoryOf(file)
-        const name = file.slice(file.lastIndexOf(NodePath.sep) + 1)
-        if (name === "" || name === "." || name === ".." || disk.isLocal(directory) !== true) {
+        const spelling = spell(file)
+        if (spelling === undefined || disk.isLocal(spelling.directory) !== true) {
           return Option.none()
         }
+        const { directory, key, name } = spelling
         const canonical = disk.locate(directory, file)
         return canonical === undefined
           ? Option.none()
+          : canonical === directory
+          ? key
           : paths.key(canonical.endsWith(NodePath.sep) ? `${canonical}${name}` : `${canonical}${NodePath.sep}${name}`)
       } catch {
         // `canonical` says what is wrong.

@@ -6,9 +6,9 @@ import * as Effect from "effect/Effect"
 import { identity } from "effect/Function"
 import type * as Acquisition from "../../src/internal/lock/acquisition.js"
 import type * as Background from "../../src/internal/lock/background.js"
+import type * as CriticalSection from "../../src/internal/lock/criticalSection.js"
 import type * as FileLock from "../../src/internal/lock/fileLock.js"
 import type * as HeldLock from "../../src/internal/lock/heldLock.js"
-import type * as Reentrancy from "../../src/internal/lock/reentrancy.js"
 import type * as Timer from "../../src/internal/lock/timer.js"
 import type * as WaitLog from "../../src/internal/lock/waitLog.js"
 import type * as WaitQueue from "../../src/internal/lock/waitQueue.js"
@@ -18,7 +18,7 @@ import { type Mutant, mutant } from "./Mutant.js"
 
 const waitQueue = { module: "internal/lock/waitQueue", noticedBy: ["internal/lock/waitQueue", "FileLock"] }
 const heldLock = { module: "internal/lock/heldLock", noticedBy: ["internal/lock/criticalSection", "FileLock"] }
-const reentrancy = { module: "internal/lock/reentrancy", noticedBy: ["FileLock"] }
+const reentry = { module: "internal/lock/criticalSection", noticedBy: ["FileLock"] }
 
 export const lockMutants: ReadonlyArray<Mutant> = [
   // ---------------------------------------------------------------------------------------------
@@ -241,15 +241,15 @@ export const lockMutants: ReadonlyArray<Mutant> = [
   // ---------------------------------------------------------------------------------------------
   // re-entry
   // ---------------------------------------------------------------------------------------------
-  mutant<typeof Reentrancy>()({
-    ...reentrancy,
+  mutant<typeof CriticalSection>()({
+    ...reentry,
     name: "no-re-entry",
     bug: "waits for itself where it nests",
     replaces: ["find"],
     change: () => ({ find: () => undefined })
   }),
-  mutant<typeof Reentrancy>()({
-    ...reentrancy,
+  mutant<typeof CriticalSection>()({
+    ...reentry,
     name: "children-deadlock",
     bug: "refuses a handle to a fiber because the fiber that started it is inside",
     replaces: ["isOwn"],

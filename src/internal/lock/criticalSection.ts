@@ -1,11 +1,81 @@
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import * as Equal from "effect/Equal"
 import * as Exit from "effect/Exit"
+import * as FiberRef from "effect/FiberRef"
+import { globalValue } from "effect/GlobalValue"
 import type { LockLostError } from "../../LockError.js"
 import * as Immediate from "../immediate.js"
 import * as Runtime from "../runtime.js"
 import type { HeldLock } from "./heldLock.js"
-import * as Reentrancy from "./reentrancy.js"
+import type { WaitQueues } from "./waitQueue.js"
+
+// ---------------------------------------------------------------------------------------------
+// the sections that a fiber is in
+// ---------------------------------------------------------------------------------------------
+
+/** A section that a fiber is in, or was in, and those that it was in before. */
+class Inside {
+  constructor(readonly held: HeldLock, public outer: Inside | undefined) {}
+}
+
+/** The innermost section that is not over. */
+const openOf = (inside: Inside | undefined): Inside | undefined => {
+  let open = inside
+  while (open !== undefined && !open.held.open) {
+    open = open.outer
+  }
+  return open
+}
+
+const findIn = (inside: Inside | undefined, queues: WaitQueues | undefined, lockPath: string): HeldLock | undefined => {
+  let open = openOf(inside)
+  while (open !== undefined && (open.held.key.lockPath !== lockPath || open.held.registry !== queues)) {
+    open = openOf(open.outer)
+  }
+  return open?.held
+}
+
+/** A section that is over stays until the next one is entered: nobody finds it. */
+const current: FiberRef.FiberRef<Inside | undefined> = globalValue(
+  "effect-filelock/sections",
+  () =>
+    FiberRef.unsafeMake<Inside | undefined>(undefined, {
+      // A fiber that waits for several others must not forget what it, or the others, hold.
+      join: (own, theirs) => {
+        let all = openOf(own)
+        for (let inside = openOf(theirs); inside !== undefined && inside !== all; inside = openOf(inside.outer)) {
+          const { key, registry } = inside.held
+          if (findIn(all, registry, key.lockPath) === undefined) {
+            all = new Inside(inside.held, all)
+          }
+        }
+        return all
+      }
+    })
+)
+
+/** Puts a fiber inside a section, until that is closed. */
+export const enter = (fiber: Runtime.RuntimeFiber, held: HeldLock): void => {
+  const outer = openOf(fiber.getFiberRef(current))
+  if (outer !== undefined) {
+    // What is over is dropped, or a fiber that always takes a lock before it releases the one before would remember them all.
+    outer.outer = openOf(outer.outer)
+  }
+  held.fiberId = fiber.id()
+  Runtime.setRef(fiber, current, new Inside(held, outer))
+}
+
+/** The innermost section on a lock that the fiber, or one that started it, is in. Locks of other queues are other locks. */
+export const find = (fiber: Runtime.RuntimeFiber, queues: WaitQueues, lockPath: string): HeldLock | undefined =>
+  findIn(fiber.getFiberRef(current), queues, lockPath)
+
+/** Whether this very fiber, and not only one that started it, is in a section. */
+export const isOwn = (fiber: Runtime.RuntimeFiber, held: HeldLock): boolean => Equal.equals(held.fiberId, fiber.id())
+
+// ---------------------------------------------------------------------------------------------
+// running a body
+// ---------------------------------------------------------------------------------------------
 
 /** How a span says what became of a critical section. */
 export const outcomeOf = ({ loss }: HeldLock, exit: Exit.Exit<unknown, unknown>): string =>
@@ -30,18 +100,16 @@ export const run = <A, E, R>(
   restore: Runtime.Restore
 ): Effect.Effect<A, E | LockLostError, R> => {
   const body = new Runtime.Body(fiber)
-  Reentrancy.enter(fiber, held)
+  enter(fiber, held)
   held.addListener(body.interrupt)
   const leave = (exit: Exit.Exit<A, E>): Effect.Effect<A, E | LockLostError> => {
     held.removeListener(body.interrupt)
-    return Immediate.flatMap(body.end(), () => {
-      Reentrancy.exit(fiber, held)
-      return Effect.matchCauseEffect(held.close(), {
+    return Immediate.flatMap(body.end(), () =>
+      Effect.matchCauseEffect(held.close(), {
         onSuccess: () => conclude(held, exit),
         onFailure: (cause): Effect.Effect<A, E> =>
           Effect.failCause(Exit.isSuccess(exit) ? cause : Cause.sequential(exit.cause, cause))
-      })
-    })
+      }))
   }
   return Effect.matchCauseEffect(restore(Runtime.isTraced(fiber) ? traced(held, self) : self), {
     onSuccess: (value) => leave(Exit.succeed(value)),

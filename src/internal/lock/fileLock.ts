@@ -20,7 +20,6 @@ import type { Settings } from "../settings.js"
 import * as Acquisition from "./acquisition.js"
 import * as CriticalSection from "./criticalSection.js"
 import type { HeldLock } from "./heldLock.js"
-import * as Reentrancy from "./reentrancy.js"
 import { type Call, Waiter, type WaitQueues } from "./waitQueue.js"
 
 type Failure = Acquisition.Failure
@@ -145,7 +144,7 @@ export const make = (backend: Context.Tag.Service<LockBackend>, settings: Settin
   ): Effect.Effect<HeldLock, Failure> => {
     const waiter = new Waiter(call, fiber)
     const inside = (key: LockKey): Effect.Effect<HeldLock, Failure> => {
-      const outer = Reentrancy.find(fiber, queues, key.lockPath)
+      const outer = CriticalSection.find(fiber, queues, key.lockPath)
       return outer === undefined
         ? Acquisition.obtain(backend, queues, waiter, key, restore)
         : Effect.flatMap(
@@ -227,8 +226,8 @@ export const make = (backend: Context.Tag.Service<LockBackend>, settings: Settin
       fiber,
       call.path,
       Effect.flatMap(keyOf(waiter, known, restore), (key) => {
-        const outer = Reentrancy.find(fiber, queues, key.lockPath)
-        return outer !== undefined && call.timeout > 0 && Reentrancy.isOwn(fiber, outer)
+        const outer = CriticalSection.find(fiber, queues, key.lockPath)
+        return outer !== undefined && call.timeout > 0 && CriticalSection.isOwn(fiber, outer)
           ? Acquisition.fail(waiter, key.lockPath, "Deadlock")
           : Acquisition.obtain(backend, queues, waiter, key, restore)
       })
@@ -245,19 +244,14 @@ export const make = (backend: Context.Tag.Service<LockBackend>, settings: Settin
       const held = yield* obtain(fiber, call, known, restore)
       // A fiber that was interrupted meanwhile must not come to own it.
       yield* Effect.onInterrupt(restore(Effect.void), () => Effect.suspend(() => held.close()))
-      yield* Effect.addFinalizer(() =>
-        Effect.withFiberRuntime<void>((fiber) => {
-          Reentrancy.exit(fiber, held)
-          return held.close()
-        })
-      )
+      yield* Effect.addFinalizer(() => held.close())
       if (Runtime.isTraced(fiber)) {
         const span = yield* Effect.makeSpanScoped("FileLock.hold", { attributes: { path: held.key.path } })
         yield* Effect.addFinalizer((exit) =>
           Effect.sync(() => span.attribute("outcome", CriticalSection.outcomeOf(held, exit)))
         )
       }
-      Reentrancy.enter(fiber, held)
+      CriticalSection.enter(fiber, held)
       const { grant, key } = held
       return {
         path: key.path,

@@ -17,8 +17,6 @@ export class HeldLock {
   open = true
   /** The fiber that is inside. */
   fiberId: FiberId.FiberId = FiberId.none
-  /** Another section on the same lock that the fiber was in before. */
-  outer: HeldLock | undefined
   /** The owner while it is inside, and the re-entries. */
   private users = 1
   private nested: WaitQueue | undefined

@@ -17,6 +17,7 @@ export interface Calls {
   readonly realpathSync: Pick<typeof NodeFS.realpathSync, "native">
   readonly renameSync: typeof NodeFS.renameSync
   readonly unlinkSync: typeof NodeFS.unlinkSync
+  readonly writeFileSync: typeof NodeFS.writeFileSync
   readonly writeSync: typeof NodeFS.writeSync
   readonly promises: typeof NodeFS.promises
 }
@@ -96,10 +97,13 @@ const isLocalType = (type: number): boolean => {
 /** Whether calls are made synchronously at some time. */
 const isQuick = ({ local, threadsUntil }: Directory, now: number): boolean => local && now >= threadsUntil
 
-const directoryOf = (path: string): string => {
-  const end = Math.max(path.lastIndexOf("/"), process.platform === "win32" ? path.lastIndexOf("\\") : -1)
-  return end <= 0 ? path.slice(0, 1) : path.slice(0, end)
-}
+const endOfDirectory = (path: string): number =>
+  process.platform === "win32" ? Math.max(path.lastIndexOf("/"), path.lastIndexOf("\\")) : path.lastIndexOf("/")
+
+const directoryOf = (path: string): string => path.slice(0, Math.max(1, endOfDirectory(path)))
+
+const isIn = (path: string, directory: string): boolean =>
+  endOfDirectory(path) === directory.length && path.startsWith(directory)
 
 const kindOf = (info: NodeFS.Stats): string =>
   info.isDirectory()
@@ -117,6 +121,8 @@ const other = (what: string): Entry => ({ _tag: "Other", what })
 /** A FIFO that takes the place of a file between two calls must not block. */
 const readFlags = NodeFS.constants.O_RDONLY | (NodeFS.constants.O_NOFOLLOW ?? 0) | (NodeFS.constants.O_NONBLOCK ?? 0)
 const rewriteFlags = NodeFS.constants.O_RDWR | (NodeFS.constants.O_NOFOLLOW ?? 0) | (NodeFS.constants.O_NONBLOCK ?? 0)
+
+const exclusively = { flag: "wx" }
 
 const sharedBuffer = Buffer.allocUnsafe(maxBytes + 1)
 
@@ -137,15 +143,26 @@ export const make = (calls: Calls = NodeFS): NodeDisk => {
   /** The directory of the last call: those of one lock follow each other. */
   let last: { readonly name: string; readonly known: Directory | undefined } = { name: "", known: undefined }
 
-  const find = (name: string): Directory | undefined => {
-    if (last.name !== name || last.known === undefined) {
-      last = { name, known: directories.get(name) }
+  /** What is known of the directory of a file. */
+  const findAt = (path: string): Directory | undefined => {
+    const { known, name } = last
+    if (known !== undefined && isIn(path, name)) {
+      return known
     }
+    const directory = directoryOf(path)
+    last = { name: directory, known: directories.get(directory) }
     return last.known
   }
 
-  const call = <A>(directory: string, local: () => A, onThread: () => Promise<A>): Effect.Effect<A, DiskError> => {
-    const known = find(directory)
+  /** A call on a file. */
+  const callAt = <A>(path: string, local: () => A, onThread: () => Promise<A>): Effect.Effect<A, DiskError> =>
+    call(findAt(path), local, onThread)
+
+  const call = <A>(
+    known: Directory | undefined,
+    local: () => A,
+    onThread: () => Promise<A>
+  ): Effect.Effect<A, DiskError> => {
     const began = performance.now()
     if (known === undefined || !isQuick(known, began)) {
       return Effect.tryPromise({ try: onThread, catch: toError })
@@ -228,34 +245,28 @@ export const make = (calls: Calls = NodeFS): NodeDisk => {
 
   const read: Disk["read"] = (path) =>
     orElse(
-      call(directoryOf(path), () => readLocal(path), () => readOnThread(path)),
+      callAt(path, () => readLocal(path), () => readOnThread(path)),
       absent
     )
 
   return {
     create: (path, text) =>
-      call(directoryOf(path), () => {
-        const file = calls.openSync(path, "wx")
-        try {
-          const written = calls.writeSync(file, text)
-          if (written < Buffer.byteLength(text)) {
-            throw Object.assign(new Error(`ENOSPC: no space left on device, write '${path}'`), { code: "ENOSPC" })
-          }
-        } finally {
-          calls.closeSync(file)
-        }
-      }, () => promises.writeFile(path, text, { flag: "wx" })),
-    link: (from, to) => call(directoryOf(to), () => calls.linkSync(from, to), () => promises.link(from, to)),
-    rename: (from, to) => call(directoryOf(to), () => calls.renameSync(from, to), () => promises.rename(from, to)),
-    unlink: (path) => call(directoryOf(path), () => calls.unlinkSync(path), () => promises.unlink(path)),
+      callAt(
+        path,
+        () => calls.writeFileSync(path, text, exclusively),
+        () => promises.writeFile(path, text, exclusively)
+      ),
+    link: (from, to) => callAt(to, () => calls.linkSync(from, to), () => promises.link(from, to)),
+    rename: (from, to) => callAt(to, () => calls.renameSync(from, to), () => promises.rename(from, to)),
+    unlink: (path) => callAt(path, () => calls.unlinkSync(path), () => promises.unlink(path)),
     read,
     peek: (path) =>
       orElse(
-        call(directoryOf(path), () => peekLocal(path), () => readOnThread(path)),
+        callAt(path, () => peekLocal(path), () => readOnThread(path)),
         absent
       ),
     rewrite: (path, expected, offset, text) =>
-      call(directoryOf(path), () => {
+      callAt(path, () => {
         const file = calls.openSync(path, rewriteFlags)
         try {
           const content = textOf(calls.readSync(file, sharedBuffer, 0, maxBytes, 0))
@@ -286,16 +297,17 @@ export const make = (calls: Calls = NodeFS): NodeDisk => {
     // A listing takes as long as the directory is large, and nobody waits for one.
     list: (directory) => Effect.tryPromise({ try: () => promises.readdir(directory), catch: toError }),
     makeDirectory: (path) =>
-      call(directoryOf(path), () => {
+      callAt(path, () => {
         calls.mkdirSync(path)
       }, async () => {
         await promises.mkdir(path)
       }),
-    realPath: (path) => call(path, () => calls.realpathSync.native(path), () => promises.realpath(path)),
+    realPath: (path) =>
+      call(directories.get(path), () => calls.realpathSync.native(path), () => promises.realpath(path)),
     readLink: (path) =>
       orElse(
-        call<string | undefined>(
-          directoryOf(path),
+        callAt<string | undefined>(
+          path,
           () =>
             calls.lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() === true
               ? calls.readlinkSync(path)

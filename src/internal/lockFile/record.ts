@@ -18,6 +18,8 @@ export const offsetOfBeat = (text: string): number => new TextEncoder().encode(t
 
 export const formatBeat = (beat: number): string => String(beat).padStart(beatDigits, "0")
 
+const firstBeat = formatBeat(0)
+
 /** The same record with another beat. */
 export const withBeat = (text: string, beat: number): string => text.slice(0, -beatFromEnd) + formatBeat(beat) + end
 
@@ -27,7 +29,7 @@ export const withBeat = (text: string, beat: number): string => text.slice(0, -b
 export const encode = (process: ProcessInfo, token: string, acquiredAt: number, label: string | undefined): string =>
   `${beginningOf(token)}${encodeProcess(process)},"acquiredAt":"${new Date(acquiredAt).toISOString()}","label":${
     label === undefined ? "null" : JSON.stringify(label)
-  },"beat":"${formatBeat(0)}${end}`
+  },"beat":"${firstBeat}${end}`
 
 const beginningOf = (token: string): string => `{"v":1,"token":"${token}"`
 
