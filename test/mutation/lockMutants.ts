@@ -170,7 +170,7 @@ export const lockMutants: ReadonlyArray<Mutant> = [
   }),
   mutant<typeof WaitLog>()({
     module: "internal/lock/waitLog",
-    noticedBy: ["FileLock"],
+    noticedBy: ["internal/lock/waitLog"],
     name: "waits-silently",
     bug: "does not say in the log what it waits for",
     change: ({ WaitLog }) => {
