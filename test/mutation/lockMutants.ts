@@ -129,7 +129,7 @@ export const lockMutants: ReadonlyArray<Mutant> = [
   // ---------------------------------------------------------------------------------------------
   mutant<typeof Acquisition>()({
     module: "internal/lock/acquisition",
-    noticedBy: ["simulation/interruption", "FileLock"],
+    noticedBy: ["internal/lock/waitLog", "simulation/interruption"],
     name: "waits-uninterruptibly",
     bug: "cannot be interrupted while it waits",
     replaces: ["obtain"],
@@ -139,7 +139,7 @@ export const lockMutants: ReadonlyArray<Mutant> = [
   }),
   mutant<typeof Background>()({
     module: "internal/lock/background",
-    noticedBy: ["simulation/interruption", "FileLock"],
+    noticedBy: ["internal/lock/background"],
     name: "late-locks-are-kept",
     bug: "keeps a lock that came after its waiter had gone",
     important: true,
@@ -161,7 +161,7 @@ export const lockMutants: ReadonlyArray<Mutant> = [
   }),
   mutant<typeof Timer>()({
     module: "internal/lock/timer",
-    noticedBy: ["FileLock"],
+    noticedBy: ["internal/lock/timer"],
     name: "alarms-stay",
     bug: "keeps a timer for what was cancelled, and so a finished program alive",
     change: ({ Timer }) => {
