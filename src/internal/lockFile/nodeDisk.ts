@@ -17,7 +17,6 @@ export interface Calls {
   readonly realpathSync: Pick<typeof NodeFS.realpathSync, "native">
   readonly renameSync: typeof NodeFS.renameSync
   readonly unlinkSync: typeof NodeFS.unlinkSync
-  readonly writeFileSync: typeof NodeFS.writeFileSync
   readonly writeSync: typeof NodeFS.writeSync
   readonly promises: typeof NodeFS.promises
 }
@@ -121,8 +120,6 @@ const other = (what: string): Entry => ({ _tag: "Other", what })
 /** A FIFO that takes the place of a file between two calls must not block. */
 const readFlags = NodeFS.constants.O_RDONLY | (NodeFS.constants.O_NOFOLLOW ?? 0) | (NodeFS.constants.O_NONBLOCK ?? 0)
 const rewriteFlags = NodeFS.constants.O_RDWR | (NodeFS.constants.O_NOFOLLOW ?? 0) | (NodeFS.constants.O_NONBLOCK ?? 0)
-
-const exclusively = { flag: "wx" }
 
 const sharedBuffer = Buffer.allocUnsafe(maxBytes + 1)
 
@@ -251,11 +248,17 @@ export const make = (calls: Calls = NodeFS): NodeDisk => {
 
   return {
     create: (path, text) =>
-      callAt(
-        path,
-        () => calls.writeFileSync(path, text, exclusively),
-        () => promises.writeFile(path, text, exclusively)
-      ),
+      callAt(path, () => {
+        const file = calls.openSync(path, "wx")
+        try {
+          const written = calls.writeSync(file, text)
+          if (written < Buffer.byteLength(text)) {
+            throw Object.assign(new Error(`ENOSPC: no space left on device, write '${path}'`), { code: "ENOSPC" })
+          }
+        } finally {
+          calls.closeSync(file)
+        }
+      }, () => promises.writeFile(path, text, { flag: "wx" })),
     link: (from, to) => callAt(to, () => calls.linkSync(from, to), () => promises.link(from, to)),
     rename: (from, to) => callAt(to, () => calls.renameSync(from, to), () => promises.rename(from, to)),
     unlink: (path) => callAt(path, () => calls.unlinkSync(path), () => promises.unlink(path)),

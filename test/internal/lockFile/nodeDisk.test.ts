@@ -159,6 +159,19 @@ describe("A call on a local disk", () => {
       assert.strictEqual(most, 1)
       assert.strictEqual(open.size, 0)
     }))
+
+  it.scopedLive("writes all of a record, or says that there is no space", () =>
+    Effect.gen(function*() {
+      const directory = yield* temporaryDirectory
+      let short = true
+      const writeSync = (file: number, text: string): number => short ? 3 : NodeFS.writeSync(file, text)
+      const disk = NodeDisk.make(Object.assign({ ...NodeFS }, { writeSync }))
+      yield* disk.classify(directory, directory)
+      const error = yield* Effect.flip(disk.create(`${directory}/file`, "a whole record"))
+      assert.strictEqual(error.code, "ENOSPC")
+      short = false
+      yield* disk.create(`${directory}/other`, "a whole record")
+    }))
 })
 
 describe("A call in a directory that is not known to be local", () => {
