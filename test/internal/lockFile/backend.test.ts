@@ -1,8 +1,11 @@
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import * as FileSystem from "@effect/platform/FileSystem"
 import { assert, describe, it } from "@effect/vitest"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as TestClock from "effect/TestClock"
 import type { LockAcquisitionError, LockDirectoryError } from "../../../src/LockError.js"
 import * as MemoryFileSystem from "../../../src/MemoryFileSystem.js"
 import * as ProcessIdentity from "../../../src/ProcessIdentity.js"
@@ -304,4 +307,53 @@ describe("A disk that has no room, or takes no more", () => {
         yield* simulated.locks.withLock(Effect.void, "/data/file")
         assert.deepStrictEqual(yield* fs.readDirectory("/data"), ["open"])
       })))
+})
+
+describe("A wait for another process", () => {
+  /** Waits while another process holds the lock for so many seconds; how often it read the lock file. */
+  const readsWhile = (seconds: number, pass: Effect.Effect<void>) =>
+    Effect.gen(function*() {
+      const disk = yield* MemoryFileSystem.makeDisk()
+      const machine = yield* ProcessIdentity.makeMachine()
+      let reads = 0
+      const fs = yield* disk.view()
+      const watched = yield* disk.view({
+        step: ({ path, syscall }) =>
+          Effect.sync(() => {
+            if (syscall === "open" && path === "/tmp/file.lock") reads += 1
+          })
+      })
+      const holder = yield* SimulatedProcess.start(yield* machine.spawn(), fs)
+      const waiter = yield* SimulatedProcess.start(yield* machine.spawn(), watched)
+      const entered = yield* Deferred.make<void>()
+      const body = Effect.zipRight(Deferred.succeed(entered, undefined), Effect.sleep(Duration.seconds(seconds)))
+      const holding = yield* Effect.fork(holder.locks.withLock(body, "/tmp/file"))
+      yield* Deferred.await(entered)
+      const waiting = yield* Effect.fork(
+        Effect.timed(waiter.locks.withLock(Effect.void, "/tmp/file", { timeout: "2 minutes" }))
+      )
+      yield* pass
+      yield* Fiber.join(holding)
+      const [waited] = yield* Fiber.join(waiting)
+      assert.isAtLeast(Duration.toSeconds(waited), seconds)
+      // The longest pause of the default schedule is 100 ms.
+      assert.isAtMost(Duration.toSeconds(waited), seconds + 0.2)
+      assert.deepStrictEqual(yield* fs.readDirectory("/tmp"), [])
+      return reads
+    }).pipe(Effect.scoped)
+
+  it.effect("of a minute passes at once where time is simulated, with a read each 50 ms on average", () =>
+    Effect.gen(function*() {
+      const reads = yield* readsWhile(60, Effect.void)
+      assert.isAtLeast(reads, 1_000)
+      assert.isAtMost(reads, 1_500)
+    }).pipe(Simulation.run))
+
+  // Each wake-up costs `TestClock` some 4 ms of real time, so a shorter one must do.
+  it.effect("goes by the clock of Effect's tests, and by no other", () =>
+    Effect.gen(function*() {
+      const reads = yield* readsWhile(5, TestClock.adjust("6 seconds"))
+      assert.isAtLeast(reads, 50)
+      assert.isAtMost(reads, 200)
+    }))
 })
