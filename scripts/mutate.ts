@@ -3,7 +3,7 @@
  * in the suite.
  *
  *     npm run mutate                     all bugs, and writes docs/mutations.md
- *     npm run mutate -- --short          the most important ones, in less than a minute
+ *     npm run mutate -- --short          the most important ones
  *     npm run mutate -- --only NAME…     these
  *     npm run mutate -- --search         asks all other tests, too, where the named ones do not notice
  *

@@ -76,6 +76,7 @@ export const lockFileMutants: ReadonlyArray<Mutant> = [
   mutant<typeof Record>()({
     ...record,
     name: "empty-is-stale",
+    noticedBy: ["integration/foreign", "internal/lockFile/record"],
     bug: "takes an empty file, which another tool may have locked, for what a power failure left",
     replaces: ["toSeen"],
     important: true,
