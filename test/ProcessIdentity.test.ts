@@ -70,6 +70,17 @@ describe("ProcessIdentity of this process", () => {
       expect(yield* identity.issueToken).not.toBe(token)
     }))
 
+  it.effect("has one registry of tokens for all copies of the service", () =>
+    Effect.gen(function*() {
+      const copy = Effect.provide(ProcessIdentity.ProcessIdentity, ProcessIdentity.layerMachine("the same"))
+      const [one, other] = yield* Effect.all([copy, copy])
+      expect(one).not.toBe(other)
+      const token = yield* one.issueToken
+      expect(yield* other.isAlive({ ...one.info, token })).toBe("alive")
+      yield* other.retireToken(token)
+      expect(yield* one.isAlive({ ...other.info, token })).toBe("dead")
+    }))
+
   it.effect("does not mistake another process that had its pid before for itself", () =>
     Effect.gen(function*() {
       const identity = yield* ProcessIdentity.ProcessIdentity
