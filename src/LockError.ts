@@ -121,7 +121,7 @@ export class LockAcquisitionError
       case "InvalidPath":
         return `Cannot lock ${quote(this.path)}: this is not a usable path${cause}`
       case "PermissionDenied":
-        return `Cannot lock ${quote(this.path)}: no permission for ${printable(this.lockPath)}${cause}. ` +
+        return `Cannot lock ${quote(this.path)}: no permission for ${printable(this.lockPath)}${holder}${cause}. ` +
           `It may belong to another user: change its permissions, or ask that user to remove it`
       case "StorageFull":
         return `Cannot lock ${quote(this.path)}: no space left for ${printable(this.lockPath)}${cause}`

@@ -59,6 +59,10 @@ export const make = (fs: FileSystem.FileSystem, paths: Path.Path): Disk => {
       ),
     rewrite: (path, expected, offset, text) =>
       Effect.gen(function*() {
+        // A FIFO that has taken the place of the file would block a thread.
+        if ((yield* fs.stat(path)).type !== "File") {
+          return { content: "", inPlace: false }
+        }
         const file = yield* fs.open(path, { flag: "r+" })
         const bytes = yield* file.readAlloc(maxBytes)
         const content = decoder.decode(Option.getOrElse(bytes, () => new Uint8Array()))
