@@ -82,7 +82,7 @@ describe("An interruption at any step of an acquisition", () => {
         yield* want(ground)
         let moments = 0
         // A fiber that goes on without a break cannot be interrupted, so it is given breaks, at ever other steps.
-        for (let steps = 10; steps < 40; steps += 4) {
+        for (let steps = 10; steps < 40; steps += 7) {
           moments += yield* interruptEverywhere(ground, Effect.withMaxOpsBeforeYield(want(ground), steps))
         }
         assert.isAbove(moments, 30)
