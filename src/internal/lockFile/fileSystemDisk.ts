@@ -60,7 +60,7 @@ export const make = (fs: FileSystem.FileSystem, paths: Path.Path): Disk => {
     rewrite: (path, expected, offset, text) =>
       Effect.gen(function*() {
         // A FIFO that has taken the place of the file would block a thread.
-        if ((yield* fs.stat(path)).type !== "File") {
+        if ((yield* fs.stat(path)).type === "FIFO") {
           return { content: "", inPlace: false }
         }
         const file = yield* fs.open(path, { flag: "r+" })
