@@ -27,8 +27,8 @@ const replay = {
   ...(process.env.FAST_CHECK_PATH === undefined ? {} : { path: process.env.FAST_CHECK_PATH })
 }
 
-/** How many random programs are compared: `PROGRAMS`, or 200. */
-const count = Number(process.env.PROGRAMS ?? 200)
+/** How many random programs are compared: `PROGRAMS`, or 100. */
+const count = Number(process.env.PROGRAMS ?? 100)
 
 /** Programs that are compared at a time: the disk lets one wait while another runs. */
 const lanes = 3

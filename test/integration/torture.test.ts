@@ -6,11 +6,11 @@ import * as Torture from "../torture/Torture.js"
 /** Some twenty processes are started; in milliseconds. `npm run torture` and `npm run takeover` take longer. */
 const testTimeout = 90_000
 
-const rounds = 6
+const rounds = 4
 
 const options: Torture.Options = {
   processes: 4,
-  duration: 2_500,
+  duration: 1_500,
   killEvery: 150,
   stopFor: 500,
   seed: 20_240_817,

@@ -55,7 +55,12 @@ export const attempt = <A, E>(
       Runtime.interrupt(fiber)
       return awaitBriefly(fiber)
     })
-    const expire = Effect.flatMap(stop, (exit) =>
+    // At `timeout: 0` the step has had its time already.
+    const abandon = Effect.sync(() => {
+      Runtime.interrupt(fiber)
+      return fiber.unsafePoll() ?? undefined
+    })
+    const expire = Effect.flatMap(waiter.call.timeout > 0 ? stop : abandon, (exit) =>
       exit === undefined
         ? Effect.as(undoLater, undefined)
         : exit._tag === "Failure" && Cause.isInterruptedOnly(exit.cause)

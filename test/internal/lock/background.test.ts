@@ -58,8 +58,8 @@ const ways: ReadonlyArray<
 > = [
   ["withLock", 6_000, (locks) => locks.withLock(Effect.void, path, { timeout: "5 seconds" })],
   ["acquire", 6_000, (locks) => Effect.scoped(locks.acquire(path, { timeout: "5 seconds" }))],
-  ["withLockIfAvailable", 2_000, (locks) => locks.withLockIfAvailable(Effect.void, path)],
-  ["acquireIfAvailable", 2_000, (locks) => Effect.scoped(locks.acquireIfAvailable(path))]
+  ["withLockIfAvailable", 1_000, (locks) => locks.withLockIfAvailable(Effect.void, path)],
+  ["acquireIfAvailable", 1_000, (locks) => Effect.scoped(locks.acquireIfAvailable(path))]
 ]
 
 describe("An engine that does not answer", () => {
