@@ -33,7 +33,10 @@ export const monotonic = (fiber: RuntimeFiber): number => monotonicOf(clockOf(fi
 export const monotonicOf = (clock: Clock.Clock): number => Number(clock.unsafeCurrentTimeNanos()) / 1e6
 
 /** Milliseconds since 1970 on the wall clock of a fiber. */
-export const wallClock = (fiber: RuntimeFiber): number => clockOf(fiber).unsafeCurrentTimeMillis()
+export const wallClock = (fiber: RuntimeFiber): number => wallClockOf(clockOf(fiber))
+
+/** Milliseconds since 1970 on a wall clock. */
+export const wallClockOf = (clock: Clock.Clock): number => clock.unsafeCurrentTimeMillis()
 
 /** The labels that a fiber gives its metrics. */
 export const metricLabels = (fiber: RuntimeFiber): ReadonlyArray<MetricLabel.MetricLabel> =>

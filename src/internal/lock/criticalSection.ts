@@ -44,7 +44,11 @@ const current: FiberRef.FiberRef<Inside | undefined> = globalValue(
       // A fiber that waits for several others must not forget what it, or the others, hold.
       join: (own, theirs) => {
         let all = openOf(own)
-        for (let inside = openOf(theirs); inside !== undefined && inside !== all; inside = openOf(inside.outer)) {
+        const shared = new Set<Inside>()
+        for (let inside = all; inside !== undefined; inside = openOf(inside.outer)) {
+          shared.add(inside)
+        }
+        for (let inside = openOf(theirs); inside !== undefined && !shared.has(inside); inside = openOf(inside.outer)) {
           const { key, registry } = inside.held
           if (findIn(all, registry, key.lockPath) === undefined) {
             all = new Inside(inside.held, all)
@@ -68,7 +72,8 @@ export const enter = (fiber: Runtime.RuntimeFiber, held: HeldLock): void => {
 
 /** The innermost section on a lock that the fiber, or one that started it, is in. Locks of other queues are other locks. */
 export const find = (fiber: Runtime.RuntimeFiber, queues: WaitQueues, lockPath: string): HeldLock | undefined =>
-  findIn(fiber.getFiberRef(current), queues, lockPath)
+  // A fiber may be in thousands of sections: they are looked through only where the lock is held.
+  queues.has(lockPath) ? findIn(fiber.getFiberRef(current), queues, lockPath) : undefined
 
 /** Whether this very fiber, and not only one that started it, is in a section. */
 export const isOwn = (fiber: Runtime.RuntimeFiber, held: HeldLock): boolean => Equal.equals(held.fiberId, fiber.id())

@@ -300,6 +300,11 @@ export class WaitQueues {
     return queue
   }
 
+  /** Whether a fiber of this process wants or holds a lock. */
+  has(lockPath: string): boolean {
+    return this.queues.has(lockPath)
+  }
+
   delete(lockPath: string): void {
     this.queues.delete(lockPath)
   }

@@ -8,6 +8,7 @@ import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import type { LostReason } from "../../LockError.js"
 import type { LockHolder } from "../../LockHolder.js"
+import * as Immediate from "../immediate.js"
 import { type Alarm, timerAt } from "../lock/timer.js"
 import * as Runtime from "../runtime.js"
 import { type Disk, DiskError } from "./disk.js"
@@ -64,7 +65,7 @@ export interface Heartbeat {
 const shortestLimit = 500
 
 /** The locks of a process do not beat all at once, but in at most so many groups, spread over the interval. */
-const maxGroups = 400
+const maxGroups = 100
 
 /** What of the interval the groups are spread over. */
 const spread = 0.8
@@ -100,7 +101,8 @@ export const make = (options: {
   // one heartbeat
   // ---------------------------------------------------------------------------------------------
 
-  const silenceOf = ({ own }: Member): Effect.Effect<number> => Protocol.since(own.heardAt)
+  /** Milliseconds since the last heartbeat. */
+  const silenceOf = ({ clock, own }: Member): number => Protocol.since(clock, own.heardAt)
 
   /** What cannot be read now is not gone. */
   const checkPath = ({ own, place }: Member): Effect.Effect<void, DiskError | Gone> =>
@@ -115,29 +117,31 @@ export const make = (options: {
           })
     )
 
-  const beat = (member: Member): Effect.Effect<void, DiskError | Gone> =>
-    Effect.flatMap(Protocol.now, (startedAt) => {
-      const { own, place } = member
-      return Effect.matchEffect(
-        disk.rewrite(place.lockPath, own.text, Record.offsetOfBeat(own.text), Record.formatBeat(own.beats + 1)),
-        {
-          onFailure: (error) => Effect.zipRight(checkPath(member), Effect.fail(error)),
-          onSuccess: ({ content, inPlace }) => {
-            if (content === own.text) {
-              own.beats += 1
-              own.text = Record.withBeat(own.text, own.beats)
-              if (inPlace) {
-                own.heardAt = startedAt
-                return Effect.void
-              }
-            } else {
-              adopt(own, content)
+  /** On a local disk it is made when it is called. */
+  const beat = (member: Member): Effect.Effect<void, DiskError | Gone> => {
+    const { clock, own, place } = member
+    const startedAt = Protocol.momentAt(clock)
+    return Immediate.matchEffect(
+      disk.rewrite(place.lockPath, own.text, own.beatAt, Record.formatBeat(own.beats + 1)),
+      {
+        onFailure: (error): Effect.Effect<void, DiskError | Gone> =>
+          Effect.zipRight(checkPath(member), Effect.fail(error)),
+        onSuccess: ({ content, inPlace }) => {
+          if (content === own.text) {
+            own.beats += 1
+            own.text = Record.withBeat(own.text, own.beats)
+            if (inPlace) {
+              own.heardAt = startedAt
+              return Exit.void
             }
-            return Effect.zipRight(checkPath(member), new Claimed())
+          } else {
+            adopt(own, content)
           }
+          return Effect.zipRight(checkPath(member), Effect.fail(new DiskError("EAGAIN", undefined)))
         }
-      )
-    }).pipe(Effect.catchTag("Claimed", () => Effect.fail(new DiskError("EAGAIN", undefined))))
+      }
+    )
+  }
 
   /** An earlier beat was written although its answer said otherwise. */
   const adopt = (own: Protocol.OwnRecord, content: string): void => {
@@ -152,15 +156,14 @@ export const make = (options: {
   /** After a pause another process may be about to take the lock over: the beat is made while none can. */
   const beatLate = (member: Member): Attempt =>
     Effect.flatMap(
-      protocol.whileClaimed(member.place, Effect.zipRight(checkPath(member), beat(member))),
+      protocol.whileClaimed(member.place, Effect.flatMap(checkPath(member), () => beat(member))),
       Option.match({
         onNone: () => Effect.zipRight(checkPath(member), new Claimed()),
         onSome: Effect.succeed
       })
     )
 
-  const attempt = (member: Member): Attempt =>
-    Effect.flatMap(silenceOf(member), (silence) => silence > allowed ? beatLate(member) : beat(member))
+  const attempt = (member: Member): Attempt => silenceOf(member) > allowed ? beatLate(member) : beat(member)
 
   /** Starts an attempt. It is not cut off: a claim would stay, and a write that was begun happens on Node, interrupted or not. */
   const begin = (member: Member, step: Attempt) => {
@@ -176,7 +179,8 @@ export const make = (options: {
     silence > lease ? Math.max(lease / 10, shortestLimit) : Math.max(allowed - silence, lease / 10)
 
   const insist = (member: Member, step: Attempt): Effect.Effect<void, Gone> =>
-    Effect.flatMap(silenceOf(member), (silence) => {
+    Effect.suspend(() => {
+      const silence = silenceOf(member)
       let last: unknown
       const again = Effect.suspend(() => {
         const { attempt } = member
@@ -245,9 +249,10 @@ export const make = (options: {
     arm(round, now + pause)
   }
 
-  /** On a local disk an attempt has ended when it has begun. */
+  /** On a local disk an attempt has ended when it has begun, and takes no fiber. */
   const beatNow = (round: Round, member: Member): void => {
-    const exit = begin(member, attempt(member)).unsafePoll()
+    const first = attempt(member)
+    const exit = Exit.isExit(first) ? first : begin(member, first).unsafePoll()
     const goOn = () => {
       enqueue(round, member, member.now + interval)
       arm(round, 0)
@@ -257,7 +262,7 @@ export const make = (options: {
     }
     member.insisting = Runtime.start(
       member.fiber,
-      Effect.matchCauseEffect(insist(member, attempt(member)), {
+      Effect.matchCauseEffect(insist(member, Effect.suspend(() => attempt(member))), {
         onSuccess: () => Effect.sync(goOn),
         onFailure: (cause) =>
           cause._tag === "Fail"
@@ -291,13 +296,14 @@ export const make = (options: {
       return attempt?.unsafePoll() === null ? Effect.asVoid(Fiber.await(attempt)) : Exit.void
     },
     verify: (member) =>
-      Effect.flatMap(silenceOf(member), (silence) =>
-        silence > allowed
+      Effect.suspend(() =>
+        silenceOf(member) > allowed
           ? insist(member, beatLate(member))
           : Effect.catchTag(
             checkPath(member),
             "DiskError",
             ({ cause }) => new Gone({ reason: "BackendUnavailable", cause })
-          ))
+          )
+      )
   }
 }

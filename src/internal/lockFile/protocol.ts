@@ -1,3 +1,4 @@
+import type * as Clock from "effect/Clock"
 import * as Data from "effect/Data"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
@@ -21,19 +22,14 @@ export interface Moment {
   readonly wall: number
 }
 
-const momentOf = (fiber: Runtime.RuntimeFiber): Moment => ({
-  monotonic: Runtime.monotonic(fiber),
-  wall: Runtime.wallClock(fiber)
+export const momentAt = (clock: Clock.Clock): Moment => ({
+  monotonic: Runtime.monotonicOf(clock),
+  wall: Runtime.wallClockOf(clock)
 })
 
-export const now: Effect.Effect<Moment> = Effect.withFiberRuntime((fiber) => Effect.succeed(momentOf(fiber)))
-
-const ageOf = (fiber: Runtime.RuntimeFiber, { monotonic, wall }: Moment): number =>
-  Math.max(Runtime.monotonic(fiber) - monotonic, Runtime.wallClock(fiber) - wall)
-
-/** Milliseconds since a moment, by the clock that says more. */
-export const since = (moment: Moment): Effect.Effect<number> =>
-  Effect.withFiberRuntime((fiber) => Effect.succeed(ageOf(fiber, moment)))
+/** Milliseconds since a moment, by the one of both that says more. */
+export const since = (clock: Clock.Clock, { monotonic, wall }: Moment): number =>
+  Math.max(Runtime.monotonicOf(clock) - monotonic, Runtime.wallClockOf(clock) - wall)
 
 /** A record of this process that is, or may be, at some path. */
 export class OwnRecord {
@@ -45,6 +41,7 @@ export class OwnRecord {
   /** A removal was begun: when its answer is lost, what is at the path then may be a successor's. */
   removing = false
   private readonly writtenAt: number
+  private offset: number | undefined
 
   constructor(
     readonly token: string,
@@ -55,6 +52,11 @@ export class OwnRecord {
     this.heardAt = at
     this.writtenAt = at.wall
     this.text = Record.encode(process, token, at.wall, label)
+  }
+
+  /** Where the beat is, in bytes. */
+  get beatAt(): number {
+    return this.offset ??= Record.offsetOfBeat(this.text)
   }
 
   /** Made when it is asked for: most locks are released without. */
@@ -184,7 +186,8 @@ export const make = (options: {
 
   const read: Protocol["read"] = (path) => Immediate.map(disk.read(path), Record.toSeen)
 
-  const isLate = (fiber: Runtime.RuntimeFiber, { heardAt }: OwnRecord): boolean => ageOf(fiber, heardAt) > inTime
+  const isLate = (fiber: Runtime.RuntimeFiber, { heardAt }: OwnRecord): boolean =>
+    since(Runtime.clockOf(fiber), heardAt) > inTime
 
   const isOverdue = (own: OwnRecord): Effect.Effect<boolean> =>
     Effect.withFiberRuntime((fiber) => Effect.succeed(isLate(fiber, own)))
@@ -195,7 +198,12 @@ export const make = (options: {
       identity.issueToken,
       (token) =>
         Effect.withFiberRuntime((fiber): Effect.Effect<Published | Occupied, DiskError> => {
-          const own = new OwnRecord(token, identity.info, label?.slice(0, maxLabelLength), momentOf(fiber))
+          const own = new OwnRecord(
+            token,
+            identity.info,
+            label?.slice(0, maxLabelLength),
+            momentAt(Runtime.clockOf(fiber))
+          )
           const request = requestOf(place.prefix, token)
           return Immediate.matchEffect(disk.create(request, own.text), {
             onFailure: (error) =>

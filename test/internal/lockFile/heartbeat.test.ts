@@ -100,7 +100,7 @@ describe("Heartbeats", () => {
                 yield* identity.issueToken,
                 identity.info,
                 undefined,
-                yield* Protocol.now
+                Protocol.momentAt(yield* Effect.clock)
               )
               heartbeat.add(
                 new Heartbeat.Member(Protocol.placeOf(lockPath), own, fiber, (gone) => void lost.push(gone))
