@@ -178,7 +178,11 @@ const settle = (caller: Caller, error: Failure): void => {
       // After a pause, or when the clock was set, a heartbeat needs the claim, which a dead process may have left; a holder that cannot be
       // sure in time gives up, although no process may have acted.
       const gaveUp = error.reason === "LeaseExpired" && (process.lastPauseEnd > 0 || plan.faults.has("clockSet"))
-      return hasFileFaults || strayed || gaveUp ? undefined : watcher.fail("lost", `${label}: ${error.message}`)
+      // Another fiber of the process breaks the lock of a live one: if that releases just then, its successor's is broken.
+      const broken = [...watcher.breaking].some((who) => who.startsWith(`${process.name}.`))
+      return hasFileFaults || strayed || gaveUp || broken
+        ? undefined
+        : watcher.fail("lost", `${label}: ${error.message}`)
     }
   }
 }

@@ -185,7 +185,7 @@ class Simulation {
       kernel.ring()
       return true
     }
-    this.world.lastFault = kernel.now
+    this.world.lastFault = Math.max(this.world.lastFault, kernel.now)
     const host = this.world.hosts[0] ?? this.world.addHost()
     this.last = this.world.addProcess(host, {}, undefined)
     this.world.start(this.last, Program.last(this.world, this.last, this.bound / 1e6 + plan.lease))

@@ -283,7 +283,7 @@ export class World {
       : undefined
     if (fault !== undefined) {
       this.fileFaultsLeft--
-      this.lastFault = this.kernel.now
+      this.lastFault = Math.max(this.lastFault, this.kernel.now)
       this.note(() =>
         `${method} ${this.watcher.show(path)} FAILS with ${fault.errno}, ${fault.after ? "after" : "before"} it happens`
       )

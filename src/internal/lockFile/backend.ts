@@ -355,6 +355,7 @@ export const make = (options: {
       let foundAt = 0
       const probe = (now: number) => crowd() * Math.min(Math.max((now - foundAt) / 40, shortestProbe), longestProbe)
       for (;;) {
+        const began = yield* clock
         const answer = yield* attempt(key, place, request, occupied)
         if ("release" in answer) {
           return Option.some(answer)
@@ -374,8 +375,12 @@ export const make = (options: {
           token = holder?.token
           foundAt = now
         }
-        // Whoever takes a dead holder's lock over is done at once, unless it is stopped or its disk is slow.
-        const lookAt = Math.min(scheduledAt, now + (readAgainIn ?? (state === "abandoned" ? probe(now) : Infinity)))
+        // From the beginning of the attempt: on a slow disk, the reads of one owner would come too far apart to tell its silence. Whoever
+        // takes a dead holder's lock over is done at once, unless it is stopped or its disk is slow.
+        const again = readAgainIn === undefined
+          ? state === "abandoned" ? now + probe(now) : Infinity
+          : began + readAgainIn
+        const lookAt = Math.min(scheduledAt, again)
         const mayProbe = holder !== undefined && state === "held"
         for (let due = false; !due;) {
           const wakeAt = mayProbe ? Math.min(lookAt, now + probe(now)) : lookAt
