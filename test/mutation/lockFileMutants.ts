@@ -90,6 +90,7 @@ export const lockFileMutants: ReadonlyArray<Mutant> = [
   mutant<typeof Record>()({
     ...record,
     name: "zeros-are-foreign",
+    noticedBy: ["internal/lockFile/record"],
     bug: "never recovers a lock file of which a power failure left only NULs",
     replaces: ["toSeen"],
     change: ({ toSeen }) => ({
@@ -227,6 +228,7 @@ export const lockFileMutants: ReadonlyArray<Mutant> = [
   mutant<typeof Protocol>()({
     ...protocol,
     name: "tokens-stay-registered",
+    noticedBy: ["internal/lockFile/protocolFaults"],
     bug: "lets the token of a record that it could not remove count as alive",
     change: ({ make }) => ({
       make: (options) => make({ ...options, identity: { ...options.identity, retireToken: () => Effect.void } })

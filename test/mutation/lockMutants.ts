@@ -27,6 +27,7 @@ export const lockMutants: ReadonlyArray<Mutant> = [
   mutant<typeof WaitQueue>()({
     ...waitQueue,
     name: "last-come-first-served",
+    noticedBy: ["FileLock", "internal/lock/heldLock"],
     bug: "serves the waiter that came last",
     change: ({ WaitQueue }) => {
       WaitQueue.prototype.enqueue = function(waiter) {

@@ -553,3 +553,22 @@ describe("A lock that cannot be asked for", () => {
       })
     ))
 })
+
+describe("A lock file that could not be removed", () => {
+  it.effect("does not count as alive in its own process, which gets the lock again", () =>
+    play((scene) =>
+      Effect.gen(function*() {
+        let refuses = false
+        const { locks, run } = yield* scene.join({
+          faults: {
+            fault: ({ method }) =>
+              refuses && method === "remove" ? MemoryFileSystem.Fault.Fail({ errno: "EACCES" }) : undefined
+          }
+        })
+        yield* run(locks.withLock(Effect.sync(() => void (refuses = true)), path))
+        refuses = false
+        assert.deepStrictEqual(yield* scene.names, ["tasks.json.lock"])
+        yield* run(locks.withLock(Effect.void, path, { timeout: 0 }))
+      })
+    ))
+})
