@@ -6,7 +6,6 @@ import * as NodeProcess from "node:child_process"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import * as NodeUtil from "node:util"
-import { joinModules } from "../scripts/joinModules.js"
 import * as Harness from "./Harness.js"
 import * as Report from "./Report.js"
 
@@ -65,7 +64,10 @@ const install = (harness: Harness.Harness): Effect.Effect<string> =>
       fromRoot("node_modules/typescript/bin/tsc"),
       ...["-p", fromRoot("tsconfig.build.esm.json"), "--outDir", Path.join(installed, "dist/esm"), "--noCheck"]
     ], Harness.repository)
-    yield* Effect.promise(() => joinModules(Path.join(installed, "dist/esm")))
+    yield* node(
+      ["--import", "tsx", fromRoot("scripts/join-modules.ts"), Path.join(installed, "dist/esm")],
+      Harness.repository
+    )
     for (const name of ["effect", "@effect"]) Fs.symlinkSync(fromRoot(`node_modules/${name}`), Path.join(modules, name))
     Fs.symlinkSync(fromRoot("bench/node_modules/proper-lockfile"), Path.join(modules, "proper-lockfile"))
     Fs.writeFileSync(Path.join(root, "import.mjs"), script)
