@@ -6,10 +6,8 @@ import type * as Scope from "effect/Scope"
 import { type ChildProcess, spawn } from "node:child_process"
 import { once } from "node:events"
 import { existsSync } from "node:fs"
-import { fileURLToPath } from "node:url"
 import * as ProcessIdentity from "../src/ProcessIdentity.js"
 import * as Bundle from "./torture/Bundle.js"
-import * as TemporaryDirectory from "./torture/TemporaryDirectory.js"
 
 type Claim = ProcessIdentity.ProcessInfo & { readonly token: string }
 
@@ -23,10 +21,7 @@ interface Child {
 class Script extends Context.Tag("test/Script")<Script, string>() {
   static readonly layer = Layer.scoped(
     Script,
-    Effect.flatMap(
-      TemporaryDirectory.make("identity"),
-      (directory) => Bundle.make(fileURLToPath(new URL("fixtures/identityChild.ts", import.meta.url)), directory)
-    )
+    Bundle.makeTemporary(new URL("fixtures/identityChild.ts", import.meta.url))
   )
 }
 

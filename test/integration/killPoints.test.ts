@@ -6,7 +6,6 @@ import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
-import { fileURLToPath } from "node:url"
 import * as FileLock from "../../src/FileLock.js"
 import * as NodeFileLock from "../../src/NodeFileLock.js"
 import * as Bundle from "../torture/Bundle.js"
@@ -21,10 +20,7 @@ const testTimeout = 120_000
 class Script extends Context.Tag("test/Script")<Script, string>() {
   static readonly layer = Layer.scoped(
     Script,
-    Effect.flatMap(
-      TemporaryDirectory.make("kill-points"),
-      (directory) => Bundle.make(fileURLToPath(new URL("./fixtures/killedProcess.ts", import.meta.url)), directory)
-    )
+    Bundle.makeTemporary(new URL("./fixtures/killedProcess.ts", import.meta.url))
   )
 }
 

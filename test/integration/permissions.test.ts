@@ -20,10 +20,7 @@ const Outcomes = Schema.parseJson(
 /** Locks files below a directory as a user that is not root, one after the other; an error for each, or `null`. */
 const lockAsUser = (directory: string, files: ReadonlyArray<string>) =>
   Effect.gen(function*() {
-    const script = yield* Effect.flatMap(
-      TemporaryDirectory.make("script"),
-      (home) => Bundle.make(fileURLToPath(new URL("./fixtures/lockAsUser.ts", import.meta.url)), home)
-    )
+    const script = yield* Bundle.makeTemporary(new URL("./fixtures/lockAsUser.ts", import.meta.url))
     const paths = files.map((file) => Path.join(directory, file))
     const program = yield* Program.start(process.execPath, [script, ...paths], Scene.unprivileged)
     assert.strictEqual(yield* program.exit, 0, program.output())

@@ -38,6 +38,12 @@ const linkOver = (disk: Disk, matches: (to: string) => boolean): Disk => ({
     })
 })
 
+/** Another answer to whether an owner is stale. */
+const withCheck = <Options extends { readonly staleness: Staleness.Check }>(
+  options: Options,
+  check: (original: Staleness.Check["check"]) => Staleness.Check["check"]
+): Options => ({ ...options, staleness: { ...options.staleness, check: check(options.staleness.check) } })
+
 const isRequest = (path: string): boolean => /\.[0-9a-f]{32}-[0-9a-z]+$/.test(path)
 const isClaim = (path: string): boolean => /\.claim\d?$/.test(path)
 
@@ -192,14 +198,10 @@ export const lockFileMutants: ReadonlyArray<Mutant> = [
     bug: "never takes over the claim of a dead process",
     change: ({ make }) => ({
       make: (options) =>
-        make({
-          ...options,
-          staleness: {
-            ...options.staleness,
-            check: (path, seen) =>
-              isClaim(path) ? Effect.succeed({ _tag: "Live" }) : options.staleness.check(path, seen)
-          }
-        })
+        make(
+          withCheck(options, (check) => (path, seen) =>
+            isClaim(path) ? Effect.succeed({ _tag: "Live" }) : check(path, seen))
+        )
     })
   }),
   mutant<typeof Protocol>()({
@@ -359,13 +361,7 @@ export const lockFileMutants: ReadonlyArray<Mutant> = [
     bug: "removes the claims and request files of live processes",
     change: ({ make }) => ({
       make: (options) =>
-        make({
-          ...options,
-          staleness: {
-            ...options.staleness,
-            check: (path, seen) => Effect.as(options.staleness.check(path, seen), { _tag: "Stale" } as const)
-          }
-        })
+        make(withCheck(options, (check) => (path, seen) => Effect.as(check(path, seen), { _tag: "Stale" } as const)))
     })
   }),
   mutant<typeof Cleanup>()({

@@ -4,8 +4,11 @@
  * A harness that kills and restarts a process every few milliseconds cannot pay for a compiler at each start.
  */
 import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
 import * as Esbuild from "esbuild"
 import * as Path from "node:path"
+import { fileURLToPath } from "node:url"
+import * as TemporaryDirectory from "./TemporaryDirectory.js"
 
 /** Compiles `entry` with everything it imports into `directory`; returns the path of the script. */
 export const make = (entry: string, directory: string): Effect.Effect<string> =>
@@ -22,3 +25,7 @@ export const make = (entry: string, directory: string): Effect.Effect<string> =>
     })
     return outfile
   })
+
+/** Compiles `entry` into a directory that goes with the scope. */
+export const makeTemporary = (entry: URL): Effect.Effect<string, never, Scope.Scope> =>
+  Effect.flatMap(TemporaryDirectory.make("script"), (directory) => make(fileURLToPath(entry), directory))
