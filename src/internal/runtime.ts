@@ -88,7 +88,14 @@ interface Undeclared {
   _children?: Set<RuntimeFiber> | null
 }
 
-const undeclared = (fiber: RuntimeFiber): Undeclared => fiber as unknown as Undeclared
+const hasUndeclared = (fiber: RuntimeFiber): fiber is RuntimeFiber & Undeclared => "setFiberRef" in fiber
+
+const undeclared = (fiber: RuntimeFiber): Undeclared => {
+  if (hasUndeclared(fiber)) {
+    return fiber
+  }
+  throw new Error("The fibers of this version of Effect are not those of Effect 3")
+}
 
 /** Sets a reference of a fiber, from within that fiber. */
 export const setRef = <A>(fiber: RuntimeFiber, fiberRef: FiberRef.FiberRef<A>, value: A): void =>
