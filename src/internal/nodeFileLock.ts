@@ -48,9 +48,6 @@ const registry = (): Registry => {
 /** A path as it is spelled, from the root on. Fails where the working directory is gone. */
 const absolute = (path: string): string => NodePath.isAbsolute(path) ? path : `${process.cwd()}${NodePath.sep}${path}`
 
-/** As it is spelled: `..` after a link leads elsewhere than its name says. */
-const directoryOf = (file: string): string => file.slice(0, file.lastIndexOf(NodePath.sep)) || NodePath.sep
-
 /** The engine over a disk of Node. The calls of a lock whose directory is known to be local end without suspending. */
 export const makeEngine = (
   disk: NodeDisk.NodeDisk,
@@ -66,7 +63,7 @@ export const makeEngine = (
     if (known !== undefined || paths.check(file) !== undefined) {
       return known
     }
-    const directory = directoryOf(file)
+    const directory = NodeDisk.directoryOf(file)
     const name = file.slice(file.lastIndexOf(NodePath.sep) + 1)
     if (name === "" || name === "." || name === "..") {
       return undefined
@@ -84,7 +81,7 @@ export const makeEngine = (
     canonical: (path) =>
       Effect.tap(
         paths.canonical(path),
-        (key) => disk.classify(NodePath.dirname(key.lockPath), directoryOf(absolute(path)))
+        (key) => disk.classify(NodePath.dirname(key.lockPath), NodeDisk.directoryOf(absolute(path)))
       ),
     immediate: (path) => {
       try {

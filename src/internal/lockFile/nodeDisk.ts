@@ -99,7 +99,8 @@ const isQuick = ({ local, threadsUntil }: Directory, now: number): boolean => lo
 const endOfDirectory = (path: string): number =>
   process.platform === "win32" ? Math.max(path.lastIndexOf("/"), path.lastIndexOf("\\")) : path.lastIndexOf("/")
 
-const directoryOf = (path: string): string => path.slice(0, Math.max(1, endOfDirectory(path)))
+/** The directory of a file, as it is spelled: `..` after a link leads elsewhere than its name says. */
+export const directoryOf = (path: string): string => path.slice(0, Math.max(1, endOfDirectory(path)))
 
 const isIn = (path: string, directory: string): boolean =>
   endOfDirectory(path) === directory.length && path.startsWith(directory)
