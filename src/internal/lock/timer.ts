@@ -13,7 +13,7 @@ export interface Alarm {
 /**
  * One fiber and one sleep for all alarms of a clock. Nothing sleeps while there is no alarm, so that a finished program ends.
  *
- * Alarms are few and most are cancelled before they are due, so they are not kept in order: whoever is next is found when the
+ * Alarms are few and most are cancelled before they are due, so they are not kept in order: the next one is found when the
  * fiber wakes up.
  */
 export class Timer {

@@ -375,8 +375,8 @@ export const make = (options: {
           token = holder?.token
           foundAt = now
         }
-        // From the beginning of the attempt: on a slow disk, the reads of one owner would come too far apart to tell its silence. Whoever
-        // takes a dead holder's lock over is done at once, unless it is stopped or its disk is slow.
+        // From the beginning of the attempt: on a slow disk, the reads of one owner would come too far apart to tell its silence. A process
+        // that takes a dead holder's lock over is done at once, unless it is stopped or its disk is slow.
         const again = readAgainIn === undefined
           ? state === "abandoned" ? now + probe(now) : Infinity
           : began + readAgainIn

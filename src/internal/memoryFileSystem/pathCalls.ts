@@ -162,7 +162,7 @@ export const chown = (process: Process, path: string, uid: number, gid: number):
 }
 
 /**
- * What Linux does to setuid and setgid when somebody else's bytes or another owner get into the file.
+ * What Linux does to setuid and setgid when another user writes to the file, or the file gets another owner.
  *
  * @internal
  */

@@ -115,7 +115,7 @@ export const watch = (
   }
 
   // The service for Node looks for the bare name, that is in its working directory: elsewhere a file that was created is
-  // reported as removed. Whoever is to work there must live with it here.
+  // reported as removed. A program that works with this service works there as well.
   const interpret = ({ change, name }: Raw): Effect.Effect<Option.Option<FileSystem.WatchEvent>, PlatformError> => {
     if (name === "") return Effect.succeedNone
     if (change) return Effect.succeedSome(FileSystem.WatchEventUpdate({ path: name }))
