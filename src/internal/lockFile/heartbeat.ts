@@ -73,10 +73,18 @@ const spread = 0.8
 /** The pause between two groups is no shorter, in milliseconds. */
 const shortestPause = 5
 
+/** How long late heartbeats may keep other fibers from running, in milliseconds. */
+const longestTick = 10
+
 /** The locks that are held on one clock. */
 interface Round {
   /** By the time of their last heartbeat. */
   readonly members: Set<Member>
+  /**
+   * Those whose heartbeat is late, and takes several times as long. They come after the others: otherwise a process with many locks that
+   * was late once would be late for ever.
+   */
+  readonly late: Set<Member>
   alarm: Alarm | undefined
 }
 
@@ -213,7 +221,7 @@ export const make = (options: {
   const roundOf = ({ clock }: Member): Round => {
     let round = rounds.get(clock)
     if (round === undefined) {
-      round = { members: new Set(), alarm: undefined }
+      round = { members: new Set(), late: new Set(), alarm: undefined }
       rounds.set(clock, round)
     }
     return round
@@ -226,16 +234,19 @@ export const make = (options: {
 
   /** Sees to it that the first one beats when it is due, and not before some time. */
   const arm = (round: Round, earliest: number): void => {
-    const [next] = round.members
+    const [late] = round.late
+    const [next = late] = round.members
     if (next !== undefined && round.alarm === undefined) {
-      round.alarm = { at: Math.max(next.due, earliest), run: () => tick(round, next.now) }
+      const at = Math.max(late === undefined ? next.due : 0, earliest)
+      round.alarm = { at, run: () => tick(round, next.now, at) }
       timerAt(next.clock).add(next.fiber, round.alarm)
     }
   }
 
   /** Beats for those that are due, as many as a group has, and for all that must not wait. */
-  const tick = (round: Round, now: number): void => {
-    let left = Math.ceil(round.members.size / groups)
+  const tick = (round: Round, now: number, dueAt: number): void => {
+    // A timer that rings late makes up for the groups that it left out.
+    let left = Math.ceil(round.members.size / groups * (1 + (now - dueAt) / pause))
     for (const member of round.members) {
       const mayWait = now - member.own.heardAt.monotonic < lease / 2
       if (member.due > now || (left <= 0 && mayWait)) {
@@ -243,7 +254,21 @@ export const make = (options: {
       }
       left -= 1
       round.members.delete(member)
+      if (silenceOf(member) > allowed) {
+        round.late.add(member)
+      } else {
+        beatNow(round, member)
+      }
+    }
+    let spent = 0
+    for (const member of round.late) {
+      if (spent > longestTick) {
+        break
+      }
+      const from = member.now
+      round.late.delete(member)
       beatNow(round, member)
+      spent += member.now - from
     }
     round.alarm = undefined
     arm(round, now + pause)
@@ -284,7 +309,9 @@ export const make = (options: {
     },
     remove: (member) => {
       const round = roundOf(member)
-      if (round.members.delete(member) && round.members.size === 0 && round.alarm !== undefined) {
+      round.late.delete(member)
+      round.members.delete(member)
+      if (round.members.size + round.late.size === 0 && round.alarm !== undefined) {
         timerAt(member.clock).cancel(member.fiber, round.alarm)
         round.alarm = undefined
       }

@@ -1,11 +1,12 @@
 import * as Path from "@effect/platform/Path"
 import { assert, describe, it } from "@effect/vitest"
 import * as Clock from "effect/Clock"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import type { Settings } from "../../../src/FileLock.js"
-import type { Disk } from "../../../src/internal/lockFile/disk.js"
+import { absent, type Disk, DiskError, type Entry } from "../../../src/internal/lockFile/disk.js"
 import * as FileSystemDisk from "../../../src/internal/lockFile/fileSystemDisk.js"
 import * as Heartbeat from "../../../src/internal/lockFile/heartbeat.js"
 import * as Protocol from "../../../src/internal/lockFile/protocol.js"
@@ -30,6 +31,71 @@ const joinElsewhere = (scene: Scene, faults?: MemoryFileSystem.FaultPlan) =>
   Effect.flatMap(ProcessIdentity.makeMachine(), (machine) => scene.join({ machine, settings, faults }))
 
 const beatOf = (text: string): number => Number(/"beat":"(\d{10})"/.exec(text)?.[1])
+
+/** A clock on which also what fibers do takes time, and not only what they wait for. */
+const makeBusyClock = Effect.map(Effect.clock, (clock) => {
+  let busy = 0n
+  /** How long fibers were busy without a pause, by when that was. */
+  const phases = new Map<bigint, number>()
+  return {
+    ...clock,
+    sleep: (duration: Duration.Duration) => clock.sleep(duration),
+    unsafeCurrentTimeMillis: () => clock.unsafeCurrentTimeMillis() + Number(busy / 1_000_000n),
+    unsafeCurrentTimeNanos: () => clock.unsafeCurrentTimeNanos() + busy,
+    /** For what happened before, `longest` does not count. */
+    stop: (millis: number): void => {
+      busy += BigInt(Math.round(millis * 1e6))
+      phases.clear()
+    },
+    step: (millis: number): void => {
+      busy += BigInt(Math.round(millis * 1e6))
+      const phase = clock.unsafeCurrentTimeNanos()
+      phases.set(phase, (phases.get(phase) ?? 0) + millis)
+    },
+    longest: (): number => Math.max(...phases.values())
+  }
+})
+
+/** A local disk, each of whose calls takes some time. */
+const makeBusyDisk = (clock: { readonly step: (millis: number) => void }, millis: number): Disk => {
+  const files = new Map<string, string>()
+  const call = <A>(run: () => A | Exit.Exit<never, DiskError>): Exit.Exit<A, DiskError> => {
+    clock.step(millis)
+    const result = run()
+    return Exit.isExit(result) ? result : Exit.succeed(result)
+  }
+  const fail = (code: string) => Exit.fail(new DiskError(code, undefined))
+  const read = (path: string) =>
+    call((): Entry => {
+      const text = files.get(path)
+      return text === undefined ? absent : { _tag: "File", text, inode: 1, modifiedAt: 0 }
+    })
+  return {
+    create: (path, text) => call(() => void files.set(path, text)),
+    link: (from, to) => call(() => files.has(to) ? fail("EEXIST") : void files.set(to, files.get(from) ?? "")),
+    rename: (from, to) =>
+      call(() => {
+        files.set(to, files.get(from) ?? "")
+        files.delete(from)
+      }),
+    unlink: (path) => call(() => files.delete(path) ? undefined : fail("ENOENT")),
+    read,
+    peek: read,
+    rewrite: (path, expected, offset, text) =>
+      call(() => {
+        const content = files.get(path) ?? ""
+        if (content === expected) {
+          files.set(path, content.slice(0, offset) + text + content.slice(offset + text.length))
+        }
+        return { content, inPlace: true }
+      }),
+    list: () => call(() => []),
+    makeDirectory: () => call(() => undefined),
+    realPath: (path) => call(() => path),
+    readLink: () => call(() => undefined),
+    workingDirectory: Exit.succeed("/")
+  }
+}
 
 // ---------------------------------------------------------------------------------------------
 // when heartbeats are made
@@ -127,6 +193,40 @@ describe("Heartbeats", () => {
       // No more than are needed.
       assert.isAtMost(beats.length, locks * 13)
     }).pipe(Effect.provide(Path.layer), Simulation.run))
+
+  it.effect("of many locks are in time again after the process was stopped, and leave time to its other fibers", () =>
+    Effect.gen(function*() {
+      const lease = 6_000
+      const locks = 1_000
+      const clock = yield* makeBusyClock
+      // All late heartbeats together take longer than it takes for a heartbeat to be late.
+      const disk = makeBusyDisk(clock, 0.6)
+      const identity = yield* Effect.flatMap(ProcessIdentity.makeMachine(), (machine) => machine.spawn())
+      const protocol = Protocol.make({ disk, identity, staleness: Staleness.make(identity, lease), lease })
+      const heartbeat = Heartbeat.make({ disk, protocol, lease })
+      const lost: Array<Heartbeat.Gone> = []
+      const owns: Array<Protocol.OwnRecord> = []
+      yield* Effect.withFiberRuntime<void, DiskError>((fiber) =>
+        Effect.forEach(Array.from({ length: locks }, (_, index) => `/tmp/${index}.lock`), (lockPath) =>
+          Effect.gen(function*() {
+            const own = new Protocol.OwnRecord(
+              yield* identity.issueToken,
+              identity.info,
+              undefined,
+              Protocol.momentAt(clock)
+            )
+            yield* disk.create(lockPath, own.text)
+            owns.push(own)
+            heartbeat.add(new Heartbeat.Member(Protocol.placeOf(lockPath), own, fiber, (gone) => void lost.push(gone)))
+          }), { discard: true })
+      ).pipe(Effect.withClock(clock))
+      yield* Effect.sleep("10 seconds")
+      clock.stop(5_000)
+      yield* Effect.sleep("20 seconds")
+      assert.deepStrictEqual(lost, [])
+      assert.isAtMost(Math.max(...owns.map(({ heardAt }) => Protocol.since(clock, heardAt))), lease / 2)
+      assert.isAtMost(clock.longest(), 100)
+    }).pipe(Simulation.run))
 
   it.effect("need no descriptor between them", () =>
     Effect.gen(function*() {
