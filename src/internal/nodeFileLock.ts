@@ -79,9 +79,12 @@ export const makeEngine = (
   return {
     ...engine,
     canonical: (path) =>
-      Effect.tap(
-        paths.canonical(path),
-        (key) => disk.classify(NodePath.dirname(key.lockPath), NodeDisk.directoryOf(absolute(path)))
+      Effect.try(() => NodeDisk.directoryOf(absolute(path))).pipe(
+        Effect.flatMap(disk.classify),
+        // `paths` says what is wrong.
+        Effect.ignore,
+        Effect.zipRight(paths.canonical(path)),
+        Effect.tap(({ lockPath }) => disk.classify(NodePath.dirname(lockPath)))
       ),
     immediate: (path) => {
       try {

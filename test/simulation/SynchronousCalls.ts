@@ -147,6 +147,7 @@ export const make = (
     readlinkSync: (path: string): string => call("readlink", path, fs.readLink(path)),
     realpathSync: { native: (path: string): string => call("realpath", path, fs.realPath(path)) },
     promises: {
+      realpath: (path: string) => onThread("realpath", path, fs.realPath(path)),
       statfs: (path: string) => onThread("statfs", path, Effect.succeed({ type: localType })),
       readdir: (path: string) => onThread("scandir", path, fs.readDirectory(path))
     }

@@ -405,8 +405,8 @@ export class World {
       handoff: Duration.millis(handoff)
     }
     return Effect.gen(function*() {
-      yield* disk.classify(directory, directory)
-      yield* disk.classify("/", "/")
+      yield* disk.classify(directory)
+      yield* disk.classify("/")
       yield* Effect.addFinalizer(() => engine.close)
       return Context.make(FileLock.FileLock, Locks.make(engine, settings, new WaitQueues()))
     })

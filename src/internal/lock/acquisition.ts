@@ -88,7 +88,14 @@ export const toKey = (
   }
   const canonical = Effect.interruptible(backend.canonical(path))
   return Effect.matchEffect(Background.attempt(waiter, restore, canonical, () => Effect.void), {
-    onSuccess: (key) => key === undefined ? unanswered(waiter, `${path}.lock`) : Effect.succeed(key),
+    onSuccess: (key) => {
+      if (key === undefined) {
+        return unanswered(waiter, `${path}.lock`)
+      }
+      // The engine may know now what it had to ask for.
+      waiter.immediate = Option.isSome(backend.immediate?.(key.path) ?? Option.none())
+      return Effect.succeed(key)
+    },
     onFailure: (error) => explain(waiter, `${path}.lock`, error)
   }).pipe(Effect.ensuring(Effect.sync(() => waiter.stopDeadline())))
 }

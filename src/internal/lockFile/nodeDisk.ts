@@ -1,7 +1,9 @@
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as NodeFS from "node:fs"
 import * as Immediate from "../immediate.js"
+import * as Runtime from "../runtime.js"
 import { absent, type Disk, type DiskError, type Entry, maxBytes, toError } from "./disk.js"
 
 /** The calls of `node:fs` that are used, so that a test can slow them down. */
@@ -51,8 +53,8 @@ const maxDirectories = 10_000
 export interface NodeDisk extends Disk {
   /** Whether the calls below a directory are synchronous. `undefined` where that has not been asked yet. */
   readonly isLocal: (directory: string) => boolean | undefined
-  /** Finds out, on a thread, on what a directory is; `alias` is another name of the same directory. */
-  readonly classify: (directory: string, alias: string) => Effect.Effect<void>
+  /** Finds out, on threads, what a directory is on. Whoever asks meanwhile waits for the same answer. A directory that is not there has none. */
+  readonly classify: (directory: string) => Effect.Effect<void>
   /** The canonical name of the directory of a file in a local directory, at once; `undefined` if the file is a link. */
   readonly locate: (directory: string, path: string) => string | undefined
 }
@@ -137,6 +139,7 @@ const orElse = <A>(call: Effect.Effect<A, DiskError>, absent: A): Effect.Effect<
  */
 export const make = (calls: Calls = NodeFS): NodeDisk => {
   const directories = new Map<string, Directory>()
+  const questions = new Map<string, Fiber.RuntimeFiber<void>>()
   const { promises } = calls
   /** The directory of the last call: those of one lock follow each other. */
   let last: { readonly name: string; readonly known: Directory | undefined } = { name: "", known: undefined }
@@ -152,6 +155,9 @@ export const make = (calls: Calls = NodeFS): NodeDisk => {
     return last.known
   }
 
+  const threaded = <A>(run: () => Promise<A>): Effect.Effect<A, DiskError> =>
+    Effect.tryPromise({ try: run, catch: toError })
+
   /** A call on a file. */
   const callAt = <A>(path: string, local: () => A, onThread: () => Promise<A>): Effect.Effect<A, DiskError> =>
     call(findAt(path), local, onThread)
@@ -163,7 +169,7 @@ export const make = (calls: Calls = NodeFS): NodeDisk => {
   ): Effect.Effect<A, DiskError> => {
     const began = performance.now()
     if (known === undefined || !isQuick(known, began)) {
-      return Effect.tryPromise({ try: onThread, catch: toError })
+      return threaded(onThread)
     }
     let result: Exit.Exit<A, DiskError>
     try {
@@ -183,6 +189,24 @@ export const make = (calls: Calls = NodeFS): NodeDisk => {
     }
     return result
   }
+
+  const classify = (directory: string): Effect.Effect<void> =>
+    threaded(() => promises.realpath(directory)).pipe(
+      Effect.flatMap((canonical) =>
+        Effect.map(threaded(() => promises.statfs(canonical)), ({ type }) => {
+          if (directories.size >= maxDirectories) {
+            directories.clear()
+          }
+          const known = directories.get(canonical) ??
+            { canonical, local: isLocalType(type >>> 0), slow: 0, threadsUntil: 0 }
+          directories.set(canonical, known)
+          directories.set(directory, known)
+        })
+      ),
+      // It is made with the first lock in it, and asked for with the next one.
+      Effect.ignore,
+      Effect.ensuring(Effect.sync(() => questions.delete(directory)))
+    )
 
   const textOf = (length: number): string => sharedBuffer.toString("utf8", 0, length)
 
@@ -299,7 +323,7 @@ export const make = (calls: Calls = NodeFS): NodeDisk => {
         }
       }),
     // A listing takes as long as the directory is large, and nobody waits for one.
-    list: (directory) => Effect.tryPromise({ try: () => promises.readdir(directory), catch: toError }),
+    list: (directory) => threaded(() => promises.readdir(directory)),
     makeDirectory: (path) =>
       callAt(path, () => {
         calls.mkdirSync(path)
@@ -325,20 +349,17 @@ export const make = (calls: Calls = NodeFS): NodeDisk => {
       const known = directories.get(directory)
       return known === undefined ? undefined : isQuick(known, performance.now())
     },
-    classify: (directory, alias) =>
-      Effect.matchEffect(Effect.tryPromise({ try: () => promises.statfs(directory), catch: toError }), {
-        // It is made with the first lock in it, and asked for with the next one.
-        onFailure: () => Effect.void,
-        onSuccess: ({ type }) =>
-          Effect.sync(() => {
-            if (directories.size >= maxDirectories) {
-              directories.clear()
-            }
-            const known = directories.get(directory) ??
-              { canonical: directory, local: isLocalType(type >>> 0), slow: 0, threadsUntil: 0 }
-            directories.set(directory, known)
-            directories.set(alias, known)
-          })
+    classify: (directory) =>
+      Effect.withFiberRuntime((fiber) => {
+        if (directories.has(directory)) {
+          return Effect.void
+        }
+        // Whoever asked first may be interrupted.
+        const asked = questions.get(directory) ?? Runtime.start(fiber, classify(directory))
+        if (asked.unsafePoll() === null) {
+          questions.set(directory, asked)
+        }
+        return Fiber.join(asked)
       }),
     locate: (directory, path) =>
       calls.lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() === true

@@ -35,10 +35,14 @@ const synchronously = Effect.gen(function*() {
   const directory = yield* temporaryDirectory
   const disk = NodeDisk.make({
     ...NodeFS,
-    promises: Object.assign({ ...NodeFS.promises }, { statfs: () => Promise.resolve({ type: 0x01021994 }) })
+    promises: Object.assign({ ...NodeFS.promises }, {
+      realpath: (path: string) =>
+        /\/(missing|file)$/.test(path) ? Promise.resolve(path) : NodeFS.promises.realpath(path),
+      statfs: () => Promise.resolve({ type: 0x01021994 })
+    })
   })
   for (const below of ["", "/directory", "/missing", "/file", "/link-to-directory"]) {
-    yield* disk.classify(`${directory}${below}`, `${directory}${below}`)
+    yield* disk.classify(`${directory}${below}`)
   }
   return { directory, disk }
 })

@@ -207,18 +207,24 @@ describe("Heartbeats", () => {
       const lost: Array<Heartbeat.Gone> = []
       const owns: Array<Protocol.OwnRecord> = []
       yield* Effect.withFiberRuntime<void, DiskError>((fiber) =>
-        Effect.forEach(Array.from({ length: locks }, (_, index) => `/tmp/${index}.lock`), (lockPath) =>
-          Effect.gen(function*() {
-            const own = new Protocol.OwnRecord(
-              yield* identity.issueToken,
-              identity.info,
-              undefined,
-              Protocol.momentAt(clock)
-            )
-            yield* disk.create(lockPath, own.text)
-            owns.push(own)
-            heartbeat.add(new Heartbeat.Member(Protocol.placeOf(lockPath), own, fiber, (gone) => void lost.push(gone)))
-          }), { discard: true })
+        Effect.forEach(
+          Array.from({ length: locks }, (_, index) => `/tmp/${index}.lock`),
+          (lockPath) =>
+            Effect.gen(function*() {
+              const own = new Protocol.OwnRecord(
+                yield* identity.issueToken,
+                identity.info,
+                undefined,
+                Protocol.momentAt(clock)
+              )
+              yield* disk.create(lockPath, own.text)
+              owns.push(own)
+              heartbeat.add(
+                new Heartbeat.Member(Protocol.placeOf(lockPath), own, fiber, (gone) => void lost.push(gone))
+              )
+            }),
+          { discard: true }
+        )
       ).pipe(Effect.withClock(clock))
       yield* Effect.sleep("10 seconds")
       clock.stop(5_000)

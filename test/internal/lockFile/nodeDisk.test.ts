@@ -93,7 +93,7 @@ describe("A call on a local disk", () => {
     Effect.gen(function*() {
       const directory = yield* temporaryDirectory
       const { disk, onThreads } = counted()
-      yield* disk.classify(directory, directory)
+      yield* disk.classify(directory)
       const from = onThreads.length
       const path = `${directory}/file`
       const created = disk.create(path, "text")
@@ -141,7 +141,7 @@ describe("A call on a local disk", () => {
           throw Object.assign(new Error("EIO: i/o error, write"), { code: "EIO", syscall: "write" })
         }
       })
-      yield* disk.classify(directory, directory)
+      yield* disk.classify(directory)
       NodeFS.writeFileSync(`${directory}/file`, "text")
       NodeFS.mkdirSync(`${directory}/directory`)
       for (
@@ -166,7 +166,7 @@ describe("A call on a local disk", () => {
       let short = true
       const writeSync = (file: number, text: string): number => short ? 3 : NodeFS.writeSync(file, text)
       const disk = NodeDisk.make(Object.assign({ ...NodeFS }, { writeSync }))
-      yield* disk.classify(directory, directory)
+      yield* disk.classify(directory)
       const error = yield* Effect.flip(disk.create(`${directory}/file`, "a whole record"))
       assert.strictEqual(error.code, "ENOSPC")
       short = false
@@ -192,13 +192,40 @@ describe("A call in a directory that is not known to be local", () => {
     Effect.gen(function*() {
       const directory = yield* temporaryDirectory
       const { disk } = counted()
-      yield* disk.classify(`${directory}/new`, `${directory}/new`)
+      yield* disk.classify(`${directory}/new`)
       assert.isUndefined(disk.isLocal(`${directory}/new`))
       NodeFS.mkdirSync(`${directory}/new`)
-      yield* disk.classify(`${directory}/new`, `${directory}/alias`)
+      NodeFS.symlinkSync("new", `${directory}/alias`)
+      yield* disk.classify(`${directory}/alias`)
       assert.isTrue(disk.isLocal(`${directory}/new`))
       assert.isTrue(disk.isLocal(`${directory}/alias`))
     }))
+
+  it.scopedLive("is asked about once by many first locks in it", () =>
+    Effect.gen(function*() {
+      const directory = yield* temporaryDirectory
+      const { disk, onThreads } = counted()
+      const locks = yield* makeLocks(disk)
+      yield* Effect.replicateEffect(locks.withLock(Effect.void, `${directory}/file`), 100, {
+        concurrency: "unbounded",
+        discard: true
+      })
+      assert.deepStrictEqual(onThreads.filter((name) => name !== "readdir"), ["realpath", "statfs"])
+    }).pipe(quiet))
+
+  it.scopedLive("is not taken for local because a link in it leads to one that is", () =>
+    Effect.gen(function*() {
+      const directory = yield* temporaryDirectory
+      const remote = `${directory}/remote`
+      NodeFS.mkdirSync(remote)
+      NodeFS.writeFileSync(`${directory}/file`, "")
+      NodeFS.symlinkSync(`${directory}/file`, `${remote}/link`)
+      const { disk } = counted({ type: (path) => path === remote ? 0x6969 : local })
+      const locks = yield* makeLocks(disk)
+      yield* Effect.replicateEffect(locks.withLock(Effect.void, `${remote}/link`), 3)
+      assert.isTrue(disk.isLocal(directory))
+      assert.isFalse(disk.isLocal(remote))
+    }).pipe(quiet))
 
   it.scopedLive("becomes synchronous with the second lock in it", () =>
     Effect.gen(function*() {
@@ -253,7 +280,7 @@ describe.runIf(process.platform === "linux")("The type of a file system", () => 
     Effect.gen(function*() {
       const directory = yield* temporaryDirectory
       const { disk } = counted({ type: () => type | 0 })
-      yield* disk.classify(directory, directory)
+      yield* disk.classify(directory)
       assert.isTrue(disk.isLocal(directory))
     }))
 })
@@ -272,7 +299,7 @@ const withClock = Effect.gen(function*() {
     (spy) => Effect.sync(() => spy.mockRestore())
   )
   const { disk, synchronous } = counted({ onSync: () => (now += takes) })
-  yield* disk.classify(directory, directory)
+  yield* disk.classify(directory)
   /** Makes calls, each of which takes so long, and says how many were synchronous. */
   const make = (times: number, millis: number) =>
     Effect.gen(function*() {
