@@ -16,6 +16,10 @@ type Kind = "locks held" | "waiters of one path" | "waiters, a path each"
 interface Cost {
   /** Microseconds. */
   readonly acquire: number
+  /** A multiple of the time that it takes to create a file without a lock. */
+  readonly relativeAcquire: number
+  /** A multiple of the time that it takes to remove a file without a lock. */
+  readonly relativeRelease: number
   /** Microseconds; of waiters, the time from the first acquisition to the last, divided by the number of those after the first. */
   readonly release: number
   /** Milliseconds from the first release to the first acquisition. */
@@ -44,7 +48,13 @@ const locks = (harness: Harness.Harness, directory: string, size: number): Measu
     const worker = yield* Harness.spawnLocks(harness)
     const times = repetitions(size, 1_000)
     const cycled = yield* Harness.request(worker, { _tag: "cycle", directory, count: size, times }, "cycled")
-    return { ...cycled, first: NaN, share: NaN }
+    return {
+      ...cycled,
+      relativeAcquire: cycled.acquire / cycled.create,
+      relativeRelease: cycled.release / cycled.remove,
+      first: NaN,
+      share: NaN
+    }
   }))
 
 /** `size` fibers of one process wait for `paths` locks that another process holds. */
@@ -65,7 +75,16 @@ const waiters = (harness: Harness.Harness, directory: string, size: number, path
         const { at } = yield* Harness.request(holder, { _tag: "release" }, "released")
         const { first, last } = yield* Harness.receive(worker, "acquired")
         const release = fibers === 1 ? NaN : (last - first) * 1_000 / (fibers - 1)
-        return { acquire: NaN, release, first: first - at, heap, rss, share }
+        return {
+          acquire: NaN,
+          relativeAcquire: NaN,
+          relativeRelease: NaN,
+          release,
+          first: first - at,
+          heap,
+          rss,
+          share
+        }
       })
     // The first hand-over compiles the code and connects the processes.
     yield* measure("warm", harness.quick ? 100 : 1_000, Math.min(paths, 100), 100)
@@ -107,10 +126,14 @@ export const run = (harness: Harness.Harness) =>
     const of = ({ costs }: Result, figure: keyof Cost, unit = 1): Report.Spread =>
       Report.spread(costs.map((cost) => cost[figure]), unit)
 
-    const flat = (kind: Kind, figure: "acquire" | "release" | "heap"): Report.Target => {
+    const flat = (
+      kind: Kind,
+      figure: "relativeAcquire" | "relativeRelease" | "release" | "heap",
+      name: string
+    ): Report.Target => {
       const large = results.filter((result) => result.kind === kind && result.size >= meaningful)
       return Report.atMost(
-        `${kind}, ${figure === "heap" ? "memory" : figure} each: from flat, from ${meaningful} on`,
+        `${kind}, ${name}: from flat, from ${meaningful} on`,
         20,
         "%",
         large.every(({ complete }) => complete) ? Report.excess(large.map((result) => of(result, figure).median)) : NaN
@@ -128,7 +151,8 @@ export const run = (harness: Harness.Harness) =>
       name: "growth",
       title: "Growth: many locks in one process, many waiters",
       method:
-        "A warm process acquires locks on different paths of one directory, one after the other, and then releases them. Waiters " +
+        "A warm process acquires locks on different paths of one directory, one after the other, and then releases them. Then it creates " +
+        "and removes as many files in the same directory without a lock: a new file takes longer on some parts of a disk than on others. Waiters " +
         "are fibers of one process that wait for what another process holds: one path, or a path each. Their release is the time " +
         "from the first acquisition to the last, divided by the number of waiters after the first. So the hand-over between the " +
         `processes, which has a column, does not count. Each size has fresh processes; ${harness.rounds} rounds, in rotation. ` +
@@ -138,7 +162,9 @@ export const run = (harness: Harness.Harness) =>
         "",
         "size",
         "acquire µs",
+        "acquire / create",
         "release µs",
+        "release / remove",
         "first waiter ms",
         "heap KiB each",
         "rss KiB each",
@@ -148,20 +174,22 @@ export const run = (harness: Harness.Harness) =>
         result.kind,
         String(result.size),
         cell(result, "acquire"),
+        cell(result, "relativeAcquire"),
         cell(result, "release"),
+        cell(result, "relativeRelease"),
         cell(result, "first"),
         cell(result, "heap", 1_024, meaningful),
         cell(result, "rss", 1_024, 10 * meaningful),
         cell(result, "share")
       ]),
       targets: [
-        flat("locks held", "acquire"),
-        flat("locks held", "release"),
-        flat("locks held", "heap"),
-        flat("waiters of one path", "release"),
-        flat("waiters of one path", "heap"),
-        flat("waiters, a path each", "release"),
-        flat("waiters, a path each", "heap")
+        flat("locks held", "relativeAcquire", "acquire / create"),
+        flat("locks held", "relativeRelease", "release / remove"),
+        flat("locks held", "heap", "memory each"),
+        flat("waiters of one path", "release", "release each"),
+        flat("waiters of one path", "heap", "memory each"),
+        flat("waiters, a path each", "release", "release each"),
+        flat("waiters, a path each", "heap", "memory each")
       ],
       chart: {
         kind: "lines",

@@ -52,9 +52,12 @@ export type Command = typeof Command.Type
 export const Message = Schema.Union(
   Schema.TaggedStruct("ready", {}),
   /** Microseconds and bytes for each lock. */
+  /** Times in microseconds for each lock, or for each file without one; memory in bytes. */
   Schema.TaggedStruct("cycled", {
     acquire: Schema.Number,
     release: Schema.Number,
+    create: Schema.Number,
+    remove: Schema.Number,
     heap: Schema.Number,
     rss: Schema.Number
   }),

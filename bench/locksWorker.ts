@@ -11,6 +11,7 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as ManagedRuntime from "effect/ManagedRuntime"
 import * as Scope from "effect/Scope"
+import * as Fs from "node:fs"
 import * as V8 from "node:v8"
 import * as Vm from "node:vm"
 import * as FileLock from "../src/FileLock.js"
@@ -72,12 +73,24 @@ const warmUp = (directory: string) =>
     yield* Effect.replicateEffect(fibers, 20, { discard: true })
   })
 
+/** Creates and removes as many files without a lock; milliseconds. A new file takes longer on some parts of a disk than on others. */
+const bareFiles = (paths: ReadonlyArray<string>) =>
+  Effect.sync(() => {
+    const from = Monotonic.millis()
+    for (const path of paths) Fs.writeFileSync(`${path}.bare`, "a record", { flag: "wx" })
+    const created = Monotonic.millis()
+    for (const path of paths) Fs.unlinkSync(`${path}.bare`)
+    return { create: created - from, remove: Monotonic.millis() - created }
+  })
+
 const cycle = ({ count, directory, times }: CommandOf<"cycle">) =>
   Effect.gen(function*() {
     const paths = pathsOf(directory, count)
     yield* warmUp(directory)
     const acquires: Array<number> = []
     const releases: Array<number> = []
+    const creates: Array<number> = []
+    const removes: Array<number> = []
     const before = yield* memory
     let holding = before
     for (let time = 0; time < times; time++) {
@@ -89,11 +102,17 @@ const cycle = ({ count, directory, times }: CommandOf<"cycle">) =>
       const held = Monotonic.millis()
       yield* Scope.close(scope, Exit.void)
       releases.push(Monotonic.millis() - held)
+      const bare = yield* bareFiles(paths)
+      creates.push(bare.create)
+      removes.push(bare.remove)
     }
+    const each = (times: ReadonlyArray<number>): number => Statistics.median(times) * 1_000 / count
     yield* send({
       _tag: "cycled",
-      acquire: Statistics.median(acquires) * 1_000 / count,
-      release: Statistics.median(releases) * 1_000 / count,
+      acquire: each(acquires),
+      release: each(releases),
+      create: each(creates),
+      remove: each(removes),
       heap: (holding.heap - before.heap) / count,
       rss: (holding.rss - before.rss) / count
     })
