@@ -22,7 +22,7 @@ type Verdict = "holds" | "two holders" | "ownership" | "blocked for ever" | "no 
 
 interface Run {
   readonly name: string
-  readonly model: "lockfile" | "lease"
+  readonly model: "lockfile" | "lease" | "handover"
   readonly flags: string
   readonly expected: Verdict
   readonly only?: "short" | "long"
@@ -48,16 +48,20 @@ const needed = (model: Run["model"], name: string, flags: string, only?: Run["on
   expected: "two holders"
 })
 
-/** A guard without which a record stays that no process removes. */
-const unblocks = (name: string, flags: string): Run => ({
-  ...claim("lockfile", name, flags),
+/** A guard without which a record stays that no process removes, or a waiter is never woken. */
+const unblocks = (model: Run["model"], name: string, flags: string): Run => ({
+  ...claim(model, name, flags),
   expected: "blocked for ever"
 })
+
+/** Hand-over without a fallback poll: every wake-up is a message, or a connection that closes. */
+const three = "-DN=3 -DWITHDRAWALS=0"
 
 const lease3 = "-DN=3 -DLEASE=3 -DLOSS=1 -DSTALL=1"
 
 const runs: ReadonlyArray<Run> = [
   // The longest first, so that two at a time end together.
+  claim("handover", "3 processes, 1 kill, 1 withdrawal, no poll", "-DN=3", "long"),
   claim("lockfile", "3 processes, 3 levels of claims, any kills", "-DN=3 -DF=4", "long"),
   claim("lease", "3 processes, exclusion and ownership", lease3, "long"),
   claim(
@@ -84,6 +88,21 @@ const runs: ReadonlyArray<Run> = [
     "-DN=2 -DF=4 -DCRASHES=2 -DERRORS=1 -DREMOVALS=1 -DFALLBACK -DPROGRESS",
     "long"
   ),
+  claim("handover", "3 processes, 2 kills, no poll", `${three} -DDEATHS=2`, "long"),
+  claim(
+    "handover",
+    "2 processes, 2 rounds, a forged message, polls",
+    "-DN=2 -DROUNDS=2 -DFORGED=1 -DPOLL -DDEATHS=0",
+    "long"
+  ),
+  claim(
+    "handover",
+    "2 processes, 2 rounds, 2 lost messages, 1 kill, polls",
+    "-DN=2 -DROUNDS=2 -DLOST=2 -DPOLL",
+    "long"
+  ),
+  claim("handover", "3 processes, a lost message, polls", `${three} -DLOST=1 -DPOLL -DDEATHS=0`, "long"),
+  claim("handover", "2 processes, 2 rounds, 1 kill, 1 withdrawal, no poll", "-DN=2 -DROUNDS=2"),
   claim("lockfile", "3 processes, no kill, nobody blocked", "-DN=3 -DCRASHES=0"),
   claim("lockfile", "2 processes, 3 levels of claims, any kills", "-DN=2 -DF=4"),
   claim("lockfile", "2 processes, 2 kills, nobody blocked", "-DN=2 -DF=4 -DCRASHES=2"),
@@ -113,15 +132,23 @@ const runs: ReadonlyArray<Run> = [
     "-DN=2 -DERRORS=0 -DBY_HAND -DRELEASE_UNCHECKED"
   ),
   needed("lockfile", "release does not read again after an error", "-DN=2 -DRELEASE_UNCHECKED"),
-  unblocks("an error of link is taken for a failure", "-DN=2 -DCRASHES=0 -DERROR_IS_FAILURE"),
-  unblocks("ENOENT of link is taken for a failure", "-DN=2 -DCRASHES=0 -DENOENT_IS_FAILURE"),
-  unblocks("EEXIST of link: the own token is not recognised", "-DN=2 -DCRASHES=0 -DOWN_IS_OCCUPIED"),
-  unblocks("after an error, read before Q is unlinked", "-DN=2 -DCRASHES=0 -DREAD_BEFORE_UNLINK"),
-  unblocks("an error of rename is taken for a failure", "-DN=2 -DCRASHES=1 -DRENAME_ERROR_IS_FAILURE"),
+  unblocks("lockfile", "an error of link is taken for a failure", "-DN=2 -DCRASHES=0 -DERROR_IS_FAILURE"),
+  unblocks("lockfile", "ENOENT of link is taken for a failure", "-DN=2 -DCRASHES=0 -DENOENT_IS_FAILURE"),
+  unblocks("lockfile", "EEXIST of link: the own token is not recognised", "-DN=2 -DCRASHES=0 -DOWN_IS_OCCUPIED"),
+  unblocks("lockfile", "after an error, read before Q is unlinked", "-DN=2 -DCRASHES=0 -DREAD_BEFORE_UNLINK"),
+  unblocks("lockfile", "an error of rename is taken for a failure", "-DN=2 -DCRASHES=1 -DRENAME_ERROR_IS_FAILURE"),
   {
     ...claim("lockfile", "no clean-up", "-DN=2 -DF=4 -DCRASHES=1 -DERRORS=0 -DREMOVALS=0 -DPROGRESS -DNO_CLEANUP"),
     expected: "no progress"
   },
+  needed("handover", "a message grants the lock, a forged one", "-DN=3 -DMESSAGE_GRANTS -DFORGED=1 -DPOLL -DDEATHS=0"),
+  unblocks("handover", "the lock file is not read after a withdrawal", "-DN=3 -DNO_LOOK"),
+  unblocks("handover", "a request file goes only after the release", `${three} -DLATE_UNLINK -DDEATHS=0`),
+  unblocks("handover", "who does not hold says nothing", `${three} -DNO_MOVED`),
+  unblocks("handover", "a holder that was not told its queue does not list it", `${three} -DNO_LIST`),
+  unblocks("handover", "the next one is not told who holds", `${three} -DNO_NEXT`),
+  unblocks("handover", "the others are not told when another was faster", `${three} -DNO_BARGED`),
+  unblocks("handover", "no poll, and a message is lost", "-DN=3 -DLOST=1 -DDEATHS=0"),
   needed("lease", "no comparison before the rename", "-DN=2 -DNO_COMPARE"),
   needed("lease", "a claim's age is not checked before the rename", `${lease3} -DCLAIM_AGE_UNCHECKED`),
   {
@@ -201,7 +228,7 @@ const check = async (run: Run, index: number): Promise<Outcome> => {
     await execute(cwd, "spin", [...run.flags.split(" "), "-a", "model.pml"])
     await execute(cwd, compiler, [
       ...(run.expected === "holds" ? [short ? "-O1" : "-O2"] : ["-O0"]), // small searches compile for longer than they run
-      ...["-w", "-DMEMLIM=3500"],
+      ...["-w", "-DMEMLIM=3500", ...(run.model === "handover" ? ["-DCOLLAPSE"] : [])], // its states are wide
       ...(progress ? ["-DNFAIR=3"] : ["-DSAFETY", "-DNOCLAIM"]),
       ...["-o", "pan", "pan.c"]
     ])
