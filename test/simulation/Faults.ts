@@ -151,7 +151,7 @@ export class Faults {
     const { path, syscall } = entry.step
     const before = this.world.read(path) ?? ""
     const share = random.real(1)
-    const after = watcher.before(entry)
+    const after = watcher.before(entry, kernel.steps + 1)
     kernel.go(entry)
     after()
     this.world.noteChange(entry.step)

@@ -38,7 +38,7 @@ export const playUntil = (
     }
     const { method, path, syscall } = next.step
     world.note(() => `${next.who} ${method}: ${syscall} ${watcher.show(path)}`)
-    const after = watcher.before(next)
+    const after = watcher.before(next, kernel.steps + 1)
     kernel.go(next)
     after()
     world.noteChange(next.step)

@@ -105,7 +105,7 @@ class Simulation {
         `${entry.who.padEnd(5)} ${method === syscall ? method : `${method}: ${syscall}`} ${watcher.show(path)}`
       )
     }
-    const after = watcher.before(entry)
+    const after = watcher.before(entry, kernel.steps + 1)
     kernel.go(entry)
     after()
     this.world.noteChange(entry.step)
@@ -178,10 +178,9 @@ class Simulation {
     }
     const { kernel, plan, watcher } = this.world
     this.world.quiet = true
-    // A person is going to remove it.
-    if (
-      this.world.list().some((name) => watcher.creatorOf(`${directory}/${name}`) !== undefined && kernel.nextAlarm())
-    ) {
+    // A person, or the other tool, is going to remove it.
+    const isForeign = (name: string): boolean => watcher.seen(`${directory}/${name}`)._tag === "Foreign"
+    if (kernel.nextAlarm() !== undefined && this.world.list().some(isForeign)) {
       kernel.ring()
       return true
     }

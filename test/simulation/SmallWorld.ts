@@ -295,7 +295,7 @@ class Execution implements Search.Execution {
     const { kernel, watcher } = this.world
     const { method, path, syscall } = parked.step
     this.world.note(() => `${parked.process.name.padEnd(4)} ${method}: ${syscall} ${watcher.show(path)}`)
-    const after = watcher.before(parked)
+    const after = watcher.before(parked, kernel.steps + 1)
     kernel.go(parked)
     after()
     this.world.noteChange(parked.step)

@@ -296,11 +296,11 @@ export class Watcher {
   // steps
   // ---------------------------------------------------------------------------------------------
 
-  /** Is told of a step before it is made; to call what it answers with when the step has been made. */
-  before(entry: Parked<SimulatedProcess>): () => void {
+  /** Is told of a step, and its number, before it is made; to call what it answers with when the step has been made. */
+  before(entry: Parked<SimulatedProcess>, number: number): () => void {
     const { fiber, process, step } = entry
     if (step.method === "readFile" && step.syscall === "open") {
-      process.reads.set(`${fiber} ${step.path}`, this.options.kernel.steps + 1)
+      process.reads.set(`${fiber} ${step.path}`, number)
     }
     const changed = changedBy(step)
     if (changed === undefined) {

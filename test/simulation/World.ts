@@ -345,7 +345,7 @@ export class World {
       if (error !== undefined && fault?.after === false) {
         throw error
       }
-      const after = this.watcher.before(entry)
+      const after = this.watcher.before(entry, this.kernel.steps)
       try {
         return make()
       } finally {

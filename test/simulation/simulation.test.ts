@@ -50,7 +50,7 @@ describe("Simulated worlds", () => {
       ...isInside,
       process: thief,
       step: { method: "remove", syscall: "unlink", path: `${valuePath}.lock` }
-    })
+    }, world.kernel.steps + 1)
     assert.strictEqual(world.watcher.violation?.kind, "not its own")
   })
 })
