@@ -45,8 +45,8 @@ const registry = (): Registry => {
   return holder[RegistryKey] ??= { disk: NodeDisk.make(), queues: new WaitQueues(), engines: new WeakMap() }
 }
 
-/** A path as it is spelled, from the root on. Fails where the working directory is gone. */
-const absolute = (path: string): string => NodePath.isAbsolute(path) ? path : `${process.cwd()}${NodePath.sep}${path}`
+const join = (directory: string, name: string): string =>
+  directory.endsWith(NodePath.sep) ? `${directory}${name}` : `${directory}${NodePath.sep}${name}`
 
 /** The engine over a disk of Node. The calls of a lock whose directory is known to be local end without suspending. */
 export const makeEngine = (
@@ -71,7 +71,7 @@ export const makeEngine = (
     if (spellings.size >= maxSpellings) {
       spellings.clear()
     }
-    const spelling = { directory, name, key: paths.key(file) }
+    const spelling = { directory, name, key: paths.key(join(directory, name)) }
     spellings.set(file, spelling)
     return spelling
   }
@@ -79,7 +79,7 @@ export const makeEngine = (
   return {
     ...engine,
     canonical: (path) =>
-      Effect.try(() => NodeDisk.directoryOf(absolute(path))).pipe(
+      Effect.try(() => NodeDisk.directoryOf(disk.absolute(path))).pipe(
         Effect.flatMap(disk.classify),
         // `paths` says what is wrong.
         Effect.ignore,
@@ -88,18 +88,20 @@ export const makeEngine = (
       ),
     immediate: (path) => {
       try {
-        const file = absolute(path)
+        const file = disk.absolute(path)
         const spelling = spell(file)
         if (spelling === undefined || disk.isLocal(spelling.directory) !== true) {
           return Option.none()
         }
         const { directory, key, name } = spelling
         const canonical = disk.locate(directory, file)
-        return canonical === undefined
+        if (canonical === directory) {
+          return key
+        }
+        // A link on the way may lead elsewhere by now.
+        return canonical === undefined || disk.isLocal(canonical) !== true
           ? Option.none()
-          : canonical === directory
-          ? key
-          : paths.key(canonical.endsWith(NodePath.sep) ? `${canonical}${name}` : `${canonical}${NodePath.sep}${name}`)
+          : paths.key(join(canonical, name))
       } catch {
         // `canonical` says what is wrong.
         return Option.none()

@@ -16,8 +16,33 @@ import type { WaitQueues } from "./waitQueue.js"
 
 /** A section that a fiber is in, or was in, and those that it was in before. */
 class Inside {
-  constructor(readonly held: HeldLock, public outer: Inside | undefined) {}
+  /** How many there are in the list; more than there are by now, where some have been dropped behind this one. */
+  readonly size: number
+  /** When the list is as long, those that are over are dropped from it: a fiber may take one lock after the other without an end. */
+  private readonly dropsAt: number
+
+  constructor(readonly held: HeldLock, public outer: Inside | undefined) {
+    let size = outer === undefined ? 1 : outer.size + 1
+    let dropsAt = outer === undefined ? leastDrop : outer.dropsAt
+    if (size >= dropsAt) {
+      size = 1
+      for (let inside = this.dropBehind(); inside !== undefined; inside = inside.dropBehind()) {
+        size += 1
+      }
+      dropsAt = 2 * size + leastDrop
+    }
+    this.size = size
+    this.dropsAt = dropsAt
+  }
+
+  /** The next section that is not over. Those between are dropped. */
+  private dropBehind(): Inside | undefined {
+    this.outer = openOf(this.outer)
+    return this.outer
+  }
 }
+
+const leastDrop = 32
 
 /** The innermost section that is not over. */
 const openOf = (inside: Inside | undefined): Inside | undefined => {
@@ -62,10 +87,6 @@ const current: FiberRef.FiberRef<Inside | undefined> = globalValue(
 /** Puts a fiber inside a section, until that is closed. */
 export const enter = (fiber: Runtime.RuntimeFiber, held: HeldLock): void => {
   const outer = openOf(fiber.getFiberRef(current))
-  if (outer !== undefined) {
-    // What is over is dropped, or a fiber that always takes a lock before it releases the one before would remember them all.
-    outer.outer = openOf(outer.outer)
-  }
   held.fiberId = fiber.id()
   Runtime.setRef(fiber, current, new Inside(held, outer))
 }

@@ -155,14 +155,17 @@ export const make = (options: {
     }
 
     get release(): Effect.Effect<void> {
-      return Effect.suspend(() =>
-        Immediate.flatMap(
-          fresh.delete(this.member) ? Exit.void : heartbeat.remove(this.member),
+      return Effect.suspend(() => {
+        fresh.delete(this.member)
+        return Immediate.flatMap(
+          heartbeat.remove(this.member),
           () =>
-            Effect.flatMap(protocol.remove(this.place, 0, this.own), (removed) =>
-              removed ? Exit.void : Effect.map(released(this.place), (gone) => this.onGone(gone)))
+            Effect.flatMap(
+              protocol.remove(this.place, 0, this.own),
+              (removed) => removed ? Exit.void : Effect.map(released(this.place), (gone) => this.onGone(gone))
+            )
         )
-      )
+      })
     }
 
     onGone(gone: Heartbeat.Gone): void {

@@ -31,10 +31,15 @@ type Attempt = Effect.Effect<void, DiskError | Claimed | Gone>
 export class Member {
   /** When it beats next, on the monotonic clock. */
   due = Infinity
+  /** Those that wait for their heartbeat stand in a list. */
+  previous: Member | undefined
+  next: Member | undefined
   /** A heartbeat that has not succeeded at once, and goes on trying. */
   insisting: Fiber.RuntimeFiber<void> | undefined
-  /** The attempt under way. It is never cut off. */
+  /** The last attempt that was begun. There is one at a time, and it is never cut off. */
   attempt: Fiber.RuntimeFiber<void, DiskError | Claimed | Gone> | undefined
+  /** The lock is being released: no attempt begins any more. */
+  removed = false
   /** The clock at the acquisition: the fiber may go by another one later. */
   readonly clock: Clock.Clock
   constructor(
@@ -76,16 +81,54 @@ const shortestPause = 5
 /** How long late heartbeats may keep other fibers from running, in milliseconds. */
 const longestTick = 10
 
-/** The locks that are held on one clock. */
-interface Round {
-  /** By the time of their last heartbeat. */
-  readonly members: Set<Member>
+/** A heartbeat of many that are late at once may take longer, on a disk whose calls go to threads; in milliseconds for each of them. */
+const limitEach = 10
+
+/** The locks that are held on one clock and wait for their heartbeat, the one that was heard first in front. */
+class Round {
+  alarm: Alarm | undefined
+  first: Member | undefined
+  private last: Member | undefined
+  size = 0
   /**
    * Those whose heartbeat is late, and takes several times as long. They come after the others: otherwise a process with many locks that
    * was late once would be late for ever.
    */
-  readonly late: Set<Member>
-  alarm: Alarm | undefined
+  readonly late = new Set<Member>()
+
+  /** Nearly always it was heard last. */
+  add(member: Member): void {
+    let previous = this.last
+    while (previous !== undefined && previous.own.heardAt.monotonic > member.own.heardAt.monotonic) {
+      previous = previous.previous
+    }
+    const next = previous === undefined ? this.first : previous.next
+    member.previous = previous
+    member.next = next
+    if (previous === undefined) this.first = member
+    else previous.next = member
+    if (next === undefined) this.last = member
+    else next.previous = member
+    this.size += 1
+  }
+
+  /** Whether it was there. */
+  delete(member: Member): boolean {
+    if (this.late.delete(member)) {
+      return true
+    }
+    const { next, previous } = member
+    if (previous === undefined && this.first !== member) {
+      return false
+    }
+    if (previous === undefined) this.first = next
+    else previous.next = next
+    if (next === undefined) this.last = previous
+    else next.previous = previous
+    member.previous = member.next = undefined
+    this.size -= 1
+    return true
+  }
 }
 
 /**
@@ -104,6 +147,8 @@ export const make = (options: {
   const pause = Math.max(shortestPause, interval / maxGroups)
   const groups = Math.max(1, (interval / pause) * spread)
   const rounds = new WeakMap<Clock.Clock, Round>()
+  /** How many heartbeats have not succeeded at once, and go on trying. */
+  let insistent = 0
 
   // ---------------------------------------------------------------------------------------------
   // one heartbeat
@@ -153,25 +198,39 @@ export const make = (options: {
 
   /** An earlier beat was written although its answer said otherwise. */
   const adopt = (own: Protocol.OwnRecord, content: string): void => {
-    if (
-      content.length === own.text.length &&
-      content.slice(0, -Record.beatFromEnd) === own.text.slice(0, -Record.beatFromEnd)
-    ) {
+    const beats = Record.beatOf(content)
+    if (content === Record.withBeat(own.text, beats)) {
       own.text = content
+      own.beats = beats
     }
   }
 
-  /** After a pause another process may be about to take the lock over: the beat is made while none can. */
+  /**
+   * After a pause another process may be about to take the lock over: the beat is made while none can. One that was made under a claim
+   * that was late itself does not count.
+   */
   const beatLate = (member: Member): Attempt =>
-    Effect.flatMap(
-      protocol.whileClaimed(member.place, Effect.flatMap(checkPath(member), () => beat(member))),
-      Option.match({
-        onNone: () => Effect.zipRight(checkPath(member), new Claimed()),
-        onSome: Effect.succeed
-      })
-    )
+    Effect.suspend(() => {
+      const { heardAt } = member.own
+      return Effect.flatMap(
+        protocol.whileClaimed(member.place, Effect.flatMap(checkPath(member), () => beat(member))),
+        Option.match({
+          onNone: () => {
+            member.own.heardAt = heardAt
+            return Effect.zipRight(checkPath(member), new Claimed())
+          },
+          onSome: Effect.succeed
+        })
+      )
+    })
 
   const attempt = (member: Member): Attempt => silenceOf(member) > allowed ? beatLate(member) : beat(member)
+
+  const isUnderWay = ({ attempt }: Member): boolean => attempt?.unsafePoll() === null
+
+  /** What an attempt answers with, without the references that its fiber has. */
+  const resultOf = <A, E>(attempt: Fiber.RuntimeFiber<A, E>): Effect.Effect<A, E> =>
+    Effect.flatten(Fiber.await(attempt))
 
   /** Starts an attempt. It is not cut off: a claim would stay, and a write that was begun happens on Node, interrupted or not. */
   const begin = (member: Member, step: Attempt) => {
@@ -179,20 +238,35 @@ export const make = (options: {
     return member.attempt
   }
 
+  /** Makes an attempt after the one that is under way. */
+  const inTurn = (member: Member, step: Attempt): Attempt =>
+    Effect.suspend(() => {
+      if (member.removed) {
+        return new Gone({ reason: "Removed" })
+      }
+      return member.attempt !== undefined && isUnderWay(member)
+        ? Effect.zipRight(Fiber.await(member.attempt), inTurn(member, step))
+        : resultOf(begin(member, step))
+    })
+
   /**
    * How long attempts may go on, in milliseconds: while no other process may have acted, and a tenth of a lease at least. Once the lease is
    * over, a process that wanted to act has acted, and what matters is what is found.
    */
-  const limit = (silence: number): number =>
-    silence > lease ? Math.max(lease / 10, shortestLimit) : Math.max(allowed - silence, lease / 10)
+  const limit = (member: Member, silence: number): number =>
+    silence > lease
+      ? Math.max(lease / 10, shortestLimit, limitEach * (insistent + roundOf(member).late.size))
+      : Math.max(allowed - silence, lease / 10)
 
-  const insist = (member: Member, step: Attempt): Effect.Effect<void, Gone> =>
+  const insist = (member: Member, first: Attempt, step: Attempt): Effect.Effect<void, Gone> =>
     Effect.suspend(() => {
       const silence = silenceOf(member)
       let last: unknown
+      let next = first
       const again = Effect.suspend(() => {
-        const { attempt } = member
-        return Fiber.join(attempt?.unsafePoll() === null ? attempt : begin(member, step))
+        const now = next
+        next = inTurn(member, step)
+        return now
       })
       return again.pipe(
         Effect.tapError((error) =>
@@ -205,7 +279,7 @@ export const make = (options: {
           schedule: Schedule.spaced(Duration.millis(Math.max(1, Math.round(lease / 50))))
         }),
         Effect.timeoutFail({
-          duration: Duration.millis(Math.ceil(limit(silence))),
+          duration: Duration.millis(Math.ceil(limit(member, silence))),
           onTimeout: () => new Gone({ reason: "LeaseExpired", cause: last })
         }),
         Effect.catchAll((error) =>
@@ -221,21 +295,33 @@ export const make = (options: {
   const roundOf = ({ clock }: Member): Round => {
     let round = rounds.get(clock)
     if (round === undefined) {
-      round = { members: new Set(), late: new Set(), alarm: undefined }
+      round = new Round()
       rounds.set(clock, round)
     }
     return round
   }
 
-  const enqueue = (round: Round, member: Member, due: number): void => {
-    member.due = due
-    round.members.add(member)
+  const enqueue = (round: Round, member: Member, after: number): void => {
+    member.due = member.own.heardAt.monotonic + after
+    round.add(member)
+    // One whose publication took long is due before others that are there.
+    if (round.alarm !== undefined && round.alarm.at - member.due > pause) {
+      disarm(round, member)
+    }
+    arm(round, 0)
+  }
+
+  const disarm = (round: Round, { clock, fiber }: Member): void => {
+    if (round.alarm !== undefined) {
+      timerAt(clock).cancel(fiber, round.alarm)
+      round.alarm = undefined
+    }
   }
 
   /** Sees to it that the first one beats when it is due, and not before some time. */
   const arm = (round: Round, earliest: number): void => {
     const [late] = round.late
-    const [next = late] = round.members
+    const next = round.first ?? late
     if (next !== undefined && round.alarm === undefined) {
       const at = Math.max(late === undefined ? next.due : 0, earliest)
       round.alarm = { at, run: () => tick(round, next.now, at) }
@@ -246,14 +332,14 @@ export const make = (options: {
   /** Beats for those that are due, as many as a group has, and for all that must not wait. */
   const tick = (round: Round, now: number, dueAt: number): void => {
     // A timer that rings late makes up for the groups that it left out.
-    let left = Math.ceil(round.members.size / groups * (1 + (now - dueAt) / pause))
-    for (const member of round.members) {
+    let left = Math.ceil(round.size / groups * (1 + (now - dueAt) / pause))
+    for (let member = round.first; member !== undefined && member.due <= now; member = round.first) {
       const mayWait = now - member.own.heardAt.monotonic < lease / 2
-      if (member.due > now || (left <= 0 && mayWait)) {
+      if (left <= 0 && mayWait) {
         break
       }
       left -= 1
-      round.members.delete(member)
+      round.delete(member)
       if (silenceOf(member) > allowed) {
         round.late.add(member)
       } else {
@@ -271,61 +357,71 @@ export const make = (options: {
       spent += member.now - from
     }
     round.alarm = undefined
-    arm(round, now + pause)
+    arm(round, round.late.size > 0 ? now + spent + shortestPause : now + pause)
   }
 
   /** On a local disk an attempt has ended when it has begun, and takes no fiber. */
   const beatNow = (round: Round, member: Member): void => {
-    const first = attempt(member)
-    const exit = Exit.isExit(first) ? first : begin(member, first).unsafePoll()
     const goOn = () => {
-      enqueue(round, member, member.now + interval)
-      arm(round, 0)
+      if (!member.removed) {
+        enqueue(round, member, interval)
+      }
     }
-    if (exit !== null && Exit.isSuccess(exit)) {
+    let first: Attempt
+    if (isUnderWay(member)) {
+      first = inTurn(member, Effect.suspend(() => attempt(member)))
+    } else {
+      const beat = attempt(member)
+      if (Exit.isExit(beat)) {
+        first = beat
+      } else {
+        const begun = begin(member, beat)
+        first = begun.unsafePoll() ?? resultOf(begun)
+      }
+    }
+    if (Exit.isExit(first) && Exit.isSuccess(first)) {
       return goOn()
     }
+    insistent += 1
     member.insisting = Runtime.start(
       member.fiber,
-      Effect.matchCauseEffect(insist(member, Effect.suspend(() => attempt(member))), {
-        onSuccess: () => Effect.sync(goOn),
-        onFailure: (cause) =>
-          cause._tag === "Fail"
-            ? Effect.sync(() => member.onGone(cause.error))
-            : Effect.zipRight(
-              Effect.logError(`The heartbeat of ${member.place.lockPath} failed`, cause),
-              Effect.sync(() => member.onGone(new Gone({ reason: "LeaseExpired" })))
-            )
-      }).pipe(Effect.withClock(member.clock))
+      insist(member, first, Effect.suspend(() => attempt(member))).pipe(
+        Effect.matchCauseEffect({
+          onSuccess: () => Effect.sync(goOn),
+          onFailure: (cause) =>
+            cause._tag === "Fail"
+              ? Effect.sync(() => member.onGone(cause.error))
+              : Effect.zipRight(
+                Effect.logError(`The heartbeat of ${member.place.lockPath} failed`, cause),
+                Effect.sync(() => member.onGone(new Gone({ reason: "LeaseExpired" })))
+              )
+        }),
+        Effect.ensuring(Effect.sync(() => {
+          insistent -= 1
+        })),
+        Effect.withClock(member.clock)
+      )
     )
   }
 
   return {
     // The first heartbeat comes early: those of many locks that were acquired at once take the rest of the interval.
-    add: (member) => {
-      const round = roundOf(member)
-      enqueue(round, member, member.own.heardAt.monotonic + interval / 2)
-      arm(round, 0)
-    },
+    add: (member) => enqueue(roundOf(member), member, interval / 2),
     remove: (member) => {
+      member.removed = true
       const round = roundOf(member)
-      round.late.delete(member)
-      round.members.delete(member)
-      if (round.members.size + round.late.size === 0 && round.alarm !== undefined) {
-        timerAt(member.clock).cancel(member.fiber, round.alarm)
-        round.alarm = undefined
+      if (round.delete(member) && round.size + round.late.size === 0) {
+        disarm(round, member)
       }
-      const { attempt, insisting } = member
-      if (insisting === undefined) {
-        return Exit.void
+      if (member.insisting !== undefined) {
+        Runtime.interrupt(member.insisting)
       }
-      Runtime.interrupt(insisting)
-      return attempt?.unsafePoll() === null ? Effect.asVoid(Fiber.await(attempt)) : Exit.void
+      return member.attempt !== undefined && isUnderWay(member) ? Effect.asVoid(Fiber.await(member.attempt)) : Exit.void
     },
     verify: (member) =>
       Effect.suspend(() =>
         silenceOf(member) > allowed
-          ? insist(member, beatLate(member))
+          ? insist(member, inTurn(member, beatLate(member)), beatLate(member))
           : Effect.catchTag(
             checkPath(member),
             "DiskError",

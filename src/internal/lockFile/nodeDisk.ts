@@ -2,6 +2,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as NodeFS from "node:fs"
+import * as NodePath from "node:path"
 import * as Immediate from "../immediate.js"
 import * as Runtime from "../runtime.js"
 import { absent, type Disk, type DiskError, type Entry, maxBytes, toError } from "./disk.js"
@@ -55,6 +56,8 @@ export interface NodeDisk extends Disk {
   readonly isLocal: (directory: string) => boolean | undefined
   /** Finds out, on threads, what a directory is on. Whoever asks meanwhile waits for the same answer. A directory that is not there has none. */
   readonly classify: (directory: string) => Effect.Effect<void>
+  /** A path as it is spelled, from the root on. Throws where the working directory is gone. */
+  readonly absolute: (path: string) => string
   /** The canonical name of the directory of a file in a local directory, at once; `undefined` if the file is a link. */
   readonly locate: (directory: string, path: string) => string | undefined
 }
@@ -208,6 +211,9 @@ export const make = (calls: Calls = NodeFS): NodeDisk => {
       Effect.ensuring(Effect.sync(() => questions.delete(directory)))
     )
 
+  /** Node remembers the name that it once had, also where it has been renamed. */
+  const workingDirectory = (): string => calls.realpathSync.native(".")
+
   const textOf = (length: number): string => sharedBuffer.toString("utf8", 0, length)
 
   const readLocal = (path: string): Entry => {
@@ -344,7 +350,8 @@ export const make = (calls: Calls = NodeFS): NodeDisk => {
         ),
         undefined
       ),
-    workingDirectory: Effect.try({ try: () => process.cwd(), catch: toError }),
+    workingDirectory: Effect.try({ try: () => workingDirectory(), catch: toError }),
+    absolute: (path) => NodePath.isAbsolute(path) ? path : `${workingDirectory()}${NodePath.sep}${path}`,
     isLocal: (directory) => {
       const known = directories.get(directory)
       return known === undefined ? undefined : isQuick(known, performance.now())

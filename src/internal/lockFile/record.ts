@@ -23,6 +23,12 @@ const firstBeat = formatBeat(0)
 /** The same record with another beat. */
 export const withBeat = (text: string, beat: number): string => text.slice(0, -beatFromEnd) + formatBeat(beat) + end
 
+/** The beat of a record, or `NaN`. */
+export const beatOf = (text: string): number => {
+  const beat = text.slice(-beatFromEnd, -end.length)
+  return /^\d+$/.test(beat) ? Number(beat) : NaN
+}
+
 /**
  * One line of JSON, which people and other tools can read. Written piece by piece: what stays the same for a process is encoded once.
  */
