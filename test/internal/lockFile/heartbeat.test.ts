@@ -5,6 +5,8 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as FiberRef from "effect/FiberRef"
+import * as Scope from "effect/Scope"
 import type { Settings } from "../../../src/FileLock.js"
 import { absent, type Disk, DiskError, type Entry } from "../../../src/internal/lockFile/disk.js"
 import * as FileSystemDisk from "../../../src/internal/lockFile/fileSystemDisk.js"
@@ -56,46 +58,79 @@ const makeBusyClock = Effect.map(Effect.clock, (clock) => {
   }
 })
 
-/** A local disk, each of whose calls takes some time. */
-const makeBusyDisk = (clock: { readonly step: (millis: number) => void }, millis: number): Disk => {
+/** A local disk. `before` hears of each call, and may let time pass. */
+const makeBusyDisk = (before: (call: keyof Disk, path: string) => void): Disk => {
   const files = new Map<string, string>()
-  const call = <A>(run: () => A | Exit.Exit<never, DiskError>): Exit.Exit<A, DiskError> => {
-    clock.step(millis)
+  const call = <A>(
+    name: keyof Disk,
+    path: string,
+    run: () => A | Exit.Exit<never, DiskError>
+  ): Exit.Exit<A, DiskError> => {
+    before(name, path)
     const result = run()
     return Exit.isExit(result) ? result : Exit.succeed(result)
   }
   const fail = (code: string) => Exit.fail(new DiskError(code, undefined))
   const read = (path: string) =>
-    call((): Entry => {
+    call("read", path, (): Entry => {
       const text = files.get(path)
       return text === undefined ? absent : { _tag: "File", text, inode: 1, modifiedAt: 0 }
     })
   return {
-    create: (path, text) => call(() => void files.set(path, text)),
-    link: (from, to) => call(() => files.has(to) ? fail("EEXIST") : void files.set(to, files.get(from) ?? "")),
+    create: (path, text) => call("create", path, () => void files.set(path, text)),
+    link: (from, to) =>
+      call("link", to, () => files.has(to) ? fail("EEXIST") : void files.set(to, files.get(from) ?? "")),
     rename: (from, to) =>
-      call(() => {
+      call("rename", to, () => {
         files.set(to, files.get(from) ?? "")
         files.delete(from)
       }),
-    unlink: (path) => call(() => files.delete(path) ? undefined : fail("ENOENT")),
+    unlink: (path) => call("unlink", path, () => files.delete(path) ? undefined : fail("ENOENT")),
     read,
     peek: read,
     rewrite: (path, expected, offset, text) =>
-      call(() => {
+      call("rewrite", path, () => {
         const content = files.get(path) ?? ""
         if (content === expected) {
           files.set(path, content.slice(0, offset) + text + content.slice(offset + text.length))
         }
         return { content, inPlace: true }
       }),
-    list: () => call(() => []),
-    makeDirectory: () => call(() => undefined),
-    realPath: (path) => call(() => path),
-    readLink: () => call(() => undefined),
+    list: (directory) => call("list", directory, () => []),
+    makeDirectory: (path) => call("makeDirectory", path, () => undefined),
+    realPath: (path) => call("realPath", path, () => path),
+    readLink: (path) => call("readLink", path, () => undefined),
     workingDirectory: Exit.succeed("/")
   }
 }
+
+/** Locks that are held on a local disk. */
+const holdOn = (disk: Disk, clock: Clock.Clock, lease: number) =>
+  Effect.gen(function*() {
+    const identity = yield* Effect.flatMap(ProcessIdentity.makeMachine(), (machine) => machine.spawn())
+    const protocol = Protocol.make({ disk, identity, staleness: Staleness.make(identity, lease), lease })
+    const heartbeat = Heartbeat.make({ disk, protocol, lease })
+    const lost: Array<Heartbeat.Gone> = []
+    const owns: Array<Protocol.OwnRecord> = []
+    const add = (lockPath: string) =>
+      Effect.withFiberRuntime<Heartbeat.Member, DiskError>((fiber) =>
+        Effect.gen(function*() {
+          const token = yield* identity.issueToken
+          const own = new Protocol.OwnRecord(token, identity.info, undefined, Protocol.momentAt(clock))
+          yield* disk.create(lockPath, own.text)
+          owns.push(own)
+          const member = new Heartbeat.Member(
+            Protocol.placeOf(lockPath),
+            own,
+            fiber,
+            (gone) => void lost.push(gone)
+          )
+          heartbeat.add(member)
+          return member
+        })
+      ).pipe(Effect.withClock(clock))
+    return { add, heartbeat, lost, owns }
+  })
 
 // ---------------------------------------------------------------------------------------------
 // when heartbeats are made
@@ -197,35 +232,11 @@ describe("Heartbeats", () => {
   it.effect("of many locks are in time again after the process was stopped, and leave time to its other fibers", () =>
     Effect.gen(function*() {
       const lease = 6_000
-      const locks = 1_000
       const clock = yield* makeBusyClock
       // All late heartbeats together take longer than it takes for a heartbeat to be late.
-      const disk = makeBusyDisk(clock, 0.6)
-      const identity = yield* Effect.flatMap(ProcessIdentity.makeMachine(), (machine) => machine.spawn())
-      const protocol = Protocol.make({ disk, identity, staleness: Staleness.make(identity, lease), lease })
-      const heartbeat = Heartbeat.make({ disk, protocol, lease })
-      const lost: Array<Heartbeat.Gone> = []
-      const owns: Array<Protocol.OwnRecord> = []
-      yield* Effect.withFiberRuntime<void, DiskError>((fiber) =>
-        Effect.forEach(
-          Array.from({ length: locks }, (_, index) => `/tmp/${index}.lock`),
-          (lockPath) =>
-            Effect.gen(function*() {
-              const own = new Protocol.OwnRecord(
-                yield* identity.issueToken,
-                identity.info,
-                undefined,
-                Protocol.momentAt(clock)
-              )
-              yield* disk.create(lockPath, own.text)
-              owns.push(own)
-              heartbeat.add(
-                new Heartbeat.Member(Protocol.placeOf(lockPath), own, fiber, (gone) => void lost.push(gone))
-              )
-            }),
-          { discard: true }
-        )
-      ).pipe(Effect.withClock(clock))
+      const disk = makeBusyDisk(() => clock.step(0.6))
+      const { add, lost, owns } = yield* holdOn(disk, clock, lease)
+      yield* Effect.forEach(Array.from({ length: 1_000 }, (_, index) => `/tmp/${index}.lock`), add, { discard: true })
       yield* Effect.sleep("10 seconds")
       clock.stop(5_000)
       yield* Effect.sleep("20 seconds")
@@ -419,6 +430,94 @@ describe("A holder that was suspended", () => {
     ))
 })
 
+describe("A holder that asks for its lock after a pause", () => {
+  it.effect("gets an answer, and nothing of the fiber that has acquired it", () =>
+    Effect.gen(function*() {
+      const tenant = yield* FiberRef.make("nobody")
+      const clock = yield* makeBusyClock
+      const { add, heartbeat } = yield* holdOn(makeBusyDisk(() => clock.step(0.1)), clock, 10_000)
+      const holder = yield* Effect.fork(Effect.zipRight(FiberRef.set(tenant, "the holder"), add(lockPath)))
+      const member = yield* Effect.flatten(Fiber.await(holder))
+      clock.stop(8_000)
+      yield* heartbeat.verify(member)
+      assert.strictEqual(yield* FiberRef.get(tenant), "nobody")
+    }).pipe(Effect.scoped, Simulation.run))
+
+  it.effect("and releases it meanwhile, leaves nothing", () =>
+    play((scene) =>
+      Effect.gen(function*() {
+        const holder = yield* joinElsewhere(scene)
+        const scope = yield* Scope.make()
+        const handle = yield* holder.run(Scope.extend(holder.locks.acquire(path), scope))
+        yield* Effect.sleep("1 second")
+        yield* holder.suspend
+        yield* Effect.sleep("7 seconds")
+        const asked = yield* Effect.fork(holder.run(Effect.exit(handle.verify)))
+        yield* settle
+        const released = yield* Effect.fork(holder.run(Scope.close(scope, Exit.void)))
+        yield* settle
+        const writing = yield* holder.stopAt("write", lockPath, "File.writeAll")
+        yield* holder.resume
+        yield* writing.reached
+        yield* Effect.sleep("1 second")
+        yield* writing.goOn
+        yield* Fiber.join(released)
+        yield* Fiber.join(asked)
+        yield* Effect.sleep("1 second")
+        assert.deepStrictEqual(yield* scene.names, [])
+      })
+    ))
+
+  it.effect("is not told what a heartbeat from before the pause has found", () =>
+    play((scene) =>
+      Effect.gen(function*() {
+        const holder = yield* joinElsewhere(scene)
+        const successor = makeRecord((yield* scene.machine.spawn()).info)
+        const scope = yield* Scope.make()
+        const handle = yield* holder.run(Scope.extend(holder.locks.acquire(path), scope))
+        const closing = yield* holder.stopAt("close", lockPath)
+        yield* closing.reached
+        yield* holder.suspend
+        yield* Effect.sleep("11 seconds")
+        yield* scene.fs.writeFileString("/data/successor", successor)
+        yield* scene.fs.rename("/data/successor", lockPath)
+        const asked = yield* Effect.fork(holder.run(Effect.exit(handle.verify)))
+        yield* settle
+        yield* closing.goOn
+        yield* holder.resume
+        assert.isTrue(Exit.isFailure(yield* Fiber.join(asked)))
+        yield* holder.run(Scope.close(scope, Exit.void))
+        yield* scene.fs.remove(lockPath)
+      })
+    ))
+})
+
+describe("A heartbeat under a claim that is late itself", () => {
+  it.effect("does not count, and the next one is made under a claim, too", () =>
+    Effect.gen(function*() {
+      const clock = yield* makeBusyClock
+      const calls: Array<string> = []
+      let stops = 0
+      const disk = makeBusyDisk((call, path) => {
+        if (call === "rewrite" || path === claimPath) calls.push(call)
+        // The process stands still under its claim, for longer than that may be old.
+        const stands = call === "rewrite" && stops++ === 0
+        clock.step(stands ? 5_500 : 0.1)
+      })
+      const { add, lost } = yield* holdOn(disk, clock, 10_000)
+      yield* add(lockPath)
+      clock.stop(8_000)
+      yield* Effect.sleep("2 seconds")
+      assert.deepStrictEqual(lost, [])
+      assert.deepStrictEqual(calls.filter((call) => call === "link" || call === "rewrite"), [
+        "link",
+        "rewrite",
+        "link",
+        "rewrite"
+      ])
+    }).pipe(Simulation.run))
+})
+
 // ---------------------------------------------------------------------------------------------
 // heartbeats that fail
 // ---------------------------------------------------------------------------------------------
@@ -447,6 +546,31 @@ describe("A heartbeat whose answer is lost", () => {
         })
       )
   )
+})
+
+describe("A heartbeat after one whose answer is lost", () => {
+  it.effect("changes the record: others would take it for silent otherwise", () =>
+    Effect.gen(function*() {
+      const clock = yield* makeBusyClock
+      const disk = makeBusyDisk(() => clock.step(0.1))
+      const beats: Array<string> = []
+      const { add, owns } = yield* holdOn(
+        {
+          ...disk,
+          rewrite: (path, expected, offset, beat) => {
+            const answer = disk.rewrite(path, expected, offset, beat)
+            beats.push(beat)
+            return beats.length === 1 ? Exit.fail(new DiskError("EIO", undefined)) : answer
+          }
+        },
+        clock,
+        10_000
+      )
+      yield* add(lockPath)
+      yield* Effect.sleep("3 seconds")
+      assert.deepStrictEqual(beats.map(Number), [1, 1, 2])
+      assert.strictEqual(owns[0]?.beats, 2)
+    }).pipe(Simulation.run))
 })
 
 describe("A heartbeat that fails", () => {
