@@ -8,6 +8,9 @@ import * as Fiber from "effect/Fiber"
 import * as FiberRef from "effect/FiberRef"
 import type * as Scope from "effect/Scope"
 import type { FileLock } from "../../../src/FileLock.js"
+import * as CriticalSection from "../../../src/internal/lock/criticalSection.js"
+import type { HeldLock } from "../../../src/internal/lock/heldLock.js"
+import { WaitQueues } from "../../../src/internal/lock/waitQueue.js"
 import { LockLostError } from "../../../src/LockError.js"
 import * as FakeBackend from "../../utils/FakeBackend.js"
 
@@ -334,5 +337,40 @@ describe("Nested locks", () => {
       )
       assert.deepStrictEqual(exit, Exit.succeed("went on"))
       assert.strictEqual(went, 0)
+    }))
+})
+
+describe("The sections that a fiber is in", () => {
+  it.effect("are not looked for among all that it ever was in", () =>
+    Effect.withFiberRuntime((fiber) => {
+      const queues = new WaitQueues()
+      queues.at("/sought")
+      let asked = 0
+      const enter = (index: number) => {
+        const section = {
+          isOpen: true,
+          key: { path: `/${index}`, lockPath: `/${index}` },
+          registry: queues,
+          get open() {
+            asked += 1
+            return this.isOpen
+          }
+        }
+        // What is used of a lock here.
+        CriticalSection.enter(fiber, section as unknown as HeldLock)
+        return section
+      }
+      // It always is in two sections while it enters the next one.
+      const sections = Array.from({ length: 2 }, (_, index) => enter(index))
+      for (let index = 2; index < 5_000; index++) {
+        sections.push(enter(index))
+        const [oldest] = sections.splice(0, 1)
+        if (oldest !== undefined) oldest.isOpen = false
+      }
+      assert.isAtMost(asked, 100_000)
+      asked = 0
+      assert.isUndefined(CriticalSection.find(fiber, queues, "/sought"))
+      assert.isAtMost(asked, 200)
+      return Effect.void
     }))
 })

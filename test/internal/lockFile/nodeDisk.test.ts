@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Logger from "effect/Logger"
+import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as NodeFS from "node:fs"
@@ -226,6 +227,41 @@ describe("A call in a directory that is not known to be local", () => {
       assert.isTrue(disk.isLocal(directory))
       assert.isFalse(disk.isLocal(remote))
     }).pipe(quiet))
+
+  it.scopedLive("that is named through a link which leads to a dead server by now blocks nobody for longer than the timeout", () =>
+    Effect.gen(function*() {
+      const base = yield* temporaryDirectory
+      const dead = `${base}/dead`
+      NodeFS.mkdirSync(dead)
+      NodeFS.mkdirSync(`${base}/alive`)
+      NodeFS.symlinkSync("alive", `${base}/now`)
+      const hangs = new Promise<void>(() => {})
+      const { disk } = counted({ onThread: (_, path) => path.startsWith(dead) ? hangs : undefined })
+      const locks = yield* makeLocks(disk)
+      yield* Effect.replicateEffect(locks.withLock(Effect.void, `${base}/now/file`), 2)
+      assert.isTrue(disk.isLocal(`${base}/now`))
+      NodeFS.unlinkSync(`${base}/now`)
+      NodeFS.symlinkSync("dead", `${base}/now`)
+      const error = yield* locks.withLock(Effect.void, `${base}/now/file`, { timeout: 300 }).pipe(
+        Effect.flip,
+        Effect.timeout("10 seconds")
+      )
+      assert.deepInclude(error, { _tag: "LockAcquisitionError", reason: "Timeout" })
+    }).pipe(quiet))
+
+  it.scopedLive("has one name for its locks, however they are spelled", () =>
+    Effect.gen(function*() {
+      const { disk } = counted()
+      yield* disk.classify("/")
+      const identity = yield* Effect.flatMap(ProcessIdentity.makeMachine(), (machine) => machine.spawn())
+      const engine = makeEngine(disk, identity, Duration.seconds(30))
+      for (const path of ["/x", "//x", "/./x"]) {
+        const known = engine.immediate?.(path) ?? Option.none()
+        assert.strictEqual((yield* engine.canonical(path)).lockPath, "/x.lock")
+        assert.strictEqual(Option.getOrUndefined(known)?.lockPath ?? "/x.lock", "/x.lock")
+      }
+      yield* engine.close
+    }))
 
   it.scopedLive("becomes synchronous with the second lock in it", () =>
     Effect.gen(function*() {
