@@ -366,7 +366,7 @@ export const make = (calls: Calls = NodeFS): NodeDisk => {
         if (asked.unsafePoll() === null) {
           questions.set(directory, asked)
         }
-        return Fiber.join(asked)
+        return Effect.asVoid(Fiber.await(asked))
       }),
     locate: (directory, path) =>
       calls.lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() === true
