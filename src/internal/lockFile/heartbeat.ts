@@ -324,13 +324,14 @@ export const make = (options: {
     const next = round.first ?? late
     if (next !== undefined && round.alarm === undefined) {
       const at = Math.max(late === undefined ? next.due : 0, earliest)
-      round.alarm = { at, run: () => tick(round, next.now, at) }
+      round.alarm = { at, run: () => tick(round, next, at) }
       timerAt(next.clock).add(next.fiber, round.alarm)
     }
   }
 
   /** Beats for those that are due, as many as a group has, and for all that must not wait. */
-  const tick = (round: Round, now: number, dueAt: number): void => {
+  const tick = (round: Round, alarmed: Member, dueAt: number): void => {
+    const { now } = alarmed
     // A timer that rings late makes up for the groups that it left out.
     let left = Math.ceil(round.size / groups * (1 + (now - dueAt) / pause))
     for (let member = round.first; member !== undefined && member.due <= now; member = round.first) {
@@ -356,7 +357,7 @@ export const make = (options: {
       beatNow(round, member)
       spent += member.now - from
     }
-    round.alarm = undefined
+    disarm(round, alarmed)
     arm(round, round.late.size > 0 ? now + spent + shortestPause : now + pause)
   }
 
