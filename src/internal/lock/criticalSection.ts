@@ -14,10 +14,19 @@ import type { WaitQueues } from "./waitQueue.js"
 // the sections that a fiber is in
 // ---------------------------------------------------------------------------------------------
 
+/** What is in a list of sections, so that another list is joined with it without looking through it. */
+interface Contents {
+  /** Also of the lists that were joined with it. What is behind one of these is in the list, too. */
+  readonly known: Set<Inside>
+  readonly byPath: Map<string, HeldLock>
+}
+
 /** A section that a fiber is in, or was in, and those that it was in before. */
 class Inside {
+  /** Of the list that begins here; made by a join, and taken on by the next one, which has a longer list. */
+  contents: Contents | undefined
   /** How many there are in the list; more than there are by now, where some have been dropped behind this one. */
-  readonly size: number
+  private readonly size: number
   /** When the list is as long, those that are over are dropped from it: a fiber may take one lock after the other without an end. */
   private readonly dropsAt: number
 
@@ -28,6 +37,7 @@ class Inside {
       size = 1
       for (let inside = this.dropBehind(); inside !== undefined; inside = inside.dropBehind()) {
         size += 1
+        inside.contents = undefined
       }
       dropsAt = 2 * size + leastDrop
     }
@@ -43,6 +53,26 @@ class Inside {
 }
 
 const leastDrop = 32
+
+const contentsOf = (list: Inside): Contents => {
+  const front: Array<Inside> = []
+  let inside: Inside | undefined = list
+  while (inside !== undefined && inside.contents === undefined) {
+    front.push(inside)
+    inside = openOf(inside.outer)
+  }
+  const contents = inside?.contents ?? { known: new Set(), byPath: new Map() }
+  if (inside !== undefined) {
+    inside.contents = undefined
+  }
+  // The innermost one counts.
+  for (const inside of front.reverse()) {
+    contents.known.add(inside)
+    contents.byPath.set(inside.held.key.lockPath, inside.held)
+  }
+  list.contents = contents
+  return contents
+}
 
 /** The innermost section that is not over. */
 const openOf = (inside: Inside | undefined): Inside | undefined => {
@@ -69,14 +99,16 @@ const current: FiberRef.FiberRef<Inside | undefined> = globalValue(
       // A fiber that waits for several others must not forget what it, or the others, hold.
       join: (own, theirs) => {
         let all = openOf(own)
-        const shared = new Set<Inside>()
-        for (let inside = all; inside !== undefined; inside = openOf(inside.outer)) {
-          shared.add(inside)
+        let inside = openOf(theirs)
+        if (all === undefined || inside === undefined) {
+          return all ?? inside
         }
-        for (let inside = openOf(theirs); inside !== undefined && !shared.has(inside); inside = openOf(inside.outer)) {
-          const { key, registry } = inside.held
-          if (findIn(all, registry, key.lockPath) === undefined) {
-            all = new Inside(inside.held, all)
+        for (; inside !== undefined && !contentsOf(all).known.has(inside); inside = openOf(inside.outer)) {
+          const { held }: Inside = inside
+          const last = contentsOf(all).byPath.get(held.key.lockPath)
+          if (last === undefined || findIn(all, held.registry, held.key.lockPath) === undefined) {
+            all = new Inside(held, all)
+            contentsOf(all).known.add(inside)
           }
         }
         return all

@@ -341,15 +341,21 @@ describe("Nested locks", () => {
 })
 
 describe("The sections that a fiber is in", () => {
-  it.effect("are not looked for among all that it ever was in", () =>
-    Effect.withFiberRuntime((fiber) => {
-      const queues = new WaitQueues()
-      queues.at("/sought")
-      let asked = 0
-      const enter = (index: number) => {
+  /** Sections that count how often they are asked whether they are over. */
+  const makeSections = () => {
+    const queues = new WaitQueues()
+    let asked = 0
+    return {
+      queues,
+      asked: (): number => {
+        const before = asked
+        asked = 0
+        return before
+      },
+      enter: (fiber: Fiber.RuntimeFiber<unknown, unknown>, name: string) => {
         const section = {
           isOpen: true,
-          key: { path: `/${index}`, lockPath: `/${index}` },
+          key: { path: name, lockPath: name },
           registry: queues,
           get open() {
             asked += 1
@@ -360,17 +366,45 @@ describe("The sections that a fiber is in", () => {
         CriticalSection.enter(fiber, section as unknown as HeldLock)
         return section
       }
+    }
+  }
+
+  it.effect("are not looked for among all that it ever was in", () =>
+    Effect.withFiberRuntime((fiber) => {
+      const { asked, enter, queues } = makeSections()
+      queues.at("/sought")
       // It always is in two sections while it enters the next one.
-      const sections = Array.from({ length: 2 }, (_, index) => enter(index))
+      const sections = Array.from({ length: 2 }, (_, index) => enter(fiber, `/${index}`))
       for (let index = 2; index < 5_000; index++) {
-        sections.push(enter(index))
+        sections.push(enter(fiber, `/${index}`))
         const [oldest] = sections.splice(0, 1)
         if (oldest !== undefined) oldest.isOpen = false
       }
-      assert.isAtMost(asked, 100_000)
-      asked = 0
+      assert.isAtMost(asked(), 100_000)
       assert.isUndefined(CriticalSection.find(fiber, queues, "/sought"))
-      assert.isAtMost(asked, 200)
+      assert.isAtMost(asked(), 200)
       return Effect.void
+    }))
+
+  it.effect("are not looked through with each fiber that is joined, and none is forgotten", () =>
+    Effect.withFiberRuntime((fiber) => {
+      const { asked, enter, queues } = makeSections()
+      const names = Array.from({ length: 1_000 }, (_, index) => `/${index}`)
+      for (const name of names) enter(fiber, name)
+      const children = Array.from({ length: 1_000 }, (_, index) => `/child/${index}`)
+      asked()
+      return Effect.forEach(children, (name) =>
+        Effect.flatMap(
+          Effect.fork(Effect.withFiberRuntime((child) => Effect.sync(() => enter(child, name)))),
+          Fiber.join
+        ), { discard: true }).pipe(
+          Effect.map(() => {
+            assert.isAtMost(asked(), 100_000)
+            for (const name of [...names, ...children]) {
+              queues.at(name)
+              assert.strictEqual(CriticalSection.find(fiber, queues, name)?.key.path, name)
+            }
+          })
+        )
     }))
 })
