@@ -51,7 +51,6 @@ export type Command = typeof Command.Type
 /** From a process. */
 export const Message = Schema.Union(
   Schema.TaggedStruct("ready", {}),
-  /** Microseconds and bytes for each lock. */
   /** Times in microseconds for each lock, or for each file without one; memory in bytes. */
   Schema.TaggedStruct("cycled", {
     acquire: Schema.Number,

@@ -275,7 +275,7 @@ release:
   j = 0; given = 0; barged = false;
   goto again;
 
-rest: /* a process that wants nothing answers whoever believes that it holds */
+rest: /* a process that wants nothing answers a waiter that believes that it holds */
 end:
   do
   :: atomic { to[p]?wait(t, o, q) -> answer() }

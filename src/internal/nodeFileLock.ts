@@ -45,9 +45,6 @@ const registry = (): Registry => {
   return holder[RegistryKey] ??= { disk: NodeDisk.make(), queues: new WaitQueues(), engines: new WeakMap() }
 }
 
-const join = (directory: string, name: string): string =>
-  directory.endsWith(NodePath.sep) ? `${directory}${name}` : `${directory}${NodePath.sep}${name}`
-
 /** The engine over a disk of Node. The calls of a lock whose directory is known to be local end without suspending. */
 export const makeEngine = (
   disk: NodeDisk.NodeDisk,
@@ -71,7 +68,7 @@ export const makeEngine = (
     if (spellings.size >= maxSpellings) {
       spellings.clear()
     }
-    const spelling = { directory, name, key: paths.key(join(directory, name)) }
+    const spelling = { directory, name, key: paths.key(NodeDisk.join(directory, name)) }
     spellings.set(file, spelling)
     return spelling
   }
@@ -101,7 +98,7 @@ export const makeEngine = (
         // A link on the way may lead elsewhere by now.
         return canonical === undefined || disk.isLocal(canonical) !== true
           ? Option.none()
-          : paths.key(join(canonical, name))
+          : paths.key(NodeDisk.join(canonical, name))
       } catch {
         // `canonical` says what is wrong.
         return Option.none()

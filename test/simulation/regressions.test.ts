@@ -81,7 +81,7 @@ describe("what simulations have found", () => {
     assertNothingLeft(world)
   })
 
-  it("whoever takes a lock over looks after what else the dead have left", () => {
+  it("a process that takes a lock over looks after what else the dead have left", () => {
     const world = Script.makeWorld()
     world.addHost()
     const faults = new Faults(world)

@@ -226,7 +226,8 @@ export const make = (options: {
 
   const attempt = (member: Member): Attempt => silenceOf(member) > allowed ? beatLate(member) : beat(member)
 
-  const isUnderWay = ({ attempt }: Member): boolean => attempt?.unsafePoll() === null
+  /** The attempt that has not ended. */
+  const underWay = ({ attempt }: Member) => attempt?.unsafePoll() === null ? attempt : undefined
 
   /** What an attempt answers with, without the references that its fiber has. */
   const resultOf = <A, E>(attempt: Fiber.RuntimeFiber<A, E>): Effect.Effect<A, E> =>
@@ -244,9 +245,10 @@ export const make = (options: {
       if (member.removed) {
         return new Gone({ reason: "Removed" })
       }
-      return member.attempt !== undefined && isUnderWay(member)
-        ? Effect.zipRight(Fiber.await(member.attempt), inTurn(member, step))
-        : resultOf(begin(member, step))
+      const before = underWay(member)
+      return before === undefined
+        ? resultOf(begin(member, step))
+        : Effect.zipRight(Fiber.await(before), inTurn(member, step))
     })
 
   /**
@@ -369,7 +371,7 @@ export const make = (options: {
       }
     }
     let first: Attempt
-    if (isUnderWay(member)) {
+    if (underWay(member) !== undefined) {
       first = inTurn(member, Effect.suspend(() => attempt(member)))
     } else {
       const beat = attempt(member)
@@ -417,7 +419,8 @@ export const make = (options: {
       if (member.insisting !== undefined) {
         Runtime.interrupt(member.insisting)
       }
-      return member.attempt !== undefined && isUnderWay(member) ? Effect.asVoid(Fiber.await(member.attempt)) : Exit.void
+      const last = underWay(member)
+      return last === undefined ? Exit.void : Effect.asVoid(Fiber.await(last))
     },
     verify: (member) =>
       Effect.suspend(() =>

@@ -54,7 +54,7 @@ const maxDirectories = 10_000
 export interface NodeDisk extends Disk {
   /** Whether the calls below a directory are synchronous. `undefined` where that has not been asked yet. */
   readonly isLocal: (directory: string) => boolean | undefined
-  /** Finds out, on threads, what a directory is on. Whoever asks meanwhile waits for the same answer. A directory that is not there has none. */
+  /** Finds out, on threads, what a directory is on. Fibers that ask meanwhile wait for the same answer. A directory that is not there has none. */
   readonly classify: (directory: string) => Effect.Effect<void>
   /** A path as it is spelled, from the root on. Throws where the working directory is gone. */
   readonly absolute: (path: string) => string
@@ -106,6 +106,10 @@ const endOfDirectory = (path: string): number =>
 
 /** The directory of a file, as it is spelled: `..` after a link leads elsewhere than its name says. */
 export const directoryOf = (path: string): string => path.slice(0, Math.max(1, endOfDirectory(path)))
+
+/** The path of a file in a directory, as it is spelled. */
+export const join = (directory: string, name: string): string =>
+  directory.endsWith(NodePath.sep) ? `${directory}${name}` : `${directory}${NodePath.sep}${name}`
 
 const isIn = (path: string, directory: string): boolean =>
   endOfDirectory(path) === directory.length && path.startsWith(directory)
@@ -351,7 +355,7 @@ export const make = (calls: Calls = NodeFS): NodeDisk => {
         undefined
       ),
     workingDirectory: Effect.try({ try: () => workingDirectory(), catch: toError }),
-    absolute: (path) => NodePath.isAbsolute(path) ? path : `${workingDirectory()}${NodePath.sep}${path}`,
+    absolute: (path) => NodePath.isAbsolute(path) ? path : join(workingDirectory(), path),
     isLocal: (directory) => {
       const known = directories.get(directory)
       return known === undefined ? undefined : isQuick(known, performance.now())
@@ -361,7 +365,7 @@ export const make = (calls: Calls = NodeFS): NodeDisk => {
         if (directories.has(directory)) {
           return Effect.void
         }
-        // Whoever asked first may be interrupted.
+        // The fiber that asked first may be interrupted.
         const asked = questions.get(directory) ?? Runtime.start(fiber, classify(directory))
         if (asked.unsafePoll() === null) {
           questions.set(directory, asked)
