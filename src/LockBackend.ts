@@ -72,6 +72,8 @@ export interface Request {
   readonly label: string | undefined
   /** When to look again, for an engine that polls. When the schedule ends, so does the wait. */
   readonly schedule: Schedule.Schedule<unknown>
+  /** Whether the core calls `acquire` with this request, at once, when `tryAcquire` has answered with `None`. */
+  readonly waits: boolean
   /** Whether `schedule` is the default one, which never ends: an engine may then choose when to look. */
   readonly isDefaultSchedule: boolean
   /** The engine calls it at each refusal. */
@@ -95,6 +97,8 @@ export interface Grant {
   readonly fence: Option.Option<bigint>
   /** Whether the lock of a dead or silent holder was taken over. */
   readonly recovered: boolean
+  /** Whether other processes are known to wait for the lock. */
+  readonly isWanted?: boolean
   /** Asks the engine now. Fails with reason `"BackendUnavailable"` when it cannot be asked, which is not a loss. */
   readonly verify: Effect.Effect<void, LockLostError>
   /**
@@ -114,7 +118,10 @@ export interface LockStatus {
   readonly state: State
   readonly mode: Mode
   readonly holders: ReadonlyArray<LockHolder>
-  /** The waiters of other processes, in order, as far as the engine knows them. Lock files do not know them. */
+  /**
+   * The processes that wait, those that have waited for longer in front, as far as the engine knows them. Each process has one waiter that
+   * others see, however many of its fibers wait.
+   */
   readonly waiters: ReadonlyArray<LockHolder>
 }
 

@@ -21,8 +21,8 @@ const Text = Schema.String.pipe(Schema.maxLength(256))
 /**
  * One holder of a lock, as other processes see it.
  *
- * `token` is unique to one acquisition. `pid`, `startTime`, `bootId`, `pidNamespace`, `timeNamespace` and `instance`
- * are what another process needs to check whether the holder lives, see `ProcessIdentity`. An empty string means that the holder's system
+ * `token` is unique to one acquisition. `pid`, `startTime`, `bootId`, `pidNamespace`, `timeNamespace`, `instance`,
+ * `thread` and `network` are what another process needs to check whether the holder lives, see `ProcessIdentity`. An empty string means that the holder's system
  * does not tell. `acquiredAt` is the wall clock of the holder's machine. No decision depends on it.
  *
  * @since 0.1.0
@@ -37,6 +37,8 @@ export const LockHolder = Schema.Struct({
   timeNamespace: Schema.optionalWith(Text, { default: () => "" }),
   hostname: Text,
   instance: Text,
+  thread: Schema.optionalWith(Schema.NonNegativeInt, { default: () => 0 }),
+  network: Schema.optionalWith(Text, { default: () => "" }),
   acquiredAt: Schema.DateTimeUtc,
   label: Schema.optionalWith(Schema.String.pipe(Schema.maxLength(maxLabelLength)), { exact: true })
 }).annotations({ identifier: "LockHolder" })

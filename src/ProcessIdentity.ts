@@ -6,6 +6,7 @@
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import type { Channel } from "./internal/handover/channel.js"
 import * as machine from "./internal/process/machine.js"
 import * as node from "./internal/process/node.js"
 
@@ -29,11 +30,18 @@ export interface ProcessInfo {
   readonly hostname: string
   /** Random, one for each thread of the process. */
   readonly instance: string
+  /** The number of a worker thread; 0 for the main thread of the process. */
+  readonly thread: number
+  /**
+   * Where other processes reach this one: the network namespace of Linux, the directory of its socket elsewhere. Empty where it cannot be
+   * reached, and until its first lock.
+   */
+  readonly network: string
 }
 
 /**
  * Whether a holder lives. `"alive"` and `"dead"` are proven. `"unknown"` means that it cannot be checked from here: another machine,
- * another container, another worker thread of this process.
+ * another container, another worker thread of this process, where its address gives no answer either.
  *
  * @since 0.1.0
  * @category models
@@ -57,8 +65,15 @@ export interface ProcessIdentity {
   readonly issueToken: Effect.Effect<string>
   /** From now on a record with this token counts as that of a dead process. */
   readonly retireToken: (token: string) => Effect.Effect<void>
-  /** Whether the process that wrote a record lives and its token is not retired. Takes microseconds, and never fails. */
+  /**
+   * Whether the process that wrote a record lives and its token is not retired. Never fails. Takes microseconds where the process table
+   * tells, and a connection on this machine where it does not.
+   */
   readonly isAlive: (record: ProcessInfo & { readonly token: string }) => Effect.Effect<Liveness>
+  /** Whether messages come from this process to the one that wrote a record. */
+  readonly canReach: (record: ProcessInfo) => boolean
+  /** How this process exchanges messages with those that it can reach. */
+  readonly channel: Channel
 }
 
 /**
@@ -96,10 +111,15 @@ export const layerMachine = (machineId: string): Layer.Layer<never> =>
 export interface SpawnOptions {
   /** For a process id that is used again. */
   readonly pid?: number | undefined
-  /** For a container: processes of different namespaces cannot check each other. */
+  /** For a container: processes of different namespaces do not find each other in their process tables. */
   readonly pidNamespace?: string | undefined
   /** For another worker thread of the same process. */
   readonly threadOf?: ProcessIdentity | undefined
+  /**
+   * Processes of different networks cannot reach each other. By default each pid namespace has a network of its own, as containers do. Empty
+   * if no other process can reach this one.
+   */
+  readonly network?: string | undefined
 }
 
 /**
@@ -111,8 +131,10 @@ export interface SpawnOptions {
 export interface Machine {
   /** Starts a process and answers with its identity. */
   readonly spawn: (options?: SpawnOptions) => Effect.Effect<ProcessIdentity>
-  /** Removes a process from the process table. Its fibers go on: the caller has to stop them. */
+  /** Removes a process, with all its threads, from the process table. Its fibers go on: the caller has to stop them. */
   readonly kill: (process: ProcessIdentity) => Effect.Effect<void>
+  /** Ends one thread of a process. Its fibers go on: the caller has to stop them. */
+  readonly terminate: (thread: ProcessIdentity) => Effect.Effect<void>
   /** Kills every process and changes the boot id. */
   readonly reboot: Effect.Effect<void>
 }

@@ -18,6 +18,7 @@ const makeRequest = (schedule: Schedule.Schedule<unknown>): LockBackend.Request 
   label: undefined,
   schedule,
   isDefaultSchedule: false,
+  waits: false,
   onBlocked: constVoid,
   onLost: constVoid
 })

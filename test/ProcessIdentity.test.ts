@@ -172,13 +172,13 @@ describe("ProcessIdentity of a simulated machine", () => {
       expect(yield* observer.isAlive(claim)).toBe("dead")
     }))
 
-  it.effect("cannot check containers, its own other threads, and processes before a reboot or on another machine", () =>
+  it.effect("cannot check containers with their own network, and processes before a reboot or on another machine", () =>
     Effect.gen(function*() {
       const machine = yield* ProcessIdentity.makeMachine()
       const observer = yield* machine.spawn()
       const container = yield* machine.spawn({ pidNamespace: "pid:[2]" })
       const main = yield* machine.spawn()
-      const thread = yield* machine.spawn({ threadOf: main })
+      const thread = yield* machine.spawn({ threadOf: main, network: "" })
       const elsewhere = yield* Effect.flatMap(ProcessIdentity.makeMachine(), (other) => other.spawn())
       const claimOf = (identity: ProcessIdentity.ProcessIdentity) =>
         Effect.map(identity.issueToken, (token) => ({ ...identity.info, token }))
@@ -190,5 +190,28 @@ describe("ProcessIdentity of a simulated machine", () => {
       yield* machine.reboot
       const after = yield* machine.spawn()
       expect(yield* after.isAlive(claim)).toBe("unknown")
+    }))
+
+  it.effect("tells by the address of a thread, or of a container in its network, whether that lives", () =>
+    Effect.gen(function*() {
+      const machine = yield* ProcessIdentity.makeMachine()
+      const observer = yield* machine.spawn()
+      const main = yield* machine.spawn()
+      const thread = yield* machine.spawn({ threadOf: main })
+      const container = yield* machine.spawn({ pidNamespace: "pid:[2]", network: main.info.network || "net:[1]" })
+      const claimOf = (identity: ProcessIdentity.ProcessIdentity) =>
+        Effect.map(identity.issueToken, (token) => ({ ...identity.info, token }))
+      const [ofThread, ofContainer] = [yield* claimOf(thread), yield* claimOf(container)]
+      for (const other of [observer, main]) {
+        expect(yield* other.isAlive(ofThread)).toBe("alive")
+        expect(yield* other.isAlive(ofContainer)).toBe("alive")
+      }
+      yield* machine.terminate(thread)
+      yield* machine.kill(container)
+      for (const other of [observer, main]) {
+        expect(yield* other.isAlive(ofThread)).toBe("dead")
+        expect(yield* other.isAlive(ofContainer)).toBe("dead")
+      }
+      expect(yield* observer.isAlive(yield* claimOf(main))).toBe("alive")
     }))
 })

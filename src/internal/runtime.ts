@@ -15,6 +15,7 @@ import * as FiberRefs from "effect/FiberRefs"
 import type * as MetricLabel from "effect/MetricLabel"
 import * as Runtime from "effect/Runtime"
 import * as RuntimeFlags from "effect/RuntimeFlags"
+import * as Scheduler from "effect/Scheduler"
 import * as Tracer from "effect/Tracer"
 
 /** Any fiber. */
@@ -76,6 +77,18 @@ export const startUninterruptible = <A, E>(parent: RuntimeFiber, effect: Effect.
 
 /** Runs a function once the fibers that are about to run have run. */
 export const soon = (fiber: RuntimeFiber, run: () => void): void => fiber.currentScheduler.scheduleTask(run, 0)
+
+/**
+ * Runs a function at the end of the current turn of the event loop, where there is one and the fiber is run by it: once what the fibers
+ * do without waiting has been done, and what follows in promises.
+ */
+export const afterTurn = (fiber: RuntimeFiber, run: () => void): void =>
+  // eslint-disable-next-line no-restricted-globals -- no time passes: it is the end of the turn that is waited for
+  isEventLoop(fiber.currentScheduler) && typeof setImmediate === "function" ? void setImmediate(run) : soon(fiber, run)
+
+/** A managed runtime has the scheduler that it was built with, which schedules as the default one from then on. */
+const isEventLoop = (scheduler: Scheduler.Scheduler): boolean =>
+  scheduler instanceof Scheduler.MixedScheduler || scheduler instanceof Scheduler.SyncScheduler
 
 /** Interrupts a fiber without waiting for it. */
 export const interrupt = (fiber: Fiber.RuntimeFiber<unknown, unknown>): void =>

@@ -17,8 +17,8 @@ export const processMutants: ReadonlyArray<Mutant> = [
     name: "start-time-ignored",
     bug: "takes a process for the owner of a record because it has the same id, although it started later",
     change: ({ toIdentity }) => ({
-      toIdentity: (info, own, bootedAt, inProcessTable) =>
-        toIdentity(info, own, bootedAt, (other) => inProcessTable({ ...other, startTime: "" }))
+      toIdentity: (options) =>
+        toIdentity({ ...options, inProcessTable: (other) => options.inProcessTable({ ...other, startTime: "" }) })
     })
   }),
   mutant<typeof Tokens>()({
@@ -27,8 +27,9 @@ export const processMutants: ReadonlyArray<Mutant> = [
     bug: "looks for an owner of another boot, or another machine, in the process table of this one",
     important: true,
     change: ({ toIdentity }) => ({
-      toIdentity: (info, own, bootedAt, inProcessTable) => {
-        const identity = toIdentity(info, own, bootedAt, inProcessTable)
+      toIdentity: (options) => {
+        const { info } = options
+        const identity = toIdentity(options)
         return { ...identity, isAlive: (record) => identity.isAlive({ ...record, bootId: info.bootId }) }
       }
     })
@@ -38,8 +39,9 @@ export const processMutants: ReadonlyArray<Mutant> = [
     name: "namespace-ignored",
     bug: "looks for an owner of another pid namespace in the process table of its own",
     change: ({ toIdentity }) => ({
-      toIdentity: (info, own, bootedAt, inProcessTable) => {
-        const identity = toIdentity(info, own, bootedAt, inProcessTable)
+      toIdentity: (options) => {
+        const { info } = options
+        const identity = toIdentity(options)
         return { ...identity, isAlive: (record) => identity.isAlive({ ...record, pidNamespace: info.pidNamespace }) }
       }
     })
@@ -49,11 +51,12 @@ export const processMutants: ReadonlyArray<Mutant> = [
     name: "own-records-alive",
     bug: "takes a record of its own for a live one although no acquisition stands by it any more",
     change: ({ toIdentity }) => ({
-      toIdentity: (info, own, bootedAt, inProcessTable) => {
-        const identity = toIdentity(info, own, bootedAt, inProcessTable)
+      toIdentity: (options) => {
+        const { tokens } = options
+        const identity = toIdentity(options)
         return {
           ...identity,
-          isAlive: (record) => record.instance === own.instance ? Effect.succeed("alive") : identity.isAlive(record)
+          isAlive: (record) => record.instance === tokens.instance ? Effect.succeed("alive") : identity.isAlive(record)
         }
       }
     })
@@ -63,12 +66,13 @@ export const processMutants: ReadonlyArray<Mutant> = [
     name: "threads-are-one",
     bug: "takes a record of another worker thread of this process for a dead one",
     change: ({ toIdentity }) => ({
-      toIdentity: (info, own, bootedAt, inProcessTable) => {
-        const identity = toIdentity(info, own, bootedAt, inProcessTable)
+      toIdentity: (options) => {
+        const { info, tokens } = options
+        const identity = toIdentity(options)
         return {
           ...identity,
           isAlive: (record) =>
-            identity.isAlive(record.pid === info.pid ? { ...record, instance: own.instance } : record)
+            identity.isAlive(record.pid === info.pid ? { ...record, instance: tokens.instance } : record)
         }
       }
     })

@@ -46,12 +46,18 @@ export class Faults {
         : undefined
       const process = this.world.addProcess(
         host,
-        { pidNamespace: namespace, threadOf: threadOf?.identity },
+        { pidNamespace: namespace, threadOf: threadOf?.identity, network: this.networkOf() },
         threadOf?.name
       )
       main ??= process
       this.begin(process, plan.rounds, random.real(plan.spread) * millis)
     }
+  }
+
+  /** Containers may share the network of their host, and some processes cannot be reached at all. */
+  private networkOf(): string {
+    const { plan, random } = this.world
+    return plan.faults.has("networks") ? random.pick(["net:[1]", "net:[2]", ""]) : "net:[1]"
   }
 
   private begin(process: SimulatedProcess, rounds: number, delay: number): void {
@@ -77,7 +83,8 @@ export class Faults {
     const taken = this.world.watcher.processes.some(({ alive, identity: { info } }) =>
       alive && info.pid === pid && info.pidNamespace === pidNamespace
     )
-    const spawn = { pidNamespace, pid: random.chance(0.3) && !taken ? pid : undefined }
+    const network = this.networkOf()
+    const spawn = { pidNamespace, pid: random.chance(0.3) && !taken ? pid : undefined, network }
     const process = this.world.addProcess(dead.host, spawn, undefined)
     this.begin(
       process,
@@ -326,7 +333,8 @@ export class Faults {
 }
 
 const record = (process: SimulatedProcess, token: string): string => {
-  const { bootId, hostname, instance, pid, pidNamespace, startTime, timeNamespace } = process.identity.info
+  const { bootId, hostname, instance, network, pid, pidNamespace, startTime, thread, timeNamespace } =
+    process.identity.info
   return JSON.stringify({
     v: 1,
     token,
@@ -337,8 +345,10 @@ const record = (process: SimulatedProcess, token: string): string => {
     timeNamespace,
     hostname,
     instance,
-    acquiredAt: "2023-11-14T22:13:20.000Z",
+    thread,
+    network,
     label: null,
+    acquiredAt: "2023-11-14T22:13:20.000Z",
     beat: "0000000000"
   }) + "\n"
 }

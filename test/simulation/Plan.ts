@@ -22,7 +22,9 @@ export const faults = [
   "leftovers",
   "longHolds",
   "impatience",
-  "noLinks"
+  "noLinks",
+  "messages",
+  "networks"
 ] as const
 
 export type Fault = typeof faults[number]
@@ -95,7 +97,9 @@ const likely: ReadonlyArray<readonly [probability: number, fault: Fault]> = [
   [0.4, "leftovers"],
   [0.3, "longHolds"],
   [0.3, "impatience"],
-  [0.1, "noLinks"]
+  [0.1, "noLinks"],
+  [0.3, "messages"],
+  [0.3, "networks"]
 ]
 
 export const make = (seed: number, overrides: Overrides = {}): Plan => {

@@ -96,17 +96,11 @@ export class SimulatedProcess implements Runner {
     readonly host: Host,
     readonly identity: ProcessIdentity,
     /** Threads of one process die together. */
-    readonly group: string,
-    serial: number
+    readonly group: string
   ) {
-    // As on Node, and the same in each run of a world: tokens are a part of file names.
-    const realm = serial.toString(16).padStart(32, "0")
-    const inner = new Map<string, string>()
     this.traced = {
       ...identity,
-      issueToken: Effect.map(identity.issueToken, (issued) => {
-        const token = `${realm}-${this.tokens.size.toString(36)}`
-        inner.set(token, issued)
+      issueToken: Effect.map(identity.issueToken, (token) => {
         this.tokens.set(token, { name: `${name}#${this.tokens.size}`, live: true })
         return token
       }),
@@ -114,12 +108,10 @@ export class SimulatedProcess implements Runner {
         Effect.suspend(() => {
           const known = this.tokens.get(token)
           if (known !== undefined) known.live = false
-          return identity.retireToken(inner.get(token) ?? token)
+          return identity.retireToken(token)
         }),
       isAlive: (record) => {
-        const look = Effect.suspend(() =>
-          identity.isAlive({ ...record, token: inner.get(record.token) ?? record.token })
-        )
+        const look = identity.isAlive(record)
         return Effect.suspend(() =>
           this.beforeLook === undefined ? look : Effect.zipRight(this.beforeLook(record.instance), look)
         )

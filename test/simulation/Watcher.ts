@@ -410,13 +410,18 @@ export class Watcher {
     }
   }
 
-  /** What appears at a lock or a claim is the process's own record, with a token that counts as alive. */
+  /**
+   * What appears at a lock or a claim has a token that counts as alive. It is the process's own record, or at the lock that of a request: its
+   * process waits.
+   */
   private checkSource(entry: Parked<SimulatedProcess>, from: string, to: string): void {
     const source = this.seen(from)
     if (source._tag === "Absent") {
       return
     }
-    const token = source._tag === "Record" ? entry.process.tokens.get(source.token) : undefined
+    const isHandOver = to === this.options.lockPath && entry.step.syscall === "link"
+    const owner = isHandOver && source._tag === "Record" ? this.ownerOf(source.token) : entry.process
+    const token = source._tag === "Record" ? owner?.tokens.get(source.token) : undefined
     if (token === undefined) {
       this.blame(entry, to, `puts at ${to} from ${this.show(from)} the ${this.describe(from)}`, undefined)
     } else if (!token.live && !this.excused(entry, to)) {

@@ -11,6 +11,7 @@ import type * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import * as FileLock from "../../src/FileLock.js"
+import { MemoryNetwork } from "../../src/internal/handover/memoryChannel.js"
 import * as Locks from "../../src/internal/lock/fileLock.js"
 import { WaitQueues } from "../../src/internal/lock/waitQueue.js"
 import * as NodeDisk from "../../src/internal/lockFile/nodeDisk.js"
@@ -20,8 +21,9 @@ import * as PathCalls from "../../src/internal/memoryFileSystem/pathCalls.js"
 import { Process as MemoryProcess } from "../../src/internal/memoryFileSystem/process.js"
 import { Volume } from "../../src/internal/memoryFileSystem/volume.js"
 import * as NodeFileLock from "../../src/internal/nodeFileLock.js"
+import * as Machine from "../../src/internal/process/machine.js"
 import * as MemoryFileSystem from "../../src/MemoryFileSystem.js"
-import * as ProcessIdentity from "../../src/ProcessIdentity.js"
+import type * as ProcessIdentity from "../../src/ProcessIdentity.js"
 import type { Fate } from "./Faults.js"
 import type { Swap } from "./History.js"
 import { Kernel, type Parked, type Step } from "./Kernel.js"
@@ -238,7 +240,8 @@ export class World {
 
   addHost(): Host {
     const name = `h${this.hosts.length}`
-    const machine = this.runSync(ProcessIdentity.makeMachine({ hostname: name }))
+    const network = new MemoryNetwork((from, to, what, arrive) => this.carry(from, to, what, arrive))
+    const machine = this.runSync(Machine.make({ hostname: name, number: this.hosts.length, network }))
     const skewed = this.plan.kind === "hosts"
     const host = new Host(
       name,
@@ -251,11 +254,52 @@ export class World {
   }
 
   addProcess(host: Host, spawn: ProcessIdentity.SpawnOptions, group: string | undefined): SimulatedProcess {
-    const serial = this.names++
-    const name = `p${serial}`
-    const process = new SimulatedProcess(name, host, this.runSync(host.machine.spawn(spawn)), group ?? name, serial)
+    const name = `p${this.names++}`
+    const process = new SimulatedProcess(name, host, this.runSync(host.machine.spawn(spawn)), group ?? name)
     this.watcher.processes.push(process)
     return process
+  }
+
+  private nameOf(instance: string): string {
+    return this.watcher.processes.find(({ identity }) => identity.info.instance === instance)?.name ?? instance
+  }
+
+  /** A message, or the end of a connection, on its way to a process, which hears of it when it can run. */
+  private carry(from: string, to: string, what: "message" | "end", arrive: () => void): void {
+    const { kernel, plan, random } = this
+    const process = this.watcher.processes.find(({ identity }) => identity.info.instance === to)
+    if (process === undefined) {
+      return
+    }
+    const isUnreliable = what === "message" && plan.faults.has("messages") && !this.quiet
+    if (isUnreliable && random.chance(0.2)) {
+      this.note(() => `a message of ${this.nameOf(from)} to ${process.name} IS LOST`)
+      return
+    }
+    for (let times = isUnreliable && random.chance(0.2) ? 2 : 1; times > 0; times--) {
+      // Over one connection messages come in order. Those of different connections do not.
+      const delay = isUnreliable && random.chance(0.3) ? random.real(2_000) * millis : random.real(4 * plan.stepCost)
+      kernel.after(delay, undefined, () =>
+        this.deliver(process, () => {
+          this.note(() =>
+            `${process.name} HEARS ${what === "end" ? "of the end" : "a message"} of ${this.nameOf(from)}`
+          )
+          arrive()
+        }))
+    }
+  }
+
+  /** Nothing keeps a process alive that is on its way to it. */
+  private deliver(process: SimulatedProcess, arrive: () => void): void {
+    const { kernel } = this
+    if (!process.alive) {
+      return
+    }
+    if (process.stalledUntil > kernel.now || kernel.isInCall(process)) {
+      const wait = Math.max(process.stalledUntil - kernel.now, this.plan.stepCost)
+      return void kernel.after(wait, undefined, () => this.deliver(process, arrive))
+    }
+    arrive()
   }
 
   /** What happens to one operation. Where a file system has no hard links, each `link` is refused. */
@@ -461,9 +505,10 @@ export class World {
         this.note(() => `${process.name} EXITS`)
         process.alive = false
         this.pending--
-        if (!watcher.processes.some(({ alive, group }) => alive && group === process.group)) {
-          this.runSync(process.host.machine.kill(process.identity))
-        }
+        const isLast = !watcher.processes.some(({ alive, group }) => alive && group === process.group)
+        this.runSync(
+          isLast ? process.host.machine.kill(process.identity) : process.host.machine.terminate(process.identity)
+        )
       } else if (kernel.now - endedAt > limit) {
         watcher.fail("leak", `${process.name} goes on, ${limit / 1e9} s after its program has ended`)
       } else {

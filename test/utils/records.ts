@@ -12,6 +12,8 @@ const elsewhere: ProcessInfo = {
   bootId: "another boot",
   pidNamespace: "pid:[9]",
   timeNamespace: "time:[9]",
+  thread: 0,
+  network: "",
   hostname: "elsewhere",
   instance: "another realm"
 }

@@ -195,13 +195,14 @@ const ask = (
   if (!waiter.immediate) {
     return inBackground(() => waiter.expired ? backend.tryAcquire(key, waiter) : backend.acquire(key, waiter))
   }
+  const { waits } = waiter
   return Effect.matchCauseEffect(Effect.suspend(() => backend.tryAcquire(key, waiter)), {
     onSuccess: (grant): Effect.Effect<HeldLock, Failure> =>
       Option.isSome(grant)
         ? Effect.succeed(begin(queue, waiter, key, grant.value))
-        : waiter.expired
-        ? refuse()
-        : inBackground(() => backend.acquire(key, waiter)),
+        : waits
+        ? inBackground(() => backend.acquire(key, waiter))
+        : refuse(),
     onFailure
   })
 }

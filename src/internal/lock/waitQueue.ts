@@ -76,6 +76,10 @@ export class Waiter implements Request {
     this.expired = call.timeout <= 0
   }
 
+  get waits(): boolean {
+    return !this.expired
+  }
+
   readonly onBlocked = (blocked: Blocked): void => {
     this.blocked = blocked
   }

@@ -5,10 +5,13 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
+import * as Random from "effect/Random"
 import * as LockBackend from "../../LockBackend.js"
 import { type LockDirectoryError, LockLostError } from "../../LockError.js"
 import type { LockHolder } from "../../LockHolder.js"
 import type { ProcessIdentity } from "../../ProcessIdentity.js"
+import { HolderQueue } from "../handover/holderQueue.js"
+import { Requester } from "../handover/requester.js"
 import * as Immediate from "../immediate.js"
 import * as Polling from "../polling.js"
 import * as Runtime from "../runtime.js"
@@ -18,20 +21,31 @@ import * as Heartbeat from "./heartbeat.js"
 import * as Paths from "./paths.js"
 import * as Protocol from "./protocol.js"
 import type { Seen } from "./record.js"
+import * as Requests from "./requests.js"
 import * as Staleness from "./staleness.js"
 
 /** An attempt waits for no other process, so it looks only so often at a path that changes under its eyes. */
 const maxRounds = 16
 
 /**
- * How often a waiter asks whether the holder lives, or whether another process's takeover is over, in milliseconds: a fortieth of the time
- * that it has waited for this holder, within these bounds.
+ * How often a waiter asks whether a holder lives that it cannot reach, or whether another process's takeover is over, in milliseconds: a
+ * fortieth of the time that it has waited for this holder, within these bounds.
  */
 const shortestProbe = 5
 const longestProbe = 50
 
+/**
+ * How often a waiter looks at the lock that is going to be told when it is its turn, in milliseconds: an eighth of the time that it has
+ * waited, within these bounds, and a quarter more or less. A message may be lost.
+ */
+const shortestLook = 100
+const longestLook = 1_000
+
 /** More waiters than this, on as many locks, poll and ask less often each. */
 const maxPollers = 50
+
+/** The same for those that are told. */
+const maxLookers = 1_000
 
 /** How often the breaking of a lock is tried again while other processes take it over, and for how long. */
 const breakInterval = Duration.millis(5)
@@ -47,6 +61,23 @@ export interface Engine extends Context.Tag.Service<LockBackend.LockBackend> {
 }
 
 type Answer = LockBackend.Grant | Blocked
+
+/** An acquisition on its way. */
+interface Attempt {
+  readonly key: LockBackend.LockKey
+  readonly place: Protocol.Place
+  readonly request: LockBackend.Request
+  /** The waiter, as other processes see it; nothing for an attempt that does not wait. */
+  readonly requester: Requester | undefined
+  /** Puts a record at the lock if nothing is there. */
+  readonly publish: () => Effect.Effect<Protocol.Published | Protocol.Occupied, DiskError>
+}
+
+/** One that waits, and why it was refused just now. */
+interface Waiting extends Attempt {
+  readonly requester: Requester
+  readonly refused?: Blocked
+}
 
 /** The lock cannot be had now. */
 interface Blocked extends LockBackend.Blocked {
@@ -101,6 +132,9 @@ export const make = (options: {
   const protocol = Protocol.make({ disk, identity, staleness, lease })
   const heartbeat = Heartbeat.make({ disk, protocol, lease })
   const cleanup = Cleanup.make({ disk, syntax, protocol, staleness })
+  const { canReach, channel } = identity
+  const list = (place: Protocol.Place) => Requests.list({ disk, syntax, protocol, identity }, place)
+  const handover = { channel, protocol, canReach, list }
 
   /** Locks that were granted just now. Most are released before their heartbeats would have been worth a timer. */
   const fresh = new Set<Heartbeat.Member>()
@@ -129,16 +163,20 @@ export const make = (options: {
     readonly mode = "exclusive"
     readonly fence = Option.none()
     private readonly member: Heartbeat.Member
+    /** The waiters of other processes. */
+    readonly queue: HolderQueue
 
     constructor(
       private readonly key: LockBackend.LockKey,
       private readonly request: LockBackend.Request,
       private readonly own: Protocol.OwnRecord,
       readonly recovered: boolean,
+      queue: ReadonlyArray<string> | "ask" | undefined,
       private readonly place: Protocol.Place,
       private readonly fiber: Runtime.RuntimeFiber
     ) {
       this.member = new Heartbeat.Member(place, own, fiber, (gone) => this.onGone(gone))
+      this.queue = new HolderQueue(handover, place, own.token, fiber, queue)
       keep(this.member)
       if (recovered || place !== lastPlace) {
         lastPlace = place
@@ -162,10 +200,18 @@ export const make = (options: {
           () =>
             Effect.flatMap(
               protocol.remove(this.place, 0, this.own),
-              (removed) => removed ? Exit.void : Effect.map(released(this.place), (gone) => this.onGone(gone))
+              (removed) =>
+                Effect.zipRight(
+                  this.queue.handOver(),
+                  removed ? Exit.void : Effect.map(released(this.place), (gone) => this.onGone(gone))
+                )
             )
         )
       })
+    }
+
+    get isWanted(): boolean {
+      return this.queue.isWanted
     }
 
     onGone(gone: Heartbeat.Gone): void {
@@ -179,13 +225,27 @@ export const make = (options: {
   }
 
   const grant = (
-    key: LockBackend.LockKey,
-    place: Protocol.Place,
-    request: LockBackend.Request,
+    { key, place, request, requester }: Attempt,
     own: Protocol.OwnRecord,
     recovered: boolean
-  ): Effect.Effect<LockBackend.Grant> =>
-    Effect.withFiberRuntime((fiber) => Effect.succeed(new Grant(key, request, own, recovered, place, fiber)))
+  ): Effect.Effect<Grant> =>
+    Effect.withFiberRuntime((fiber) => {
+      if (requester === undefined) {
+        return Effect.succeed(new Grant(key, request, own, recovered, recovered ? "ask" : undefined, place, fiber))
+      }
+      const queue = requester.queue ?? (recovered || requester.hasWaited ? "ask" : undefined)
+      const granted = new Grant(key, request, own, recovered, queue, place, fiber)
+      if (requester.own === own) {
+        own.acquired(Runtime.wallClock(fiber))
+        requester.end(granted.queue)
+        return Effect.succeed(granted)
+      }
+      // The lock of a dead holder was taken over by another record.
+      return Effect.map(requester.withdraw(), () => {
+        requester.end(undefined)
+        return granted
+      })
+    })
 
   /** What became of a lock that was not ours any more when it was released. */
   const released = (place: Protocol.Place): Effect.Effect<Heartbeat.Gone> =>
@@ -202,56 +262,56 @@ export const make = (options: {
   // one attempt
   // ---------------------------------------------------------------------------------------------
 
-  /** A1 and A2. A waiter that has seen a record there reads first, since a request file costs more than a look. */
-  const attempt = (
+  const attemptOnce = (key: LockBackend.LockKey, request: LockBackend.Request): Attempt => {
+    const place = Protocol.placeOf(key.lockPath)
+    return { key, place, request, requester: undefined, publish: () => protocol.publish(place, 0, request.label) }
+  }
+
+  const attemptOf = (
     key: LockBackend.LockKey,
-    place: Protocol.Place,
     request: LockBackend.Request,
-    occupied: boolean
-  ): Effect.Effect<Answer, LockBackend.BackendError | LockDirectoryError> => {
-    const first = occupied
-      ? Immediate.matchEffect(protocol.read(key.lockPath), {
-        onSuccess: (seen): ReturnType<typeof protocol.publish> =>
-          seen._tag === "Absent"
-            ? protocol.publish(place, 0, request.label)
-            : Effect.succeed({ _tag: "Occupied", seen }),
-        // Whether it is the directory or the file that refuses is told by a request file.
-        onFailure: () => protocol.publish(place, 0, request.label)
-      })
-      : protocol.publish(place, 0, request.label)
-    return Immediate.matchEffect(first, {
+    fiber: Runtime.RuntimeFiber
+  ): Waiting => {
+    const place = Protocol.placeOf(key.lockPath)
+    const requester = new Requester(channel, protocol, place, request.label, fiber)
+    return { key, place, request, requester, publish: requester.enter }
+  }
+
+  /** A1 and A2. */
+  const attempt = (
+    attempt: Attempt,
+    first: Effect.Effect<Protocol.Published | Protocol.Occupied, DiskError>
+  ): Effect.Effect<Answer, LockBackend.BackendError | LockDirectoryError> =>
+    Immediate.matchEffect(first, {
       onSuccess: (published) =>
         published._tag === "Published"
-          ? grant(key, place, request, published.own, false)
-          : takeOverStale(key, place, request, published.seen, 1),
-      onFailure: (error) => explain(key, place, request, error, false)
+          ? grant(attempt, published.own, false)
+          : takeOverStale(attempt, published.seen, 1),
+      onFailure: (error) => explain(attempt, error, false)
     })
-  }
 
   /** The directory is made at most once: where it is there and the create says that it is not, making it does not help. */
   const explain = (
-    key: LockBackend.LockKey,
-    place: Protocol.Place,
-    request: LockBackend.Request,
+    attempt: Attempt,
     error: DiskError,
     directoryMade: boolean
   ): Effect.Effect<Answer, LockBackend.BackendError | LockDirectoryError> => {
     if (error.code === "ENOENT" && !directoryMade) {
       return Effect.zipRight(
-        paths.makeDirectory(key),
-        Effect.matchEffect(protocol.publish(place, 0, request.label), {
+        paths.makeDirectory(attempt.key),
+        Effect.matchEffect(Effect.suspend(attempt.publish), {
           onSuccess: (published) =>
             published._tag === "Published"
-              ? grant(key, place, request, published.own, false)
-              : takeOverStale(key, place, request, published.seen, 1),
-          onFailure: (error) => explain(key, place, request, error, true)
+              ? grant(attempt, published.own, false)
+              : takeOverStale(attempt, published.seen, 1),
+          onFailure: (error) => explain(attempt, error, true)
         })
       )
     }
     if (error instanceof Protocol.Unreadable) {
       return refuse(error, undefined)
     }
-    const explained = Paths.explain(syntax, key, error)
+    const explained = Paths.explain(syntax, attempt.key, error)
     return explained === undefined ? Effect.succeed(blockedBy(error)) : Effect.fail(explained)
   }
 
@@ -267,13 +327,12 @@ export const make = (options: {
   }
 
   const takeOverStale = (
-    key: LockBackend.LockKey,
-    place: Protocol.Place,
-    request: LockBackend.Request,
+    attempt: Attempt,
     seen: Seen,
     round: number
   ): Effect.Effect<Answer, LockBackend.BackendError | LockDirectoryError> =>
     Effect.gen(function*() {
+      const { key, place, request } = attempt
       if (seen._tag === "Foreign") {
         return blockedByForeign(seen.what)
       }
@@ -301,7 +360,7 @@ export const make = (options: {
         }
         if (taken.right._tag === "Published") {
           yield* Effect.logDebug(`Took over ${key.lockPath}`)
-          return yield* grant(key, place, request, taken.right.own, true)
+          return yield* grant(attempt, taken.right.own, true)
         }
         if (taken.right._tag === "Busy") {
           const { claimPath, readAgainIn, seen } = taken.right
@@ -313,67 +372,107 @@ export const make = (options: {
       if (round >= maxRounds) {
         return blocked("held", 0)
       }
-      const again = yield* Effect.either(protocol.publish(place, 0, request.label))
+      const again = yield* Effect.either(Effect.suspend(attempt.publish))
       if (again._tag === "Left") {
-        return yield* explain(key, place, request, again.left, false)
+        return yield* explain(attempt, again.left, false)
       }
       return again.right._tag === "Published"
-        ? yield* grant(key, place, request, again.right.own, false)
-        : yield* takeOverStale(key, place, request, again.right.seen, round + 1)
+        ? yield* grant(attempt, again.right.own, false)
+        : yield* takeOverStale(attempt, again.right.seen, round + 1)
     })
 
+  /** Those that `acquire` goes on with, and what they were refused by. */
+  const begun = new WeakMap<LockBackend.Request, Waiting>()
+
   const tryAcquire: Engine["tryAcquire"] = (key, request) =>
-    Effect.map(Effect.suspend(() => attempt(key, Protocol.placeOf(key.lockPath), request, false)), (answer) => {
-      if ("release" in answer) {
-        return Option.some(answer)
-      }
-      request.onBlocked(answer)
-      return Option.none()
+    Effect.withFiberRuntime((fiber) => {
+      const waiting = request.waits ? attemptOf(key, request, fiber) : undefined
+      const now = waiting ?? attemptOnce(key, request)
+      const answered = Effect.map(attempt(now, now.publish()), (answer) => {
+        if ("release" in answer) {
+          return Option.some(answer)
+        }
+        request.onBlocked(answer)
+        if (waiting !== undefined) begun.set(request, { ...waiting, refused: answer })
+        return Option.none()
+      })
+      return waiting === undefined ? answered : Effect.tapErrorCause(answered, () => giveUp(waiting))
     })
 
   // ---------------------------------------------------------------------------------------------
   // waiting
   // ---------------------------------------------------------------------------------------------
 
-  /** How many waiters poll. */
-  let pollers = 0
+  /** How many waiters there are. */
+  let waiters = 0
 
-  /** Polls by the schedule, and looks at once when the holder has died. */
+  /**
+   * Waits until another process hands the lock over, or the file says that it is free, or that its holder is dead. An interruption, and the
+   * end of the schedule, leave nothing behind.
+   */
   const acquire: Engine["acquire"] = (key, request) =>
-    Effect.suspend(() => {
-      pollers += 1
-      return Effect.ensuring(poll(key, request), Effect.sync(() => (pollers -= 1)))
+    Effect.withFiberRuntime((fiber) => {
+      const waiting: Waiting = begun.get(request) ?? attemptOf(key, request, fiber)
+      waiters += 1
+      return wait(waiting).pipe(
+        Effect.onExit((exit) => Exit.isSuccess(exit) && Option.isSome(exit.value) ? Effect.void : giveUp(waiting)),
+        Effect.ensuring(Effect.sync(() => (waiters -= 1)))
+      )
     })
 
-  /** What the pauses of a waiter are multiplied by: the many waiters of a process, on as many locks, poll no oftener than a few do. */
-  const crowd = (): number => Math.max(1, pollers / maxPollers)
+  /** Withdraws the request. If the lock was given to it meanwhile, the next one gets it. */
+  const giveUp = (attempt: Waiting): Effect.Effect<void> => {
+    const { requester } = attempt
+    const { own } = requester
+    return Effect.flatMap(requester.withdraw(), (granted) =>
+      granted && own !== undefined
+        ? Effect.flatMap(grant(attempt, own, false), ({ release }) => release)
+        : Effect.sync(() => requester.end(undefined)))
+  }
 
-  const poll: Engine["acquire"] = (key, request) =>
+  /** What the pauses of a waiter are multiplied by: the many waiters of a process, on as many locks, look no oftener than a few do. */
+  const crowd = (most: number): number => Math.max(1, waiters / most)
+
+  const wait = (waiting: Waiting): ReturnType<Engine["acquire"]> =>
     Effect.gen(function*() {
-      const place = Protocol.placeOf(key.lockPath)
+      const { request, requester } = waiting
+      let { refused } = waiting
       const polling = yield* Polling.make(request.schedule)
-      let occupied = false
+      const since = yield* clock
       let scheduledAt = -Infinity
       let token: string | undefined
       let foundAt = 0
-      const probe = (now: number) => crowd() * Math.min(Math.max((now - foundAt) / 40, shortestProbe), longestProbe)
+      const probe = (now: number) =>
+        crowd(maxPollers) * Math.min(Math.max((now - foundAt) / 40, shortestProbe), longestProbe)
       for (;;) {
         const began = yield* clock
-        const answer = yield* attempt(key, place, request, occupied)
+        const answer = refused ??
+          (yield* attempt(waiting, requester.own === undefined ? requester.enter() : requester.look()))
+        refused = undefined
         if ("release" in answer) {
           return Option.some(answer)
         }
+        requester.hasWaited = true
         request.onBlocked(answer)
-        occupied = true
+        requester.deny()
+        const { holder, readAgainIn, state } = answer
+        const isTold = holder !== undefined && state === "held" && canReach(holder)
+        if (isTold) {
+          requester.register(holder)
+        }
         let now = yield* clock
         if (now >= scheduledAt) {
-          const pause = yield* polling.next
-          if (pause === undefined) {
-            return Option.none()
+          if (isTold && request.isDefaultSchedule) {
+            const pause = Math.min(Math.max((now - since) / 8, shortestLook), longestLook)
+            scheduledAt = now + pause * crowd(maxLookers) * (0.75 + (yield* Random.next) / 2)
+          } else {
+            const pause = yield* polling.next
+            if (pause === undefined) {
+              return Option.none()
+            }
+            scheduledAt = now + (request.isDefaultSchedule ? pause * crowd(maxPollers) : pause)
           }
-          scheduledAt = now + (request.isDefaultSchedule ? pause * crowd() : pause)
         }
-        const { holder, readAgainIn, state } = answer
         if (holder?.token !== token) {
           token = holder?.token
           foundAt = now
@@ -384,12 +483,15 @@ export const make = (options: {
           ? state === "abandoned" ? now + probe(now) : Infinity
           : began + readAgainIn
         const lookAt = Math.min(scheduledAt, again)
-        const mayProbe = holder !== undefined && state === "held"
+        const mayProbe = holder !== undefined && state === "held" && !isTold
         for (let due = false; !due;) {
           const wakeAt = mayProbe ? Math.min(lookAt, now + probe(now)) : lookAt
-          yield* Effect.interruptible(Effect.sleep(Duration.millis(Math.max(1, Math.ceil(wakeAt - now)))))
+          const hinted = yield* Effect.interruptible(requester.sleepUntil(wakeAt))
           now = yield* clock
-          due = now >= lookAt || (mayProbe && (yield* identity.isAlive(holder)) === "dead")
+          due = hinted || now >= lookAt || (mayProbe && (yield* identity.isAlive(holder)) === "dead")
+        }
+        if (now >= scheduledAt) {
+          requester.forget()
         }
       }
     })
@@ -398,24 +500,34 @@ export const make = (options: {
   // inspection
   // ---------------------------------------------------------------------------------------------
 
-  const inspect: Engine["inspect"] = (key) =>
-    Effect.matchEffect(Effect.suspend(() => protocol.read(key.lockPath)), {
+  const inspect: Engine["inspect"] = (key) => {
+    const place = Protocol.placeOf(key.lockPath)
+    return Effect.matchEffect(Effect.suspend(() => protocol.read(key.lockPath)), {
       onFailure: (error) => Effect.fail(refused(error)),
       onSuccess: (seen) => {
         const status = (state: LockBackend.State, holders: ReadonlyArray<LockHolder> = []) =>
-          Option.some<LockBackend.LockStatus>({ state, mode: "exclusive", holders, waiters: [] })
+          Effect.map(
+            Effect.orElseSucceed(list(place), () => []),
+            (requests) =>
+              Option.some<LockBackend.LockStatus>({
+                state,
+                mode: "exclusive",
+                holders,
+                waiters: requests.filter(({ token }) => holders.every((holder) => holder.token !== token))
+              })
+          )
         switch (seen._tag) {
           case "Absent":
             return Effect.succeedNone
           case "Foreign":
-            return Effect.succeed(status("foreign"))
+            return status("foreign")
           case "Zeros":
-            return Effect.map(
+            return Effect.flatMap(
               staleness.check(key.lockPath, seen),
               ({ _tag }) => status(_tag === "Stale" ? "abandoned" : "foreign")
             )
           case "Record":
-            return Effect.map(identity.isAlive(seen.holder), (liveness) =>
+            return Effect.flatMap(identity.isAlive(seen.holder), (liveness) =>
               status(
                 liveness === "alive" ? "held" : liveness === "dead" ? "abandoned" : "unverifiable",
                 [seen.holder]
@@ -423,6 +535,7 @@ export const make = (options: {
         }
       }
     })
+  }
 
   /** A beat of a live holder, or a process that takes the lock over, can come between; both pass. */
   const breakOnce = (place: Protocol.Place, token: string): Effect.Effect<boolean, DiskError> =>

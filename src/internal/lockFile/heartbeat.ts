@@ -174,15 +174,22 @@ export const make = (options: {
   const beat = (member: Member): Effect.Effect<void, DiskError | Gone> => {
     const { clock, own, place } = member
     const startedAt = Protocol.momentAt(clock)
+    const text = own.outdated
+      ? Record.withTail(own.text, own.acquiredAt, own.beats + 1)
+      : Record.withBeat(own.text, own.beats + 1)
+    const [offset, part] = own.outdated
+      ? [Record.offsetOfTail(text), Record.tailOf(text)]
+      : [Record.offsetOfBeat(text), Record.formatBeat(own.beats + 1)]
     return Immediate.matchEffect(
-      disk.rewrite(place.lockPath, own.text, own.beatAt, Record.formatBeat(own.beats + 1)),
+      disk.rewrite(place.lockPath, own.text, offset, part),
       {
         onFailure: (error): Effect.Effect<void, DiskError | Gone> =>
           Effect.zipRight(checkPath(member), Effect.fail(error)),
         onSuccess: ({ content, inPlace }) => {
           if (content === own.text) {
             own.beats += 1
-            own.text = Record.withBeat(own.text, own.beats)
+            own.text = text
+            own.outdated = false
             if (inPlace) {
               own.heardAt = startedAt
               return Exit.void
@@ -199,7 +206,7 @@ export const make = (options: {
   /** An earlier beat was written although its answer said otherwise. */
   const adopt = (own: Protocol.OwnRecord, content: string): void => {
     const beats = Record.beatOf(content)
-    if (content === Record.withBeat(own.text, beats)) {
+    if (Record.isSameRecord(content, own.text) && !Number.isNaN(beats)) {
       own.text = content
       own.beats = beats
     }
@@ -409,7 +416,7 @@ export const make = (options: {
 
   return {
     // The first heartbeat comes early: those of many locks that were acquired at once take the rest of the interval.
-    add: (member) => enqueue(roundOf(member), member, interval / 2),
+    add: (member) => enqueue(roundOf(member), member, member.own.outdated ? 0 : interval / 2),
     remove: (member) => {
       member.removed = true
       const round = roundOf(member)

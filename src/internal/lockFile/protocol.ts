@@ -31,6 +31,9 @@ export const momentAt = (clock: Clock.Clock): Moment => ({
 export const since = (clock: Clock.Clock, { monotonic, wall }: Moment): number =>
   Math.max(Runtime.monotonicOf(clock) - monotonic, Runtime.wallClockOf(clock) - wall)
 
+/** By how much the time of an acquisition may be wrong, in milliseconds. */
+const noticeable = 1_000
+
 /** A record of this process that is, or may be, at some path. */
 export class OwnRecord {
   /** As it is on the disk: a heartbeat changes it. */
@@ -40,8 +43,12 @@ export class OwnRecord {
   heardAt: Moment
   /** A removal was begun: when its answer is lost, what is at the path then may be a successor's. */
   removing = false
-  private readonly writtenAt: number
-  private offset: number | undefined
+  /** Milliseconds since 1970. The record says when it was written, until a heartbeat corrects it. */
+  acquiredAt: number
+  /** Whether `acquiredAt` is to be written with the next heartbeat. */
+  outdated = false
+  /** It counts as a dead process's. */
+  retired = false
 
   constructor(
     readonly token: string,
@@ -50,13 +57,14 @@ export class OwnRecord {
     at: Moment
   ) {
     this.heardAt = at
-    this.writtenAt = at.wall
+    this.acquiredAt = at.wall
     this.text = Record.encode(process, token, at.wall, label)
   }
 
-  /** Where the beat is, in bytes. */
-  get beatAt(): number {
-    return this.offset ??= Record.offsetOfBeat(this.text)
+  /** The lock was acquired after a wait. */
+  acquired(at: number): void {
+    this.outdated = at - this.acquiredAt > noticeable
+    if (this.outdated) this.acquiredAt = at
   }
 
   /** Made when it is asked for: most locks are released without. */
@@ -64,7 +72,7 @@ export class OwnRecord {
     return {
       ...this.process,
       token: this.token,
-      acquiredAt: DateTime.unsafeMake(this.writtenAt),
+      acquiredAt: DateTime.unsafeMake(this.acquiredAt),
       ...(this.label === undefined ? {} : { label: this.label })
     }
   }
@@ -132,6 +140,17 @@ const notOurs = new Set(["EACCES", "EPERM", "ENAMETOOLONG"])
 /** Something is at the path, and cannot be read. */
 export class Unreadable extends DiskError {}
 
+/** What is done where a record may, or may not, have come to a path. */
+interface Otherwise {
+  /** Something else is there. */
+  readonly notOurs: Effect.Effect<void>
+  /** What is there cannot be read. */
+  readonly unreadable: Effect.Effect<unknown>
+}
+
+/** A request that waits on looks again later. */
+const waiting: Otherwise = { notOurs: Effect.void, unreadable: Effect.void }
+
 /** Whether a failed create has made the file nevertheless. Not every file system says which call failed. */
 const mayHaveCreated = ({ cause, code }: DiskError): boolean => code !== "EEXIST" && syscallOf(cause) !== "open"
 
@@ -141,6 +160,9 @@ class StillClaimed extends Data.TaggedError("StillClaimed")<{}> {}
 /** A removal is tried again a few times, within less than a second. */
 const promptly = Schedule.exponential(Duration.millis(2)).pipe(Schedule.upTo(Duration.millis(400)))
 
+/** What became of a request that another process was to be given the lock by. */
+export type Given = "given" | "withdrawn" | "occupied" | "refused"
+
 /** The steps of `docs/protocol.md`. Those that change something are to be run uninterruptibly. */
 export interface Protocol {
   /** Puts a fresh record at the lock file, or at the claim of a level, if nothing is there. */
@@ -149,8 +171,20 @@ export interface Protocol {
     level: number,
     label: string | undefined
   ) => Effect.Effect<Published | Occupied, DiskError>
+  /** Writes a request file. Until it is withdrawn, any holder may put it at the lock file. */
+  readonly request: (place: Place, label: string | undefined) => Effect.Effect<OwnRecord, DiskError>
+  /** Puts the record of a request at the lock file, if nothing is there. Otherwise the request file stays. */
+  readonly enter: (place: Place, own: OwnRecord) => Effect.Effect<Published | Occupied, DiskError>
+  /** The record of a request was seen at the lock file: the request file goes. `Occupied` by nothing if that was too long ago. */
+  readonly accept: (place: Place, own: OwnRecord) => Effect.Effect<Published | Occupied>
+  /** Removes a request file. `true` if its record was at the lock file by then: the lock is ours, and has to be released. */
+  readonly withdraw: (place: Place, own: OwnRecord) => Effect.Effect<boolean>
+  /** Puts the record of another process's request at the lock file, if nothing is there. */
+  readonly give: (place: Place, token: string) => Effect.Effect<Given>
   /** What is at the lock file, or at the claim of a level. */
   readonly read: (path: string) => Effect.Effect<Record.Seen, DiskError>
+  /** What the request file with a token says. */
+  readonly readRequest: (place: Place, token: string) => Effect.Effect<Record.Seen, DiskError>
   /** Replaces exactly what was seen by a fresh record. */
   readonly takeOver: (
     place: Place,
@@ -182,7 +216,11 @@ export const make = (options: {
   const inTime = lease / 2
   let saidNoLinks = false
 
-  const retire = (own: OwnRecord): Effect.Effect<void> => identity.retireToken(own.token)
+  const retire = (own: OwnRecord): Effect.Effect<void> =>
+    Effect.suspend(() => {
+      own.retired = true
+      return identity.retireToken(own.token)
+    })
 
   const read: Protocol["read"] = (path) => Immediate.map(disk.read(path), Record.toSeen)
 
@@ -192,35 +230,82 @@ export const make = (options: {
   const isOverdue = (own: OwnRecord): Effect.Effect<boolean> =>
     Effect.withFiberRuntime((fiber) => Effect.succeed(isLate(fiber, own)))
 
-  /** P1 to P3. The token counts as alive before it can be seen. */
-  const publish: Protocol["publish"] = (place, level, label) =>
+  /** P1. The token counts as alive before it can be seen. */
+  const request: Protocol["request"] = (place, label) =>
     Effect.flatMap(
       identity.issueToken,
       (token) =>
-        Effect.withFiberRuntime((fiber): Effect.Effect<Published | Occupied, DiskError> => {
+        Effect.withFiberRuntime((fiber): Effect.Effect<OwnRecord, DiskError> => {
           const own = new OwnRecord(
             token,
             identity.info,
             label?.slice(0, maxLabelLength),
             momentAt(Runtime.clockOf(fiber))
           )
-          const request = requestOf(place.prefix, token)
-          return Immediate.matchEffect(disk.create(request, own.text), {
+          return Immediate.matchEffect(disk.create(requestOf(place.prefix, token), own.text), {
             onFailure: (error) =>
-              Immediate.flatMap(unlinkRequest(request), () => Effect.zipRight(retire(own), Exit.fail(error))),
-            onSuccess: () =>
-              Immediate.matchEffect(disk.link(request, pathOf(place, level)), {
-                onSuccess: () => Immediate.flatMap(unlinkRequest(request), () => confirm(fiber, place, level, own)),
-                // The request file goes first: a link that takes effect after its error was reported finds nothing to link.
-                onFailure: (error) =>
-                  Immediate.flatMap(unlinkRequest(request), () =>
-                    noLinks.has(error.code)
-                      ? publishWithoutLink(fiber, place, level, own, error)
-                      : settle(fiber, place, level, own, error, Effect.void))
-              })
+              Immediate.flatMap(unlinkRequest(place, own), () => Effect.zipRight(retire(own), Exit.fail(error))),
+            onSuccess: () => Exit.succeed(own)
           })
         })
     )
+
+  /** P2 and P3. */
+  const link = (
+    fiber: Runtime.RuntimeFiber,
+    place: Place,
+    level: number,
+    own: OwnRecord
+  ): Effect.Effect<Published | Occupied, DiskError> =>
+    Immediate.matchEffect(disk.link(requestOf(place.prefix, own.token), pathOf(place, level)), {
+      onSuccess: () => Immediate.flatMap(unlinkRequest(place, own), () => confirm(fiber, place, level, own)),
+      // The request file goes first: a link that takes effect after its error was reported finds nothing to link.
+      onFailure: (error) =>
+        Immediate.flatMap(unlinkRequest(place, own), () =>
+          noLinks.has(error.code)
+            ? publishWithoutLink(fiber, place, level, own, error, retired(place, level, own))
+            : settle(fiber, place, level, own, error, retired(place, level, own)))
+    })
+
+  const publish: Protocol["publish"] = (place, level, label) =>
+    Effect.withFiberRuntime((fiber) =>
+      Immediate.flatMap(request(place, label), (own) => link(fiber, place, level, own))
+    )
+
+  /** P2, for a waiter: its request file stays until it has the lock, or does not want it any more. */
+  const enter: Protocol["enter"] = (place, own) =>
+    Effect.withFiberRuntime((fiber) =>
+      Immediate.matchEffect(disk.link(requestOf(place.prefix, own.token), place.lockPath), {
+        onSuccess: () => accept(place, own),
+        onFailure: (error) =>
+          Immediate.flatMap(
+            noLinks.has(error.code)
+              ? publishWithoutLink(fiber, place, 0, own, error, waiting)
+              : settle(fiber, place, 0, own, error, waiting),
+            (entered) => entered._tag === "Published" ? accept(place, own) : Exit.succeed(entered)
+          )
+      })
+    )
+
+  const accept: Protocol["accept"] = (place, own) =>
+    Immediate.flatMap(
+      unlinkRequest(place, own),
+      () => Effect.withFiberRuntime((fiber) => confirm(fiber, place, 0, own))
+    )
+
+  const withdraw: Protocol["withdraw"] = (place, own) =>
+    Immediate.flatMap(unlinkRequest(place, own), () =>
+      Immediate.matchEffect(read(place.lockPath), {
+        onSuccess: (seen) => Record.hasToken(seen, own.token) ? Exit.succeed(true) : Effect.as(retire(own), false),
+        onFailure: ({ code }) => Effect.as(notOurs.has(code) ? retire(own) : remove(place, 0, own), false)
+      }))
+
+  const give: Protocol["give"] = (place, token) =>
+    Immediate.matchEffect(disk.link(requestOf(place.prefix, token), place.lockPath), {
+      onSuccess: () => Exit.succeed<Given>("given"),
+      onFailure: ({ code }) =>
+        Exit.succeed<Given>(code === "ENOENT" ? "withdrawn" : code === "EEXIST" ? "occupied" : "refused")
+    })
 
   /** Our record is at the path. If that took too long, a process that cannot check us may have taken it over, or be about to. */
   const confirm = (
@@ -233,40 +318,47 @@ export const make = (options: {
       ? Effect.as(remove(place, level, own), nothing)
       : Exit.succeed({ _tag: "Published", own })
 
-  /** Something is at the path, or an answer was lost: what is there says which. `undo` is run where it is not our record. */
+  /** An attempt that is made once. What cannot be read may be ours, also where the answer was EEXIST: a network disk may have lost the first one. */
+  const retired = (place: Place, level: number, own: OwnRecord): Otherwise => ({
+    notOurs: retire(own),
+    unreadable: Effect.suspend(() => remove(place, level, own))
+  })
+
+  /** Something is at the path, or an answer was lost: what is there says which. */
   const settle = (
     fiber: Runtime.RuntimeFiber,
     place: Place,
     level: number,
     own: OwnRecord,
     error: DiskError,
-    undo: Effect.Effect<void>
+    otherwise: Otherwise
   ): Effect.Effect<Published | Occupied, DiskError> =>
     Immediate.matchEffect(read(pathOf(place, level)), {
       onSuccess: (seen): Effect.Effect<Published | Occupied, DiskError> =>
         Record.hasToken(seen, own.token)
           ? confirm(fiber, place, level, own)
           : Effect.zipRight(
-            Effect.zipRight(undo, retire(own)),
+            otherwise.notOurs,
             error.code === "EEXIST" ? Exit.succeed<Occupied>({ _tag: "Occupied", seen }) : Exit.fail(error)
           ),
       onFailure: (unreadable) =>
         Effect.zipRight(
-          // It may be there, also where the answer was EEXIST: a network file system may have lost the first one.
-          notOurs.has(unreadable.code) ? retire(own) : remove(place, level, own),
+          notOurs.has(unreadable.code) ? otherwise.notOurs : otherwise.unreadable,
           Exit.fail(error.code === "EEXIST" ? new Unreadable(unreadable.code, unreadable.cause) : error)
         )
     })
 
-  /** The request file is ours alone, and whether it goes decides nothing. */
-  const unlinkRequest = (request: string): Effect.Effect<void> =>
-    Immediate.matchEffect(disk.unlink(request), {
+  /** The request file is ours alone. For a record that is at a path, whether it goes decides nothing. */
+  const unlinkRequest = (place: Place, { token }: OwnRecord): Effect.Effect<void> => {
+    const file = requestOf(place.prefix, token)
+    return Immediate.matchEffect(disk.unlink(file), {
       onSuccess: () => Exit.void,
       onFailure: ({ cause, code }) =>
         code === "ENOENT"
           ? Exit.void
-          : Effect.logDebug(`Left ${request} behind: a process that cleans up will remove it`, cause)
+          : Effect.logDebug(`Left ${file} behind: a process that cleans up will remove it`, cause)
     })
+  }
 
   /**
    * Where the file system has no links: exclusive create. Until it is written the file is foreign to everyone else, so that nobody but
@@ -277,7 +369,8 @@ export const make = (options: {
     place: Place,
     level: number,
     own: OwnRecord,
-    noLink: DiskError
+    noLink: DiskError,
+    otherwise: Otherwise
   ): Effect.Effect<Published | Occupied, DiskError> => {
     const path = pathOf(place, level)
     const say = saidNoLinks ? Effect.void : Effect.logWarning(
@@ -290,7 +383,17 @@ export const make = (options: {
     return Effect.flatMap(say, () =>
       Immediate.matchEffect(disk.create(path, own.text), {
         onSuccess: () => confirm(fiber, place, level, own),
-        onFailure: (error) => settle(fiber, place, level, own, error, mayHaveCreated(error) ? unlink : Effect.void)
+        onFailure: (error) =>
+          settle(
+            fiber,
+            place,
+            level,
+            own,
+            error,
+            mayHaveCreated(error)
+              ? { ...otherwise, notOurs: Effect.zipRight(unlink, otherwise.notOurs) }
+              : otherwise
+          )
       }))
   }
 
@@ -405,5 +508,17 @@ export const make = (options: {
         ).pipe(Effect.zipRight(retire(own)), Effect.as(true))
     })
 
-  return { publish, read, takeOver, whileClaimed, remove }
+  return {
+    publish,
+    request,
+    enter,
+    accept,
+    withdraw,
+    give,
+    read,
+    readRequest: (place, token) => Immediate.map(disk.peek(requestOf(place.prefix, token)), Record.toSeen),
+    takeOver,
+    whileClaimed,
+    remove
+  }
 }

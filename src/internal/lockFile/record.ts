@@ -18,10 +18,33 @@ export const offsetOfBeat = (text: string): number => new TextEncoder().encode(t
 
 export const formatBeat = (beat: number): string => String(beat).padStart(beatDigits, "0")
 
-const firstBeat = formatBeat(0)
-
 /** The same record with another beat. */
 export const withBeat = (text: string, beat: number): string => text.slice(0, -beatFromEnd) + formatBeat(beat) + end
+
+/** The last second of the year 9999: a later one is written in another width. */
+const latest = 253_402_300_799_999
+
+const formatTime = (millis: number): string => new Date(Math.min(Math.max(millis, 0), latest)).toISOString()
+
+/** The end of a record: the time of the acquisition, and the beat. Once it has waited for long, its process overwrites both. */
+const tail = (acquiredAt: number, beat: number): string =>
+  `"acquiredAt":"${formatTime(acquiredAt)}","beat":"${formatBeat(beat)}${end}`
+
+const tailLength = tail(0, 0).length
+
+/** Where the time of the acquisition and the beat start, in bytes from the beginning of the record. */
+export const offsetOfTail = (text: string): number => new TextEncoder().encode(text).length - tailLength
+
+/** The same record with another time of the acquisition and another beat. */
+export const withTail = (text: string, acquiredAt: number, beat: number): string =>
+  text.slice(0, -tailLength) + tail(acquiredAt, beat)
+
+/** What of a record is overwritten. */
+export const tailOf = (text: string): string => text.slice(-tailLength)
+
+/** Whether two texts are one record, whatever its beat and the time of its acquisition are. */
+export const isSameRecord = (left: string, right: string): boolean =>
+  left.length === right.length && left.slice(0, -tailLength) === right.slice(0, -tailLength)
 
 /** The beat of a record, or `NaN`. */
 export const beatOf = (text: string): number => {
@@ -33,9 +56,9 @@ export const beatOf = (text: string): number => {
  * One line of JSON, which people and other tools can read. Written piece by piece: what stays the same for a process is encoded once.
  */
 export const encode = (process: ProcessInfo, token: string, acquiredAt: number, label: string | undefined): string =>
-  `${beginningOf(token)}${encodeProcess(process)},"acquiredAt":"${new Date(acquiredAt).toISOString()}","label":${
-    label === undefined ? "null" : JSON.stringify(label)
-  },"beat":"${firstBeat}${end}`
+  `${beginningOf(token)}${encodeProcess(process)},"label":${label === undefined ? "null" : JSON.stringify(label)},${
+    tail(acquiredAt, 0)
+  }`
 
 const beginningOf = (token: string): string => `{"v":1,"token":"${token}"`
 
@@ -47,17 +70,18 @@ export const isUnwritten = (text: string, token: string): boolean =>
   /^[0-9a-f]{32}-[0-9a-z]+$/.test(token) && Option.isNone(decode(text)) &&
   (/^\0*$/.test(text) || text.startsWith(beginningOf(token)) || beginningOf(token).startsWith(text))
 
-const encoded = new WeakMap<ProcessInfo, string>()
+const encoded = new WeakMap<ProcessInfo, { readonly network: string; readonly text: string }>()
 
+/** A process can be reached from its first lock on. */
 const encodeProcess = (process: ProcessInfo): string => {
-  let text = encoded.get(process)
-  if (text === undefined) {
-    const { bootId, hostname, instance, pid, pidNamespace, startTime, timeNamespace } = process
-    text = `,${
-      JSON.stringify({ pid, startTime, bootId, pidNamespace, timeNamespace, hostname, instance }).slice(1, -1)
-    }`
-    encoded.set(process, text)
+  const known = encoded.get(process)
+  if (known !== undefined && known.network === process.network) {
+    return known.text
   }
+  const { bootId, hostname, instance, network, pid, pidNamespace, startTime, thread, timeNamespace } = process
+  const fields = { pid, startTime, bootId, pidNamespace, timeNamespace, hostname, instance, thread, network }
+  const text = `,${JSON.stringify(fields).slice(1, -1)}`
+  encoded.set(process, { network, text })
   return text
 }
 

@@ -3,7 +3,10 @@ import * as NodeFS from "node:fs"
 import * as NodeOS from "node:os"
 import * as NodePath from "node:path"
 import * as NodePerformance from "node:perf_hooks"
+import * as NodeWorker from "node:worker_threads"
 import type { Liveness, ProcessIdentity, ProcessInfo } from "../../ProcessIdentity.js"
+import type { Channel } from "../handover/channel.js"
+import * as NodeChannel from "../handover/nodeChannel.js"
 import * as Tokens from "./tokens.js"
 
 const quietly = <A, B>(read: () => A, otherwise: B): A | B => {
@@ -107,26 +110,30 @@ const fingerprint = (): string => {
   }`
 }
 
-const describe = (procUsable: boolean): Omit<ProcessInfo, "instance"> => ({
+const describe = (procUsable: boolean): Omit<ProcessInfo, "instance" | "network"> => ({
   pid: process.pid,
   startTime: procUsable ? readStat("self")?.startTime ?? "" : "",
   bootId: readText("/proc/sys/kernel/random/boot_id") || fingerprint(),
   pidNamespace: NodeOS.platform() === "linux" ? readLink("/proc/self/ns/pid") : NodeOS.platform(),
   timeNamespace: readLink("/proc/self/ns/time"),
-  hostname: NodeOS.hostname().slice(0, 255)
+  hostname: NodeOS.hostname().slice(0, 255),
+  thread: NodeWorker.threadId
 })
 
 interface Realm {
   readonly tokens: Tokens.Tokens
-  readonly info: Omit<ProcessInfo, "instance">
+  readonly info: Omit<ProcessInfo, "instance" | "network">
   readonly procUsable: boolean
   readonly bootedAt: number
+  readonly channel: Channel
 }
 
 const makeRealm = (): Realm => {
   const procUsable = procIsOurs()
+  const instance = NodeCrypto.randomUUID().replaceAll("-", "")
   return {
-    tokens: Tokens.make(NodeCrypto.randomUUID().replaceAll("-", "")),
+    tokens: Tokens.make(instance),
+    channel: NodeChannel.make(instance),
     info: describe(procUsable),
     procUsable,
     bootedAt: NodePerformance.performance.timeOrigin + NodePerformance.performance.now() - NodeOS.uptime() * 1000
@@ -143,15 +150,17 @@ const realm = (): Realm => {
 
 /** The process this code runs in. */
 export const make = (options: { readonly machineId?: string | undefined }): ProcessIdentity => {
-  const { bootedAt, info, procUsable, tokens } = realm()
-  return Tokens.toIdentity(
-    {
+  const { bootedAt, channel, info, procUsable, tokens } = realm()
+  return Tokens.toIdentity({
+    info: {
       ...info,
       bootId: options.machineId === undefined ? info.bootId : `${info.bootId}@${digest([options.machineId])}`,
       instance: tokens.instance
     },
     tokens,
     bootedAt,
-    inProcessTable(procUsable)
-  )
+    inProcessTable: inProcessTable(procUsable),
+    channel,
+    network: NodeChannel.network
+  })
 }

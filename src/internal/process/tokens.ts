@@ -1,5 +1,6 @@
 import * as Effect from "effect/Effect"
 import type * as ProcessIdentity from "../../ProcessIdentity.js"
+import type { Channel } from "../handover/channel.js"
 
 /** The tokens of one realm of one process that are alive. */
 export interface Tokens {
@@ -10,35 +11,67 @@ export interface Tokens {
 
 export const make = (instance: string): Tokens => ({ instance, live: new Set(), issued: 0 })
 
-/** A process from what it is, the tokens it stands by, and how it looks at the process table. */
-export const toIdentity = (
-  info: ProcessIdentity.ProcessInfo,
-  tokens: Tokens,
-  bootedAt: number,
-  inProcessTable: (other: ProcessIdentity.ProcessInfo) => ProcessIdentity.Liveness
-): ProcessIdentity.ProcessIdentity => ({
-  info,
-  bootedAt,
-  issueToken: Effect.sync(() => {
-    const token = `${tokens.instance}-${(tokens.issued++).toString(36)}`
-    tokens.live.add(token)
-    return token
-  }),
-  retireToken: (token) => Effect.sync(() => void tokens.live.delete(token)),
-  isAlive: (record) =>
-    Effect.sync(() => {
-      if (
-        record.bootId !== info.bootId || record.pidNamespace !== info.pidNamespace ||
-        info.bootId === "" || info.pidNamespace === ""
-      ) {
-        return "unknown"
+/** A process from what it is, the tokens it stands by, how it looks at the process table, and how it reaches others. */
+export const toIdentity = (options: {
+  readonly info: Omit<ProcessIdentity.ProcessInfo, "network">
+  readonly tokens: Tokens
+  readonly bootedAt: number
+  readonly inProcessTable: (other: ProcessIdentity.ProcessInfo) => ProcessIdentity.Liveness
+  readonly channel: Channel
+  /** Where other processes reach this one once it listens; empty where it cannot. */
+  readonly network: string
+}): ProcessIdentity.ProcessIdentity => {
+  const { bootedAt, channel, network, tokens } = options
+  const info = { ...options.info, network: "" }
+
+  const canReach = (record: ProcessIdentity.ProcessInfo): boolean =>
+    network !== "" && record.network === network && record.bootId === info.bootId
+
+  const lookUp = (record: ProcessIdentity.ProcessInfo & { readonly token: string }): ProcessIdentity.Liveness => {
+    if (
+      record.bootId !== info.bootId || record.pidNamespace !== info.pidNamespace ||
+      info.bootId === "" || info.pidNamespace === ""
+    ) {
+      return "unknown"
+    }
+    if (record.instance === tokens.instance) {
+      return tokens.live.has(record.token) ? "alive" : "dead"
+    }
+    if (canReach(record) && channel.isOpen(record.instance)) {
+      return "alive"
+    }
+    if (record.pid === info.pid && record.startTime === info.startTime) {
+      return "unknown"
+    }
+    return record.timeNamespace === info.timeNamespace ? options.inProcessTable(record) : "unknown"
+  }
+
+  return {
+    info,
+    bootedAt,
+    channel,
+    canReach,
+    issueToken: Effect.sync(() => {
+      // Before its first record can be seen: an address that refuses is a dead process's.
+      if (info.network === "" && network !== "" && channel.open()) {
+        info.network = network
       }
-      if (record.instance === tokens.instance) {
-        return tokens.live.has(record.token) ? "alive" : "dead"
-      }
-      if (record.pid === info.pid && record.startTime === info.startTime) {
-        return "unknown"
-      }
-      return record.timeNamespace === info.timeNamespace ? inProcessTable(record) : "unknown"
-    })
-})
+      const token = `${tokens.instance}-${(tokens.issued++).toString(36)}`
+      tokens.live.add(token)
+      return token
+    }),
+    retireToken: (token) => Effect.sync(() => void tokens.live.delete(token)),
+    isAlive: (record) =>
+      Effect.suspend(() => {
+        const liveness = lookUp(record)
+        // The process table does not know the threads of a process, nor what is in another pid namespace.
+        const isOpen = liveness === "unknown" ||
+          (liveness === "alive" && record.thread > 0 && record.instance !== tokens.instance)
+        return isOpen && canReach(record)
+          ? Effect.async<ProcessIdentity.Liveness>((resume) =>
+            channel.ask(record.instance, (answer) => resume(Effect.succeed(answer === "unknown" ? liveness : answer)))
+          )
+          : Effect.succeed(liveness)
+      })
+  }
+}

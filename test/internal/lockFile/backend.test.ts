@@ -336,24 +336,19 @@ describe("A wait for another process", () => {
       yield* Fiber.join(holding)
       const [waited] = yield* Fiber.join(waiting)
       assert.isAtLeast(Duration.toSeconds(waited), seconds)
-      // The longest pause of the default schedule is 100 ms.
-      assert.isAtMost(Duration.toSeconds(waited), seconds + 0.2)
+      assert.isAtMost(Duration.toSeconds(waited), seconds + 0.1)
       assert.deepStrictEqual(yield* fs.readDirectory("/tmp"), [])
       return reads
     }).pipe(Effect.scoped)
 
-  it.effect("of a minute passes at once where time is simulated, with a read each 50 ms on average", () =>
+  it.effect("of a minute ends with the release, and looks at the lock a few times meanwhile", () =>
     Effect.gen(function*() {
-      const reads = yield* readsWhile(60, Effect.void)
-      assert.isAtLeast(reads, 1_000)
-      assert.isAtMost(reads, 1_500)
+      assert.isAtMost(yield* readsWhile(60, Effect.void), 200)
     }).pipe(Simulation.run))
 
-  // Each wake-up costs `TestClock` some 4 ms of real time, so a shorter one must do.
+  // Each wake-up costs `TestClock` some milliseconds of real time.
   it.effect("goes by the clock of Effect's tests, and by no other", () =>
     Effect.gen(function*() {
-      const reads = yield* readsWhile(5, TestClock.adjust("6 seconds"))
-      assert.isAtLeast(reads, 50)
-      assert.isAtMost(reads, 200)
+      assert.isAtMost(yield* readsWhile(60, TestClock.adjust("61 seconds")), 200)
     }))
 })

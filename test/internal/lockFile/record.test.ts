@@ -24,7 +24,11 @@ const holders = FastCheck.record({
   timeNamespace: text,
   hostname: text,
   instance: text,
-  acquiredAt: FastCheck.date({ noInvalidDate: true }).map((date) => DateTime.unsafeMake(date)),
+  thread: FastCheck.nat(),
+  network: text,
+  acquiredAt: FastCheck.date({ noInvalidDate: true, min: new Date(0), max: new Date("9999-12-31T23:59:59.999Z") }).map((
+    date
+  ) => DateTime.unsafeMake(date)),
   label: FastCheck.option(text, { nil: undefined })
 }).map(({ label, ...holder }) => makeHolder(label === undefined ? holder : { ...holder, label }))
 
@@ -72,6 +76,19 @@ describe(`A record (SEED=${seed})`, () => {
     })
   })
 
+  it("keeps its length and its token when the time of its acquisition is rewritten in place", () => {
+    property((record, millis) => {
+      const later = Record.withTail(record, millis, 7)
+      const bytes = new TextEncoder().encode(record)
+      bytes.set(new TextEncoder().encode(Record.tailOf(later)), Record.offsetOfTail(record))
+      assert.strictEqual(new TextDecoder().decode(bytes), later)
+      assert.isTrue(Record.isSameRecord(record, later))
+      const { acquiredAt, ...holder } = Option.getOrThrow(Record.decode(later))
+      assert.strictEqual(DateTime.toEpochMillis(acquiredAt), millis)
+      assert.strictEqual(holder.token, Option.getOrThrow(Record.decode(record)).token)
+    })
+  })
+
   it("is none wherever it is cut off, and with anything after it", () => {
     property((record, cut) => {
       const bytes = new TextEncoder().encode(record)
@@ -84,7 +101,8 @@ describe(`A record (SEED=${seed})`, () => {
 
   it("of two processes that differ in one thing is written with that", () => {
     const holder = makeHolder()
-    for (const field of ["startTime", "bootId", "pidNamespace", "timeNamespace", "hostname", "instance"] as const) {
+    const fields = ["startTime", "bootId", "pidNamespace", "timeNamespace", "hostname", "instance", "network"] as const
+    for (const field of fields) {
       const other = { ...holder, [field]: "other" }
       assert.deepStrictEqual(Option.getOrThrow(Record.decode(encode(other))), other, field)
     }

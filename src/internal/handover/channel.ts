@@ -1,0 +1,90 @@
+import type * as Runtime from "../runtime.js"
+import type { Message } from "./message.js"
+
+/** Answers a message, to the process that has sent it. */
+export type Reply = (message: Message) => void
+
+/** What a message can be for: a lock that is held, or a request that waits. */
+export interface Endpoint {
+  /** What it does is done as this fiber does. */
+  readonly fiber: Runtime.RuntimeFiber
+  /** `false` if the message says nothing to it. */
+  readonly hear: (message: Message, reply: Reply) => boolean
+}
+
+/**
+ * How the processes of one machine exchange messages. A message may be lost, come late, twice or out of order, or be another
+ * process's invention.
+ */
+export interface Channel {
+  /** Begins to listen, once. Whether other processes can reach this one from now on. */
+  readonly open: () => boolean
+  /** The messages for a token of this process go to `endpoint`. */
+  readonly attach: (token: string, endpoint: Endpoint) => void
+  readonly detach: (token: string) => void
+  /** This process holds a lock: a waiter that names one of its earlier tokens for that lock means this one. */
+  readonly hold: (lockPath: string, token: string, endpoint: Endpoint) => void
+  readonly release: (lockPath: string, token: string) => void
+  /** Sends a message to the process with this instance. */
+  readonly send: (instance: string, message: Message) => void
+  /**
+   * Keeps a connection to a process, and calls `onDead` once it is proven that the process is dead: its address refuses connections.
+   * Answers with how to end that.
+   */
+  readonly watch: (instance: string, onDead: () => void) => () => void
+  /** Whether a connection to a process is open: it lives, or its end is heard of at once. */
+  readonly isOpen: (instance: string) => boolean
+  /** Asks once whether a process lives; `"unknown"` where its address gives no proof. */
+  readonly ask: (instance: string, answer: (liveness: "alive" | "dead" | "unknown") => void) => void
+}
+
+/** The token whose process a message is for. */
+const recipientOf = (message: Message): string =>
+  message._tag === "wait" || message._tag === "ready" ? message.owner : message.token
+
+/** How many tokens of locks that were released are remembered. */
+const maxReleased = 1_000
+
+/** The endpoints of one process, by token. */
+export class Endpoints {
+  private readonly endpoints = new Map<string, Endpoint>()
+  private readonly held = new Map<string, Endpoint>()
+  private readonly released = new Map<string, string>()
+
+  readonly attach = (token: string, endpoint: Endpoint): void => void this.endpoints.set(token, endpoint)
+
+  readonly detach = (token: string): void => void this.endpoints.delete(token)
+
+  readonly hold = (lockPath: string, token: string, endpoint: Endpoint): void => {
+    this.endpoints.set(token, endpoint)
+    this.held.set(lockPath, endpoint)
+  }
+
+  readonly release = (lockPath: string, token: string): void => {
+    if (this.held.get(lockPath) === this.endpoints.get(token)) this.held.delete(lockPath)
+    this.endpoints.delete(token)
+    this.released.set(token, lockPath)
+    for (const oldest of this.released.keys()) {
+      if (this.released.size <= maxReleased) break
+      this.released.delete(oldest)
+    }
+  }
+
+  private find(token: string): Endpoint | undefined {
+    const endpoint = this.endpoints.get(token)
+    const lockPath = endpoint === undefined ? this.released.get(token) : undefined
+    return lockPath === undefined ? endpoint : this.held.get(lockPath)
+  }
+
+  /** Passes a message on; `false` if it is for nothing that is here. A waiter that is mistaken about the holder is told so. */
+  receive(message: Message, reply: Reply): boolean {
+    const endpoint = this.find(recipientOf(message))
+    if (endpoint !== undefined) {
+      return endpoint.hear(message, reply)
+    }
+    if (message._tag === "wait") {
+      reply({ _tag: "moved", token: message.token, owner: message.owner })
+    }
+    return false
+  }
+}

@@ -1,0 +1,294 @@
+import * as Option from "effect/Option"
+import * as NodeFS from "node:fs"
+import type * as NodeNet from "node:net"
+import * as NodeOS from "node:os"
+import * as NodePath from "node:path"
+import { type Channel, Endpoints } from "./channel.js"
+import * as Message from "./message.js"
+
+/** More incoming connections are closed at once. */
+const maxConnections = 1_024
+
+/** No more are made to processes that have not answered yet. */
+const maxPending = 256
+
+/** What is not yet sent to a process that does not read, in bytes. Beyond it messages to it are lost. */
+const maxBuffered = Message.maxLine
+
+/** How many messages in a row may say nothing to us. A process that says more than that is disconnected. */
+const maxIdle = 256
+
+/** The first and the longest pause before a process is dialled again that has closed the connection, in milliseconds. */
+const shortestPause = 5
+const longestPause = 1_000
+
+/**
+ * The longest name of a socket that Linux takes, behind its NUL. Some versions of libuv fill a shorter name up with NULs, which makes it
+ * another one.
+ */
+const abstractName = 107
+
+/** An address on Linux is free when its process has ended, whatever has ended it: that it refuses is a proof. */
+const isAbstract = process.platform === "linux"
+
+/**
+ * `node:net`, if it knows abstract sockets: so do all versions of Node that have this function. Loaded with the first lock, and not
+ * with this module.
+ */
+const load = (): typeof NodeNet | undefined =>
+  "bun" in process.versions ? undefined : process.getBuiltinModule?.("node:net")
+
+const networkNamespace = (): string => {
+  try {
+    return NodeFS.readlinkSync("/proc/self/ns/net")
+  } catch {
+    return ""
+  }
+}
+
+/** Where the processes are that this one can reach; empty if there are none. */
+export const network: string = process.getBuiltinModule === undefined || "bun" in process.versions
+  ? ""
+  : isAbstract
+  ? networkNamespace()
+  : process.platform === "win32"
+  ? "pipe"
+  : NodeOS.tmpdir()
+
+const addressOf = (instance: string): string | undefined => {
+  if (!/^[0-9a-f]{32}$/.test(instance)) {
+    return undefined
+  }
+  const name = `effect-filelock-${instance}`
+  return isAbstract
+    ? `\0${name.padEnd(abstractName, "-")}`
+    : process.platform === "win32"
+    ? `\\\\.\\pipe\\${name}`
+    : NodePath.join(network, `${name}.sock`)
+}
+
+/** Splits what arrives into lines; `false` if a line is longer than any of ours. */
+class Lines {
+  private rest = ""
+
+  constructor(private readonly onLine: (line: string) => boolean) {}
+
+  add(chunk: string): boolean {
+    const text = this.rest + chunk
+    let from = 0
+    for (let end = text.indexOf("\n"); end >= 0; end = text.indexOf("\n", from)) {
+      if (!this.onLine(text.slice(from, end))) {
+        return false
+      }
+      from = end + 1
+    }
+    this.rest = text.slice(from)
+    return this.rest.length <= Message.maxLine
+  }
+}
+
+/** A connection that this process has made, and makes again as long as the process at the other end is watched. */
+interface Peer {
+  readonly instance: string
+  socket: NodeNet.Socket | undefined
+  connected: boolean
+  /** Until it is connected; those of a process that is stopped are few. */
+  unsent: string
+  readonly watchers: Set<() => void>
+  readonly questions: Array<(liveness: "alive" | "dead" | "unknown") => void>
+  pause: number
+  timer: NodeJS.Timeout | undefined
+}
+
+/** The channel of a process over local sockets. It keeps no process alive. */
+export const make = (instance: string): Channel => {
+  const endpoints = new Endpoints()
+  const peers = new Map<string, Peer>()
+  let server: NodeNet.Server | undefined
+  let failed = false
+  let pending = 0
+
+  /** Reads the messages that come over a connection, and answers them there. */
+  const read = (socket: NodeNet.Socket): void => {
+    let idle = 0
+    const reply = (message: Message.Message): void => {
+      if (socket.writableLength < maxBuffered) socket.write(Message.encode(message))
+    }
+    const lines = new Lines((line) => {
+      const message = Message.decode(line)
+      idle = Option.isSome(message) && endpoints.receive(message.value, reply) ? 0 : idle + 1
+      return Option.isSome(message) && idle <= maxIdle
+    })
+    socket.unref()
+    socket.setEncoding("latin1")
+    socket.on("data", (chunk: string) => {
+      if (!lines.add(chunk)) socket.destroy()
+    })
+    // A connection that fails is closed, and that is heard of.
+    socket.on("error", () => {})
+  }
+
+  const open = (): boolean => {
+    if (server !== undefined || failed) {
+      return !failed
+    }
+    const address = addressOf(instance)
+    const net = load()
+    if (address === undefined || net === undefined) {
+      failed = true
+      return false
+    }
+    const listening = net.createServer(read)
+    listening.maxConnections = maxConnections
+    listening.on("error", () => {
+      failed = true
+    })
+    // It is bound when this returns. `exclusive`: in a cluster, the primary process must not listen for its workers.
+    listening.listen({ path: address, exclusive: true })
+    listening.unref()
+    if (!listening.listening) {
+      failed = true
+      return false
+    }
+    server = listening
+    if (!isAbstract && process.platform !== "win32") {
+      process.on("exit", () => NodeFS.rmSync(address, { force: true }))
+    }
+    return true
+  }
+
+  const peerOf = (other: string): Peer => {
+    let peer = peers.get(other)
+    if (peer === undefined) {
+      peer = {
+        instance: other,
+        socket: undefined,
+        connected: false,
+        unsent: "",
+        watchers: new Set(),
+        questions: [],
+        pause: 0,
+        timer: undefined
+      }
+      peers.set(other, peer)
+    }
+    return peer
+  }
+
+  const answer = (peer: Peer, liveness: "alive" | "dead" | "unknown"): void => {
+    for (const question of peer.questions.splice(0)) question(liveness)
+  }
+
+  const connect = (peer: Peer): void => {
+    const address = addressOf(peer.instance)
+    const net = load()
+    if (peer.socket !== undefined || peer.timer !== undefined) {
+      return
+    }
+    if (address === undefined || net === undefined || pending >= maxPending) {
+      answer(peer, "unknown")
+      return forget(peer)
+    }
+    const socket = net.connect({ path: address })
+    let code = "CLOSED"
+    peer.socket = socket
+    pending += 1
+    read(socket)
+    socket.on("connect", () => {
+      pending -= 1
+      peer.connected = true
+      if (peer.unsent !== "") socket.write(peer.unsent)
+      peer.unsent = ""
+      answer(peer, "alive")
+    })
+    socket.on("error", (error: NodeJS.ErrnoException) => {
+      code = error.code ?? code
+    })
+    socket.on("end", () => socket.destroy())
+    socket.on("close", () => {
+      if (!peer.connected) pending -= 1
+      closed(peer, code)
+    })
+  }
+
+  const closed = (peer: Peer, code: string): void => {
+    const wasConnected = peer.connected
+    peer.socket = undefined
+    peer.connected = false
+    peer.unsent = ""
+    if (code === "ECONNREFUSED" && isAbstract) {
+      answer(peer, "dead")
+      forget(peer)
+      for (const onDead of [...peer.watchers]) onDead()
+      return
+    }
+    answer(peer, "unknown")
+    if (peer.watchers.size === 0) {
+      return forget(peer)
+    }
+    // Whether anybody listens settles whether it is dead; a process that closes each connection is not dialled all the time.
+    const { pause } = peer
+    peer.pause = wasConnected && pause === 0
+      ? shortestPause
+      : Math.min(Math.max(shortestPause, 2 * pause), longestPause)
+    if (wasConnected && pause === 0) {
+      return connect(peer)
+    }
+    // eslint-disable-next-line no-restricted-globals -- a socket belongs to no fiber, and has no clock but the system's
+    peer.timer = setTimeout(() => {
+      peer.timer = undefined
+      connect(peer)
+    }, peer.pause)
+    peer.timer.unref()
+  }
+
+  const forget = (peer: Peer): void => {
+    if (peers.get(peer.instance) === peer) peers.delete(peer.instance)
+    clearTimeout(peer.timer)
+  }
+
+  /** To ourselves, once what runs now waits. */
+  const loopBack = (message: Message.Message): void => queueMicrotask(() => endpoints.receive(message, loopBack))
+
+  return {
+    open,
+    attach: endpoints.attach,
+    detach: endpoints.detach,
+    hold: endpoints.hold,
+    release: endpoints.release,
+    send: (other, message) => {
+      if (other === instance) {
+        return loopBack(message)
+      }
+      const peer = peerOf(other)
+      const line = Message.encode(message)
+      if (peer.connected && peer.socket !== undefined) {
+        if (peer.socket.writableLength < maxBuffered) peer.socket.write(line)
+        return
+      }
+      if (peer.unsent.length + line.length <= maxBuffered) peer.unsent += line
+      connect(peer)
+    },
+    watch: (other, onDead) => {
+      if (other === instance) {
+        return () => {}
+      }
+      const peer = peerOf(other)
+      peer.watchers.add(onDead)
+      connect(peer)
+      return () => void peer.watchers.delete(onDead)
+    },
+    isOpen: (other) => peers.get(other)?.connected === true,
+    ask: (other, onAnswer) => {
+      if (other === instance) {
+        return onAnswer("alive")
+      }
+      const peer = peerOf(other)
+      if (peer.connected) {
+        return onAnswer("alive")
+      }
+      peer.questions.push(onAnswer)
+      connect(peer)
+    }
+  }
+}

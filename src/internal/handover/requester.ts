@@ -1,0 +1,250 @@
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type { LockHolder } from "../../LockHolder.js"
+import * as Immediate from "../immediate.js"
+import { type Alarm, timerOf } from "../lock/timer.js"
+import type { DiskError } from "../lockFile/disk.js"
+import * as Protocol from "../lockFile/protocol.js"
+import * as Record from "../lockFile/record.js"
+import * as Runtime from "../runtime.js"
+import type { Channel, Endpoint, Reply } from "./channel.js"
+import type { Message } from "./message.js"
+
+/** Messages make a waiter look at the lock, but not more often than this, in milliseconds. */
+const shortestPause = 1
+
+/** A holder that says again and again that it does not hold what its record says is asked less and less often; in milliseconds. */
+const longestPause = 100
+
+/** How many waiters that believe that this one holds the lock get an answer. */
+const maxAsking = 64
+
+/**
+ * A waiter, as other processes see it: its request file, its connection to the holder, and what it has been told.
+ *
+ * A message makes it look at the lock file. Only what is found there counts.
+ */
+export class Requester implements Endpoint {
+  /** The record in the request file. */
+  own: Protocol.OwnRecord | undefined
+  /** Who waits behind this one, if the last holder has told. */
+  queue: ReadonlyArray<string> | undefined
+  /** Whose queue it stands in, by the token of the record at the lock. */
+  private known: string | undefined
+  /** It did not get the lock at once. */
+  hasWaited = false
+  /** Who holds the lock, as the last holder has told. */
+  private told: string | undefined
+  private unwatch: (() => void) | undefined
+  private asking: Array<readonly [message: Message, reply: Reply]> = []
+  private resume: (() => void) | undefined
+  private hinted = false
+  private lookedAt = -Infinity
+  /** Whether a message led to the last look, what that found, and how long after it no other message leads to one. */
+  private wasHinted = false
+  private found: string | undefined
+  private pause = 0
+
+  constructor(
+    private readonly channel: Channel,
+    private readonly protocol: Protocol.Protocol,
+    private readonly place: Protocol.Place,
+    private readonly label: string | undefined,
+    readonly fiber: Runtime.RuntimeFiber
+  ) {}
+
+  // ---------------------------------------------------------------------------------------------
+  // the file
+  // ---------------------------------------------------------------------------------------------
+
+  /** Puts our record at the lock if nothing is there. The request file is made when it is missing. */
+  readonly enter = (): Effect.Effect<Protocol.Published | Protocol.Occupied, DiskError> => {
+    const { own } = this
+    if (own === undefined) {
+      return Immediate.flatMap(this.request(), (own) => this.protocol.enter(this.place, own))
+    }
+    const renew = () =>
+      Effect.flatMap(
+        this.renounce(),
+        () => Effect.flatMap(this.request(), (own) => this.protocol.enter(this.place, own))
+      )
+    return own.retired ? renew() : Immediate.matchEffect(this.protocol.enter(this.place, own), {
+      onSuccess: (entered): Effect.Effect<Protocol.Published | Protocol.Occupied, DiskError> => Exit.succeed(entered),
+      // It was silent for a lease, and another process has cleaned up; or the directory is gone.
+      onFailure: (error) => error.code === "ENOENT" ? renew() : Exit.fail(error)
+    })
+  }
+
+  private request(): Effect.Effect<Protocol.OwnRecord, DiskError> {
+    return Immediate.map(this.protocol.request(this.place, this.label), (own) => {
+      this.own = own
+      this.known = undefined
+      this.channel.attach(own.token, this)
+      return own
+    })
+  }
+
+  /** What is at the lock; our own record there is accepted. */
+  readonly look = (): Effect.Effect<Protocol.Published | Protocol.Occupied, DiskError> => {
+    const startedAt = Protocol.momentAt(Runtime.clockOf(this.fiber))
+    this.lookedAt = startedAt.monotonic
+    return Immediate.matchEffect(this.protocol.read(this.place.lockPath), {
+      onSuccess: (seen) => {
+        const { own } = this
+        if (own !== undefined && Record.hasToken(seen, own.token)) {
+          return this.protocol.accept(this.place, own)
+        }
+        if (own !== undefined) {
+          // Another process puts it there from now on, or never.
+          own.heardAt = startedAt
+        }
+        const token = seen._tag === "Record" ? seen.holder.token : undefined
+        const isNew = !this.wasHinted || token !== this.found
+        this.pause = isNew ? 0 : Math.min(Math.max(2 * this.pause, shortestPause), longestPause)
+        this.found = token
+        return seen._tag === "Absent" ? this.enter() : Exit.succeed<Protocol.Occupied>({ _tag: "Occupied", seen })
+      },
+      // Whether it is the directory or the file that refuses is told by the request file.
+      onFailure: this.enter
+    })
+  }
+
+  /** The request is not wanted any more; `true` if its record was at the lock by then. To be run uninterruptibly. */
+  withdraw(): Effect.Effect<boolean> {
+    const { own } = this
+    return own === undefined ?
+      Effect.succeed(false) :
+      Effect.map(this.protocol.withdraw(this.place, own), (granted) => {
+        if (!granted) {
+          this.channel.detach(own.token)
+          this.own = undefined
+        }
+        return granted
+      })
+  }
+
+  /** The request counts no more. A new one may be made. */
+  private renounce(): Effect.Effect<void> {
+    const { own } = this
+    return Effect.flatMap(this.withdraw(), (granted) => {
+      if (!granted || own === undefined) {
+        return Effect.void
+      }
+      this.channel.detach(own.token)
+      this.own = undefined
+      return Effect.asVoid(this.protocol.remove(this.place, 0, own))
+    })
+  }
+
+  // ---------------------------------------------------------------------------------------------
+  // messages
+  // ---------------------------------------------------------------------------------------------
+
+  hear(message: Message, reply: Reply): boolean {
+    switch (message._tag) {
+      case "granted":
+        this.queue = message.queue
+        this.hint()
+        return true
+      case "next":
+        this.told = message.owner
+        this.hint()
+        return true
+      case "moved":
+        this.known = undefined
+        this.hint()
+        return true
+      case "wait":
+        // It may have been given to us without our knowing.
+        if (this.asking.length < maxAsking) this.asking.push([message, reply])
+        this.hint()
+        return true
+      default:
+        return false
+    }
+  }
+
+  /** The lock is held by a process that can be reached: it is to know of our request, and we of its death. */
+  register(holder: LockHolder): void {
+    const { own } = this
+    const isTold = holder.token === this.told
+    if (own === undefined || (holder.token === this.known && !isTold)) {
+      return
+    }
+    if (holder.token !== this.known) {
+      this.unwatch?.()
+      this.unwatch = this.channel.watch(holder.instance, () => this.hint())
+    }
+    this.known = holder.token
+    this.told = undefined
+    this.channel.send(holder.instance, { _tag: isTold ? "ready" : "wait", token: own.token, owner: holder.token })
+  }
+
+  /** The next time the holder is told again that we wait: a message may have been lost. */
+  forget(): void {
+    this.known = undefined
+  }
+
+  /** Those that believe that we hold the lock: we do not. */
+  deny(): void {
+    for (const [message, reply] of this.asking) {
+      if (message._tag === "wait") reply({ _tag: "moved", token: message.token, owner: message.owner })
+    }
+    this.asking = []
+  }
+
+  /** Passes on what was meant for the holder, and stops listening. `endpoint` is what listens now, if the lock is ours. */
+  end(endpoint: Endpoint | undefined): void {
+    this.unwatch?.()
+    if (endpoint === undefined) {
+      this.deny()
+    } else {
+      for (const [message, reply] of this.asking) endpoint.hear(message, reply)
+    }
+  }
+
+  // ---------------------------------------------------------------------------------------------
+  // sleeping
+  // ---------------------------------------------------------------------------------------------
+
+  /** The lock should be looked at. */
+  private hint(): void {
+    this.hinted = true
+    this.resume?.()
+  }
+
+  /** Sleeps until there is reason to look (`true`), or until a time on the monotonic clock. */
+  sleepUntil(at: number): Effect.Effect<boolean> {
+    return Effect.async((resume) => {
+      const timer = timerOf(this.fiber)
+      let alarm: Alarm | undefined
+      const stop = (): void => {
+        this.resume = undefined
+        if (alarm !== undefined) timer.cancel(this.fiber, alarm)
+      }
+      const wake = (): void => {
+        stop()
+        this.wasHinted = this.hinted
+        this.hinted = false
+        resume(Effect.succeed(this.wasHinted))
+      }
+      const arm = (at: number): void => {
+        if (alarm !== undefined) timer.cancel(this.fiber, alarm)
+        alarm = { at, run: wake }
+        timer.add(this.fiber, alarm)
+      }
+      const onHint = (): void => {
+        const earliest = this.lookedAt + this.pause
+        if (Runtime.monotonic(this.fiber) >= earliest) wake()
+        else arm(Math.min(at, earliest))
+      }
+      this.resume = onHint
+      if (this.hinted) {
+        onHint()
+      } else {
+        arm(at)
+      }
+      return Effect.sync(stop)
+    })
+  }
+}
