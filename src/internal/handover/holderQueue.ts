@@ -5,9 +5,11 @@ import { type Alarm, timerOf } from "../lock/timer.js"
 import type { DiskError } from "../lockFile/disk.js"
 import type { Place, Protocol } from "../lockFile/protocol.js"
 import * as Record from "../lockFile/record.js"
+import type { Requested } from "../lockFile/requests.js"
 import * as Runtime from "../runtime.js"
 import type { Channel, Endpoint, Reply } from "./channel.js"
 import { instanceOf, maxQueue, type Message } from "./message.js"
+import type { Pollers } from "./pollers.js"
 
 /**
  * A waiter that has not answered for so long, in milliseconds, may be stopped: the lock goes to one that has. For less, it goes to the
@@ -18,8 +20,12 @@ const answerTime = 5
 /** How long the holder waits for an answer of the first waiter before it asks the others, in milliseconds. */
 const askOthersAfter = 20
 
-/** How often it asks again while it holds, in milliseconds: whoever answered may be stopped by now. */
-const askAgainAfter = 1_000
+/**
+ * How often it asks again while it holds, in milliseconds, since a waiter that has answered may be stopped by now: after an eighth of the
+ * time that it has held the lock, within these bounds.
+ */
+const shortestPause = 50
+const longestPause = 1_000
 
 /** How many waiters are asked, or told to look for themselves, at once. */
 const atOnce = 16
@@ -30,7 +36,8 @@ export interface Context {
   readonly protocol: Protocol
   /** Whether messages come from this process to another. */
   readonly canReach: (holder: LockHolder) => boolean
-  readonly list: (place: Place) => Effect.Effect<ReadonlyArray<LockHolder>, DiskError>
+  readonly list: (place: Place) => Effect.Effect<ReadonlyArray<Requested>, DiskError>
+  readonly pollers: Pollers
 }
 
 /** A request of another process. */
@@ -49,10 +56,13 @@ interface Entry {
  */
 export class HolderQueue implements Endpoint {
   private entries: Array<Entry> = []
+  /** A waiter that polls, and whose turn it is. */
+  private poller: string | undefined
   private released = false
   /** The directory was read, or the last holder has told who waits. */
   private known: boolean
   private alarm: Alarm | undefined
+  private readonly since: number
 
   constructor(
     private readonly context: Context,
@@ -64,6 +74,7 @@ export class HolderQueue implements Endpoint {
     queue: ReadonlyArray<string> | "ask" | undefined
   ) {
     this.known = typeof queue === "object"
+    this.since = Runtime.monotonic(fiber)
     context.channel.hold(place.lockPath, token, this)
     if (typeof queue === "object") {
       this.adopt(queue)
@@ -157,7 +168,9 @@ export class HolderQueue implements Endpoint {
       return undefined
     }
     const entry: Entry = { token, awake: false, askedAt: -Infinity, unwatch: undefined }
-    this.entries.push(entry)
+    if (this.entries.push(entry) === 1) {
+      this.lookForPollers()
+    }
     this.arm(askOthersAfter)
     return entry
   }
@@ -177,11 +190,30 @@ export class HolderQueue implements Endpoint {
       Effect.match(list(this.place), {
         // Those that are not found look by themselves before long.
         onFailure: () => {},
-        onSuccess: (holders) => {
-          for (const holder of holders.filter(canReach)) {
+        onSuccess: (requests) => {
+          for (const { holder } of requests.filter(({ holder }) => canReach(holder))) {
             if (this.released) this.tell(holder.token)
             else this.enqueue(holder.token)
           }
+        }
+      })
+    )
+  }
+
+  /** Those that no message reaches have their turn as well. */
+  private lookForPollers(): void {
+    const { canReach, list, pollers } = this.context
+    if (!pollers.isDue(this.place.lockPath)) {
+      return
+    }
+    this.run(
+      Effect.match(list(this.place), {
+        // They look by themselves before long.
+        onFailure: () => {},
+        onSuccess: (requests) => {
+          const polling = requests.filter(({ holder }) => !canReach(holder))
+          const texts = new Map(polling.map(({ holder, text }) => [holder.token, text]))
+          this.poller = pollers.alive(this.place.lockPath, texts)[0]
         }
       })
     )
@@ -214,7 +246,11 @@ export class HolderQueue implements Endpoint {
           } else {
             this.ask(first, now)
           }
-          this.arm(first === undefined ? askOthersAfter : askAgainAfter)
+          this.arm(
+            first === undefined
+              ? askOthersAfter
+              : Math.min(Math.max((now - this.since) / 8, shortestPause), longestPause)
+          )
         }
       }
       timerOf(this.fiber).add(this.fiber, this.alarm)
@@ -235,6 +271,15 @@ export class HolderQueue implements Endpoint {
   }
 
   private give(): Effect.Effect<void> {
+    const { poller } = this
+    if (poller !== undefined) {
+      this.poller = undefined
+      // All others have to poll until it has released the lock.
+      return Effect.flatMap(
+        this.context.protocol.give(this.place, poller),
+        (given) => given === "withdrawn" ? this.give() : this.tellAll()
+      )
+    }
     const next = this.next()
     if (next === undefined) {
       return this.tellAll()

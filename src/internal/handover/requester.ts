@@ -123,6 +123,11 @@ export class Requester implements Endpoint {
       })
   }
 
+  /** Shows in the request file that its process lives, to those that no message comes from. */
+  beat(): Effect.Effect<void> {
+    return this.own === undefined ? Effect.void : Effect.ignore(this.protocol.beatRequest(this.place, this.own))
+  }
+
   /** The request counts no more. A new one may be made. */
   private renounce(): Effect.Effect<void> {
     const { own } = this
@@ -147,8 +152,12 @@ export class Requester implements Endpoint {
         this.hint()
         return true
       case "next":
-        this.told = message.owner
-        this.hint()
+        if (message.owner === this.known) {
+          reply({ _tag: "ready", token: message.token, owner: message.owner })
+        } else {
+          this.told = message.owner
+          this.hint()
+        }
         return true
       case "moved":
         this.known = undefined

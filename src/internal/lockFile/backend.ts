@@ -11,6 +11,7 @@ import { type LockDirectoryError, LockLostError } from "../../LockError.js"
 import type { LockHolder } from "../../LockHolder.js"
 import type { ProcessIdentity } from "../../ProcessIdentity.js"
 import { HolderQueue } from "../handover/holderQueue.js"
+import { Pollers } from "../handover/pollers.js"
 import { Requester } from "../handover/requester.js"
 import * as Immediate from "../immediate.js"
 import * as Polling from "../polling.js"
@@ -40,6 +41,9 @@ const longestProbe = 50
  */
 const shortestLook = 100
 const longestLook = 1_000
+
+/** How often a waiter that polls shows in its request file that it lives, in milliseconds. */
+const signOfLife = 100
 
 /** More waiters than this, on as many locks, poll and ask less often each. */
 const maxPollers = 50
@@ -134,7 +138,7 @@ export const make = (options: {
   const cleanup = Cleanup.make({ disk, syntax, protocol, staleness })
   const { canReach, channel } = identity
   const list = (place: Protocol.Place) => Requests.list({ disk, syntax, protocol, identity }, place)
-  const handover = { channel, protocol, canReach, list }
+  const handover = { channel, protocol, canReach, list, pollers: new Pollers() }
 
   /** Locks that were granted just now. Most are released before their heartbeats would have been worth a timer. */
   const fresh = new Set<Heartbeat.Member>()
@@ -439,6 +443,7 @@ export const make = (options: {
       let { refused } = waiting
       const polling = yield* Polling.make(request.schedule)
       const since = yield* clock
+      let beatAt = since
       let scheduledAt = -Infinity
       let token: string | undefined
       let foundAt = 0
@@ -492,6 +497,10 @@ export const make = (options: {
         }
         if (now >= scheduledAt) {
           requester.forget()
+          if (!isTold && now - beatAt >= signOfLife) {
+            beatAt = now
+            yield* requester.beat()
+          }
         }
       }
     })
@@ -513,7 +522,9 @@ export const make = (options: {
                 state,
                 mode: "exclusive",
                 holders,
-                waiters: requests.filter(({ token }) => holders.every((holder) => holder.token !== token))
+                waiters: requests.map(({ holder }) => holder).filter(({ token }) =>
+                  holders.every((holder) => holder.token !== token)
+                )
               })
           )
         switch (seen._tag) {

@@ -195,21 +195,12 @@ export const make = (options: {
               return Exit.void
             }
           } else {
-            adopt(own, content)
+            own.adopt(content)
           }
           return Effect.zipRight(checkPath(member), Effect.fail(new DiskError("EAGAIN", undefined)))
         }
       }
     )
-  }
-
-  /** An earlier beat was written although its answer said otherwise. */
-  const adopt = (own: Protocol.OwnRecord, content: string): void => {
-    const beats = Record.beatOf(content)
-    if (Record.isSameRecord(content, own.text) && !Number.isNaN(beats)) {
-      own.text = content
-      own.beats = beats
-    }
   }
 
   /**

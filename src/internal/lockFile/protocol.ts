@@ -67,6 +67,15 @@ export class OwnRecord {
     if (this.outdated) this.acquiredAt = at
   }
 
+  /** An earlier beat was written although its answer said otherwise. */
+  adopt(content: string): void {
+    const beats = Record.beatOf(content)
+    if (Record.isSameRecord(content, this.text) && !Number.isNaN(beats)) {
+      this.text = content
+      this.beats = beats
+    }
+  }
+
   /** Made when it is asked for: most locks are released without. */
   get holder(): LockHolder {
     return {
@@ -179,6 +188,8 @@ export interface Protocol {
   readonly accept: (place: Place, own: OwnRecord) => Effect.Effect<Published | Occupied>
   /** Removes a request file. `true` if its record was at the lock file by then: the lock is ours, and has to be released. */
   readonly withdraw: (place: Place, own: OwnRecord) => Effect.Effect<boolean>
+  /** Overwrites the beat in a request file. */
+  readonly beatRequest: (place: Place, own: OwnRecord) => Effect.Effect<void, DiskError>
   /** Puts the record of another process's request at the lock file, if nothing is there. */
   readonly give: (place: Place, token: string) => Effect.Effect<Given>
   /** What is at the lock file, or at the claim of a level. */
@@ -299,6 +310,24 @@ export const make = (options: {
         onSuccess: (seen) => Record.hasToken(seen, own.token) ? Exit.succeed(true) : Effect.as(retire(own), false),
         onFailure: ({ code }) => Effect.as(notOurs.has(code) ? retire(own) : remove(place, 0, own), false)
       }))
+
+  const beatRequest: Protocol["beatRequest"] = (place, own) => {
+    const beats = own.beats + 1
+    const rewritten = disk.rewrite(
+      requestOf(place.prefix, own.token),
+      own.text,
+      Record.offsetOfBeat(own.text),
+      Record.formatBeat(beats)
+    )
+    return Effect.map(rewritten, ({ content }) => {
+      if (content === own.text) {
+        own.beats = beats
+        own.text = Record.withBeat(own.text, beats)
+      } else {
+        own.adopt(content)
+      }
+    })
+  }
 
   const give: Protocol["give"] = (place, token) =>
     Immediate.matchEffect(disk.link(requestOf(place.prefix, token), place.lockPath), {
@@ -514,6 +543,7 @@ export const make = (options: {
     enter,
     accept,
     withdraw,
+    beatRequest,
     give,
     read,
     readRequest: (place, token) => Immediate.map(disk.peek(requestOf(place.prefix, token)), Record.toSeen),
