@@ -1,7 +1,13 @@
+import { handoverMutants } from "./handoverMutants.js"
 import { lockFileMutants } from "./lockFileMutants.js"
 import { lockMutants } from "./lockMutants.js"
 import type { Mutant } from "./Mutant.js"
 import { processMutants } from "./processMutants.js"
 
 /** All seeded bugs. */
-export const mutants: ReadonlyArray<Mutant> = [...lockFileMutants, ...processMutants, ...lockMutants]
+export const mutants: ReadonlyArray<Mutant> = [
+  ...lockFileMutants,
+  ...processMutants,
+  ...lockMutants,
+  ...handoverMutants
+]

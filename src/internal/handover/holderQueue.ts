@@ -114,19 +114,18 @@ export class HolderQueue implements Endpoint {
     return this.entries.find((entry) => entry.token === token)
   }
 
+  /** Whether that was not known. */
   private heard(token: string): boolean {
     const entry = this.find(token)
+    const isNew = entry?.awake === false
     if (entry !== undefined) entry.awake = true
-    return entry !== undefined
+    return isNew
   }
 
   /** A waiter has asked for its turn. Its request file proves that it may. */
   private register(token: string): boolean {
-    if (token === this.token || this.heard(token)) {
-      return true
-    }
-    if (this.entries.length >= maxQueue) {
-      return false
+    if (token === this.token || this.entries.length >= maxQueue || this.find(token) !== undefined) {
+      return this.heard(token)
     }
     const { protocol } = this.context
     let proven = true

@@ -15,8 +15,16 @@ const maxPending = 256
 /** What is not yet sent to a process that does not read, in bytes. Beyond it messages to it are lost. */
 const maxBuffered = Message.maxLine
 
-/** How many messages in a row may say nothing to us. A process that says more than that is disconnected. */
-const maxIdle = 256
+/**
+ * How much a process may say that changes nothing, before it is disconnected: so many short messages at first, and for each that changes
+ * something a few more.
+ */
+const firstCredit = 64
+const credited = 16
+const maxCredit = 4_096
+
+/** A long message costs as much as so many bytes of short ones. */
+const shortMessage = 256
 
 /** The first and the longest pause before a process is dialled again that has closed the connection, in milliseconds. */
 const shortestPause = 5
@@ -110,14 +118,16 @@ export const make = (instance: string): Channel => {
 
   /** Reads the messages that come over a connection, and answers them there. */
   const read = (socket: NodeNet.Socket): void => {
-    let idle = 0
+    let credit = firstCredit
     const reply = (message: Message.Message): void => {
       if (socket.writableLength < maxBuffered) socket.write(Message.encode(message))
     }
     const lines = new Lines((line) => {
       const message = Message.decode(line)
-      idle = Option.isSome(message) && endpoints.receive(message.value, reply) ? 0 : idle + 1
-      return Option.isSome(message) && idle <= maxIdle
+      credit = Option.isSome(message) && endpoints.receive(message.value, reply)
+        ? Math.min(maxCredit, credit + credited)
+        : credit - Math.max(1, line.length / shortMessage)
+      return Option.isSome(message) && credit > 0
     })
     socket.unref()
     socket.setEncoding("latin1")

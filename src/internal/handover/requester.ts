@@ -58,7 +58,7 @@ export class Requester implements Endpoint {
   // ---------------------------------------------------------------------------------------------
 
   /** Puts our record at the lock if nothing is there. The request file is made when it is missing. */
-  readonly enter = (): Effect.Effect<Protocol.Published | Protocol.Occupied, DiskError> => {
+  enter(): Effect.Effect<Protocol.Published | Protocol.Occupied, DiskError> {
     const { own } = this
     if (own === undefined) {
       return Immediate.flatMap(this.request(), (own) => this.protocol.enter(this.place, own))
@@ -85,7 +85,7 @@ export class Requester implements Endpoint {
   }
 
   /** What is at the lock; our own record there is accepted. */
-  readonly look = (): Effect.Effect<Protocol.Published | Protocol.Occupied, DiskError> => {
+  look(): Effect.Effect<Protocol.Published | Protocol.Occupied, DiskError> {
     const startedAt = Protocol.momentAt(Runtime.clockOf(this.fiber))
     this.lookedAt = startedAt.monotonic
     return Immediate.matchEffect(this.protocol.read(this.place.lockPath), {
@@ -105,7 +105,7 @@ export class Requester implements Endpoint {
         return seen._tag === "Absent" ? this.enter() : Exit.succeed<Protocol.Occupied>({ _tag: "Occupied", seen })
       },
       // Whether it is the directory or the file that refuses is told by the request file.
-      onFailure: this.enter
+      onFailure: () => this.enter()
     })
   }
 
@@ -149,25 +149,21 @@ export class Requester implements Endpoint {
     switch (message._tag) {
       case "granted":
         this.queue = message.queue
-        this.hint()
-        return true
+        return this.hint()
       case "next":
         if (message.owner === this.known) {
           reply({ _tag: "ready", token: message.token, owner: message.owner })
-        } else {
-          this.told = message.owner
-          this.hint()
+          return false
         }
-        return true
+        this.told = message.owner
+        return this.hint()
       case "moved":
         this.known = undefined
-        this.hint()
-        return true
+        return this.hint()
       case "wait":
         // It may have been given to us without our knowing.
         if (this.asking.length < maxAsking) this.asking.push([message, reply])
-        this.hint()
-        return true
+        return this.hint()
       default:
         return false
     }
@@ -182,7 +178,7 @@ export class Requester implements Endpoint {
     }
     if (holder.token !== this.known) {
       this.unwatch?.()
-      this.unwatch = this.channel.watch(holder.instance, () => this.hint())
+      this.unwatch = this.channel.watch(holder.instance, () => void this.hint())
     }
     this.known = holder.token
     this.told = undefined
@@ -216,10 +212,12 @@ export class Requester implements Endpoint {
   // sleeping
   // ---------------------------------------------------------------------------------------------
 
-  /** The lock should be looked at. */
-  private hint(): void {
+  /** The lock should be looked at; `false` if that is known already. */
+  private hint(): boolean {
+    const isNew = !this.hinted
     this.hinted = true
     this.resume?.()
+    return isNew
   }
 
   /** Sleeps until there is reason to look (`true`), or until a time on the monotonic clock. */

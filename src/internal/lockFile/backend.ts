@@ -278,7 +278,7 @@ export const make = (options: {
   ): Waiting => {
     const place = Protocol.placeOf(key.lockPath)
     const requester = new Requester(channel, protocol, place, request.label, fiber)
-    return { key, place, request, requester, publish: requester.enter }
+    return { key, place, request, requester, publish: () => requester.enter() }
   }
 
   /** A1 and A2. */
