@@ -45,8 +45,8 @@ interface Entry {
   readonly token: string
   /** It has been heard of since it was asked last. */
   awake: boolean
-  /** When it was asked last, on the monotonic clock; -Infinity if never. */
-  askedAt: number
+  /** When this holder asked it last, on the monotonic clock. */
+  askedAt: number | undefined
   unwatch: (() => void) | undefined
 }
 
@@ -166,7 +166,7 @@ export class HolderQueue implements Endpoint {
     if (token === this.token || this.entries.length >= maxQueue || this.find(token) !== undefined) {
       return undefined
     }
-    const entry: Entry = { token, awake: false, askedAt: -Infinity, unwatch: undefined }
+    const entry: Entry = { token, awake: false, askedAt: undefined, unwatch: undefined }
     if (this.entries.push(entry) === 1) {
       this.lookForPollers()
     }
@@ -298,12 +298,10 @@ export class HolderQueue implements Endpoint {
     })
   }
 
-  /** The first one that is awake. */
+  /** The first one that has not failed to answer. */
   private next(): Entry | undefined {
-    const awake = this.entries.find(({ awake }) => awake)
-    const [first] = this.entries
-    return awake ??
-      (first !== undefined && Runtime.monotonic(this.fiber) - first.askedAt < answerTime ? first : undefined)
+    const now = Runtime.monotonic(this.fiber)
+    return this.entries.find(({ askedAt, awake }) => awake || askedAt === undefined || now - askedAt < answerTime)
   }
 
   private drop(entry: Entry): void {
@@ -315,7 +313,7 @@ export class HolderQueue implements Endpoint {
   private tellNext(granted: Entry): void {
     const { channel } = this.context
     this.entries = this.entries.filter((entry) => entry !== granted)
-    const head = this.entries.find(({ awake }) => awake) ?? this.entries[0]
+    const head = this.next() ?? this.entries[0]
     const others = this.entries.filter((entry) => entry !== head)
     const queue = (head === undefined ? others : [head, ...others]).map(({ token }) => token)
     channel.send(instanceOf(granted.token), { _tag: "granted", token: granted.token, queue })

@@ -65,7 +65,8 @@ export class MemoryNetwork {
           if (watches.size === 0 && this.watches.get(other) === watches) this.watches.delete(other)
         }
       },
-      isOpen: (other) => this.watches.get(other)?.size !== undefined && this.listening.has(other),
+      isOpen: (other) =>
+        this.listening.has(other) && [...this.watches.get(other) ?? []].some(({ by }) => by === instance),
       ask: (other, answer) => answer(this.listening.has(other) ? "alive" : "dead")
     }
   }
@@ -84,8 +85,11 @@ export class MemoryNetwork {
   /** A process ends: its connections close, and its address refuses new ones. */
   close(instance: string): void {
     this.listening.delete(instance)
-    for (const watch of this.watches.get(instance) ?? []) {
-      this.tell(instance, watch)
+    for (const [other, watches] of this.watches) {
+      for (const watch of watches) {
+        if (watch.by === instance) watches.delete(watch)
+        else if (other === instance) this.tell(instance, watch)
+      }
     }
   }
 

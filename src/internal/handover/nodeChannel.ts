@@ -85,7 +85,7 @@ class Lines {
     const text = this.rest + chunk
     let from = 0
     for (let end = text.indexOf("\n"); end >= 0; end = text.indexOf("\n", from)) {
-      if (!this.onLine(text.slice(from, end))) {
+      if (end - from > Message.maxLine || !this.onLine(text.slice(from, end))) {
         return false
       }
       from = end + 1

@@ -14,7 +14,7 @@ import type { Message } from "./message.js"
 const shortestPause = 1
 
 /** A holder that says again and again that it does not hold what its record says is asked less and less often; in milliseconds. */
-const longestPause = 100
+const longestPause = 4
 
 /** How many waiters that believe that this one holds the lock get an answer. */
 const maxAsking = 64
@@ -161,11 +161,10 @@ export class Requester implements Endpoint {
         this.known = undefined
         return this.hint()
       case "wait":
+      case "ready":
         // It may have been given to us without our knowing.
         if (this.asking.length < maxAsking) this.asking.push([message, reply])
         return this.hint()
-      default:
-        return false
     }
   }
 

@@ -64,6 +64,13 @@ const requests = (scene: Scene) =>
 const isPrompt = (from: number | undefined, to: number | undefined) =>
   assert.isAtMost((to ?? Infinity) - (from ?? Infinity), 5, "it is told at once")
 
+/** A machine whose network does with what is sent what a test says, which may bring it later with `soon`. */
+const machineWith = (carry: (arrive: () => void, soon: (run: () => void) => void, to: string) => void) =>
+  Effect.withFiberRuntime<ProcessIdentity.Machine>((fiber) => {
+    const soon = (run: () => void) => Runtime.soon(fiber, run)
+    return Machine.make({ network: new MemoryNetwork((_from, to, _what, arrive) => carry(arrive, soon, to)) })
+  })
+
 describe("Waiters of several processes", () => {
   it.effect("get the lock in the order in which they came, each as soon as the one before releases it", () =>
     play((scene) =>
@@ -483,6 +490,7 @@ describe("A process that dies", () => {
         const fibers = [yield* come(main, "main"), yield* come(other, "other")]
         const giving = yield* thread.stopAt("unlink", lockPath)
         yield* giving.reached
+        yield* thread.suspend
         yield* scene.machine.terminate(thread.identity)
         yield* Fiber.joinAll(fibers)
         assert.strictEqual(order.length, 3)
@@ -531,16 +539,29 @@ describe("A process that cannot hand over, or be handed over to", () => {
     play((scene) =>
       Effect.gen(function*() {
         const { come, order, times } = yield* makeVisits(scene)
-        const [holder, stopped, awake] = yield* Effect.all([scene.join(), scene.join(), scene.join()])
+        // What comes to a process while it is stopped is there when it goes on.
+        const late: Array<() => void> = []
+        let isStopped = (_instance: string): boolean => false
+        const machine = yield* machineWith((arrive, soon, to) =>
+          isStopped(to) ? void late.push(arrive) : soon(() => isStopped(to) ? void late.push(arrive) : arrive())
+        )
+        const [holder, stopped, awake] = yield* Effect.all([
+          scene.join({ machine }),
+          scene.join({ machine }),
+          scene.join({ machine })
+        ])
         const held = yield* come(holder, "holder", { stay: "5 seconds" })
         const first = yield* come(stopped, "stopped")
         const second = yield* come(awake, "awake")
         yield* stopped.suspend
+        isStopped = (instance) => instance === stopped.identity.info.instance
         yield* Fiber.join(held)
         yield* settle
         assert.deepStrictEqual(order, ["holder", "awake"])
         isPrompt((times[0] ?? 0) + 5_000, times[1])
+        isStopped = () => false
         yield* stopped.resume
+        for (const arrive of late) arrive()
         yield* Fiber.joinAll([first, second])
         assert.deepStrictEqual(order, ["holder", "awake", "stopped"])
         isPrompt((times[1] ?? 0) + 1_000, times[2])
@@ -601,13 +622,6 @@ describe("A process that cannot hand over, or be handed over to", () => {
       })
     ))
 })
-
-/** A machine whose network does with what is sent what a test says, which may bring it later with `soon`. */
-const machineWith = (carry: (arrive: () => void, soon: (run: () => void) => void) => void) =>
-  Effect.withFiberRuntime<ProcessIdentity.Machine>((fiber) => {
-    const soon = (run: () => void) => Runtime.soon(fiber, run)
-    return Machine.make({ network: new MemoryNetwork((_from, _to, _what, arrive) => carry(arrive, soon)) })
-  })
 
 describe("A message", () => {
   it.effect("that comes twice changes nothing", () =>
@@ -718,6 +732,29 @@ describe("A message", () => {
         yield* Fiber.joinAll([held, waiting])
         assert.deepStrictEqual(order, ["holder", "waiter"])
         isPrompt((times[0] ?? 0) + 1_000, times[1])
+      })
+    ))
+
+  it.effect("of a forger that goes on all the time does not make a hand-over late", () =>
+    play((scene) =>
+      Effect.gen(function*() {
+        const { come, order, times } = yield* makeVisits(scene)
+        const forger = yield* scene.machine.spawn()
+        const forged = yield* forger.issueToken
+        const [holder, waiter] = yield* Effect.all([scene.join(), scene.join()])
+        const held = yield* come(holder, "holder", { stay: "3 seconds" })
+        const waiting = yield* come(waiter, "waiter")
+        const status = yield* Effect.flatten(holder.locks.inspect(path))
+        const [token] = status.waiters.map(({ token }) => token)
+        if (token === undefined) return assert.fail("one waits")
+        const forging = yield* Effect.fork(Effect.forever(Effect.zipRight(
+          Effect.sync(() => forger.channel.send(Message.instanceOf(token), { _tag: "next", token, owner: forged })),
+          Effect.sleep("7 millis")
+        )))
+        yield* Fiber.joinAll([held, waiting])
+        yield* Fiber.interrupt(forging)
+        assert.deepStrictEqual(order, ["holder", "waiter"])
+        isPrompt((times[0] ?? 0) + 3_000, times[1])
       })
     ))
 
