@@ -72,6 +72,8 @@ export interface Request {
   readonly label: string | undefined
   /** When to look again, for an engine that polls. When the schedule ends, so does the wait. */
   readonly schedule: Schedule.Schedule<unknown>
+  /** How long this process may have the lock again and again while other processes wait, from its first grant on, in milliseconds. */
+  readonly handoff: number
   /** Whether the core calls `acquire` with this request, at once, when `tryAcquire` has answered with `None`. */
   readonly waits: boolean
   /** Whether `schedule` is the default one, which never ends: an engine may then choose when to look. */
@@ -97,8 +99,6 @@ export interface Grant {
   readonly fence: Option.Option<bigint>
   /** Whether the lock of a dead or silent holder was taken over. */
   readonly recovered: boolean
-  /** Whether other processes are known to wait for the lock. */
-  readonly isWanted?: boolean
   /** Asks the engine now. Fails with reason `"BackendUnavailable"` when it cannot be asked, which is not a loss. */
   readonly verify: Effect.Effect<void, LockLostError>
   /**

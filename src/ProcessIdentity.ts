@@ -74,6 +74,11 @@ export interface ProcessIdentity {
   readonly canReach: (record: ProcessInfo) => boolean
   /** How this process exchanges messages with those that it can reach. */
   readonly channel: Channel
+  /**
+   * Whether system calls that it has begun may end after it is dead, as those of a worker thread that was terminated. Where its locks
+   * need such calls, it cannot be reached.
+   */
+  readonly leavesCalls: boolean
 }
 
 /**

@@ -19,6 +19,7 @@ const makeRequest = (schedule: Schedule.Schedule<unknown>): LockBackend.Request 
   schedule,
   isDefaultSchedule: false,
   waits: false,
+  handoff: 5,
   onBlocked: constVoid,
   onLost: constVoid
 })

@@ -112,7 +112,9 @@ export const handoverMutants: ReadonlyArray<Mutant> = [
     noticedBy: ["internal/handover/guards"],
     change: ({ HolderQueue }) => {
       HolderQueue.prototype["register"] = function(token) {
-        return this["enqueue"](token) !== undefined
+        const entry = this["enqueue"](token, true)
+        if (entry !== undefined) entry.spoken = entry.awake = true
+        return entry !== undefined
       }
     }
   }),
@@ -131,7 +133,7 @@ export const handoverMutants: ReadonlyArray<Mutant> = [
     change: ({ HolderQueue }) => {
       const { tellNext } = HolderQueue.prototype as never as { tellNext: (entry: unknown) => void }
       HolderQueue.prototype["tellNext"] = function(granted) {
-        this["entries"] = [granted]
+        this["entries"] = new Map()
         tellNext.call(this, granted)
       }
     }
@@ -142,7 +144,7 @@ export const handoverMutants: ReadonlyArray<Mutant> = [
     bug: "hands the lock to the first waiter, whether it is awake or stopped",
     change: ({ HolderQueue }) => {
       HolderQueue.prototype["next"] = function() {
-        return this["entries"][0]
+        return [...this["entries"].values()][0]
       }
     }
   }),
@@ -206,12 +208,12 @@ export const handoverMutants: ReadonlyArray<Mutant> = [
         const channel = make(instance)
         return {
           ...channel,
-          watch: (other, onDead) => {
-            const unwatch = channel.watch(other, onDead)
+          watch: (other, onEnd) => {
+            const unwatch = channel.watch(other, onEnd)
             const asking = setInterval(() => {
-              if (!channel.isOpen(other)) {
+              if (channel.connectionTo(other) === undefined) {
                 clearInterval(asking)
-                onDead()
+                onEnd(true)
               }
             }, 1)
             return () => {

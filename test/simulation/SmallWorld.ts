@@ -91,7 +91,7 @@ const footprint = (
   const own = `crash ${process.name}`
   const placeOf = (path: string): string => {
     if (levelOf(lockPath, path) !== undefined) return path
-    const token = path.slice(lockPath.length + 1)
+    const token = path.slice(lockPath.length + 1).replace(/^claim-/, "")
     return `requests ${world.watcher.ownerOf(token)?.name}`
   }
   if (method === "identity") {

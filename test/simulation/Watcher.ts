@@ -126,7 +126,7 @@ export class Watcher {
 
   /** A path, with the name of a token for the token. */
   show(path: string): string {
-    const [, before, token] = /^(.*\.lock\.)([\w-]+)$/.exec(path) ?? []
+    const [, before, token] = /^(.*\.lock\.(?:claim-)?)([\w-]+)$/.exec(path) ?? []
     return token === undefined || this.ownerOf(token) === undefined ? path : `${before}${this.nameOf(token)}`
   }
 
@@ -387,7 +387,7 @@ export class Watcher {
   /** A request file goes by its owner's hand, or when its owner is dead or silent for a lease. */
   private beforeUnlinkOfRequest(entry: Parked<SimulatedProcess>): void {
     const { process: by, step: { path } } = entry
-    const token = path.slice(this.options.lockPath.length + 1)
+    const token = path.slice(this.options.lockPath.length + 1).replace(/^claim-/, "")
     const owner = this.ownerOf(token)
     if (this.seen(path)._tag === "Absent" || owner === by) {
       return

@@ -22,18 +22,21 @@ export interface Channel {
   /** The messages for a token of this process go to `endpoint`. */
   readonly attach: (token: string, endpoint: Endpoint) => void
   readonly detach: (token: string) => void
-  /** This process holds a lock: a waiter that names one of its earlier tokens for that lock means this one. */
-  readonly hold: (lockPath: string, token: string, endpoint: Endpoint) => void
+  /**
+   * This process holds a lock: a waiter that names one of its earlier tokens for that lock means this one. Answers with what held it
+   * before, if that was not released.
+   */
+  readonly hold: (lockPath: string, token: string, endpoint: Endpoint) => Endpoint | undefined
   readonly release: (lockPath: string, token: string) => void
   /** Sends a message to the process with this instance. */
   readonly send: (instance: string, message: Message) => void
   /**
-   * Keeps a connection to a process, and calls `onDead` once it is proven that the process is dead: its address refuses connections.
-   * Answers with how to end that.
+   * Keeps a connection to a process. Calls `onEnd` with `true` once it is proven that the process is dead, since its address refuses
+   * connections, and with `false` each time that the connection was closed for another reason. Answers with how to end that.
    */
-  readonly watch: (instance: string, onDead: () => void) => () => void
-  /** Whether a connection to a process is open: it lives, or its end is heard of at once. */
-  readonly isOpen: (instance: string) => boolean
+  readonly watch: (instance: string, onEnd: (isDead: boolean) => void) => () => void
+  /** The number of the open connection to a process, which no other one has; `undefined` where none is open. */
+  readonly connectionTo: (instance: string) => number | undefined
   /** Asks once whether a process lives; `"unknown"` where its address gives no proof. */
   readonly ask: (instance: string, answer: (liveness: "alive" | "dead" | "unknown") => void) => void
 }
@@ -55,9 +58,11 @@ export class Endpoints {
 
   readonly detach = (token: string): void => void this.endpoints.delete(token)
 
-  readonly hold = (lockPath: string, token: string, endpoint: Endpoint): void => {
+  readonly hold = (lockPath: string, token: string, endpoint: Endpoint): Endpoint | undefined => {
+    const before = this.held.get(lockPath)
     this.endpoints.set(token, endpoint)
     this.held.set(lockPath, endpoint)
+    return before
   }
 
   readonly release = (lockPath: string, token: string): void => {

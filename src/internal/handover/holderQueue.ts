@@ -1,39 +1,44 @@
+import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type { LockHolder } from "../../LockHolder.js"
-import { type Alarm, timerOf } from "../lock/timer.js"
+import { type Alarm, timerAt } from "../lock/timer.js"
 import type { DiskError } from "../lockFile/disk.js"
-import type { Place, Protocol } from "../lockFile/protocol.js"
-import * as Record from "../lockFile/record.js"
+import type { Given, Place, Protocol } from "../lockFile/protocol.js"
 import type { Requested } from "../lockFile/requests.js"
 import * as Runtime from "../runtime.js"
 import type { Channel, Endpoint, Reply } from "./channel.js"
 import { instanceOf, maxQueue, type Message } from "./message.js"
 import type { Pollers } from "./pollers.js"
 
-/**
- * A waiter that has not answered for so long, in milliseconds, may be stopped: the lock goes to one that has. For less, it goes to the
- * first one without an answer.
- */
+/** A waiter that has not answered for so long, in milliseconds, may be stopped. */
 const answerTime = 5
 
-/** How long the holder waits for an answer of the first waiter before it asks the others, in milliseconds. */
-const askOthersAfter = 20
+/** After how many milliseconds the holder asks whether the next ones are awake. */
+const askAfter = 20
 
 /**
- * How often it asks again while it holds, in milliseconds, since a waiter that has answered may be stopped by now: after an eighth of the
- * time that it has held the lock, within these bounds.
+ * How often it asks again, in milliseconds, since a waiter that has answered may be stopped by now: after an eighth of the time that it has
+ * held the lock, within these bounds.
  */
 const shortestPause = 50
 const longestPause = 1_000
 
+/** How many of the next ones are asked while one of them is awake. */
+const nextOnes = 3
+
 /** How many waiters are asked, or told to look for themselves, at once. */
 const atOnce = 16
+
+/** How many request files are read at once. What is said meanwhile is said again later. */
+const maxReads = 16
 
 /** What has to be known of a lock that is held. */
 export interface Context {
   readonly channel: Channel
   readonly protocol: Protocol
+  /** Whether there is a request file with a token, and its process lives and can be told. */
+  readonly isRequested: (place: Place, token: string) => Effect.Effect<boolean>
   /** Whether messages come from this process to another. */
   readonly canReach: (holder: LockHolder) => boolean
   readonly list: (place: Place) => Effect.Effect<ReadonlyArray<Requested>, DiskError>
@@ -43,6 +48,10 @@ export interface Context {
 /** A request of another process. */
 interface Entry {
   readonly token: string
+  /** Its request file has been read. */
+  proven: boolean
+  /** Its process has said that it waits: to this holder, or to one before. */
+  spoken: boolean
   /** It has been heard of since it was asked last. */
   awake: boolean
   /** When this holder asked it last, on the monotonic clock. */
@@ -55,27 +64,41 @@ interface Entry {
  * themselves, or the last holder has, or the directory.
  */
 export class HolderQueue implements Endpoint {
-  private entries: Array<Entry> = []
+  /** By token, in order. */
+  private entries = new Map<string, Entry>()
   /** A waiter that polls, and whose turn it is. */
   private poller: string | undefined
+  /** The lock is free, and the next one gets it at the end of the turn, unless this process takes it again before. */
+  private lingers = false
   private released = false
-  /** The directory was read, or the last holder has told who waits. */
+  /** The last holder has told who waits. */
   private known: boolean
+  private reads = 0
   private alarm: Alarm | undefined
+  private unanswered = 0
+  /** Its clock at the acquisition goes for all that is done here: the fiber may go by another one later. */
+  private readonly clock: Clock.Clock
   private readonly since: number
+  /** Until when this process may have the lock again before others, on the monotonic clock. */
+  private readonly sliceEnd: number
 
   constructor(
     private readonly context: Context,
     private readonly place: Place,
     private readonly token: string,
-    /** Its clock goes for all that is done here. */
     readonly fiber: Runtime.RuntimeFiber,
     /** Who waits, as the last holder has told. `"ask"`: the directory knows. `undefined`: nobody, as far as is known. */
-    queue: ReadonlyArray<string> | "ask" | undefined
+    queue: ReadonlyArray<string> | "ask" | undefined,
+    /** In milliseconds. */
+    slice: number
   ) {
-    this.known = typeof queue === "object"
-    this.since = Runtime.monotonic(fiber)
-    context.channel.hold(place.lockPath, token, this)
+    this.clock = Runtime.clockOf(fiber)
+    this.since = this.now
+    const before = context.channel.hold(place.lockPath, token, this)
+    const lingering = before instanceof HolderQueue && before.lingers ? before : undefined
+    this.sliceEnd = lingering?.sliceEnd ?? this.since + slice
+    lingering?.passOn(this)
+    this.known = typeof queue === "object" || lingering !== undefined
     if (typeof queue === "object") {
       this.adopt(queue)
     } else if (queue === "ask") {
@@ -83,73 +106,65 @@ export class HolderQueue implements Endpoint {
     }
   }
 
-  /** Whether other processes wait. */
-  get isWanted(): boolean {
-    return this.entries.length > 0
+  private get now(): number {
+    return Runtime.monotonicOf(this.clock)
   }
 
   hear(message: Message, reply: Reply): boolean {
+    if (this.released) {
+      if (message._tag === "wait") reply({ _tag: "moved", token: message.token, owner: this.token })
+      return false
+    }
     switch (message._tag) {
       case "wait":
-        if (this.released) {
-          reply({ _tag: "moved", token: message.token, owner: this.token })
-          return true
-        }
         return this.register(message.token)
       case "ready":
         return this.heard(message.token)
       case "granted":
         // The lock was found before the message came.
-        if (!this.known && !this.released) {
-          this.known = true
-          this.adopt(message.queue)
+        if (this.known) {
+          return false
         }
+        this.known = true
+        this.adopt(message.queue)
         return true
       default:
         return false
     }
   }
 
-  private find(token: string): Entry | undefined {
-    return this.entries.find((entry) => entry.token === token)
-  }
+  // ---------------------------------------------------------------------------------------------
+  // entries
+  // ---------------------------------------------------------------------------------------------
 
   /** Whether that was not known. */
   private heard(token: string): boolean {
-    const entry = this.find(token)
+    const entry = this.entries.get(token)
     const isNew = entry?.awake === false
-    if (entry !== undefined) entry.awake = true
+    if (entry !== undefined) {
+      entry.awake = entry.spoken = true
+    }
     return isNew
   }
 
-  /** A waiter has asked for its turn. Its request file proves that it may. */
+  /** A waiter has asked for its turn. Its request file proves that it may. `false` as long as that is not read. */
   private register(token: string): boolean {
-    if (token === this.token || this.entries.length >= maxQueue || this.find(token) !== undefined) {
+    if (token === this.token || this.entries.get(token)?.proven === true || this.reads >= maxReads) {
       return this.heard(token)
     }
-    const { protocol } = this.context
-    let proven = true
+    let proven = false
+    this.reads += 1
     this.run(
-      Effect.match(protocol.readRequest(this.place, token), {
-        onFailure: () => {
-          proven = false
-        },
-        onSuccess: (seen) => {
-          proven = Record.hasToken(seen, token) && seen._tag === "Record" && this.context.canReach(seen.holder)
-          if (!proven) {
-            return
-          }
-          if (this.released) {
-            return this.tell(token)
-          }
-          const entry = this.enqueue(token)
+      Effect.map(this.context.isRequested(this.place, token), (isRequest) => {
+        this.reads -= 1
+        proven = isRequest
+        if (isRequest && this.released) {
+          this.tell(token)
+        } else if (isRequest) {
+          const entry = this.enqueue(token, true)
           if (entry !== undefined) {
-            entry.awake = true
+            entry.proven = entry.spoken = entry.awake = true
             this.watch(entry)
-          }
-          if (!this.known) {
-            this.known = true
-            this.list()
           }
         }
       })
@@ -162,24 +177,58 @@ export class HolderQueue implements Endpoint {
     Runtime.startUninterruptible(this.fiber, effect)
   }
 
-  private enqueue(token: string): Entry | undefined {
-    if (token === this.token || this.entries.length >= maxQueue || this.find(token) !== undefined) {
-      return undefined
+  /** Where there is no room, one that has proven that it waits takes that of one that has not. */
+  private enqueue(token: string, proven: boolean): Entry | undefined {
+    const there = this.entries.get(token)
+    if (token === this.token || there !== undefined) {
+      return there
     }
-    const entry: Entry = { token, awake: false, askedAt: undefined, unwatch: undefined }
-    if (this.entries.push(entry) === 1) {
+    if (this.entries.size >= maxQueue) {
+      const unproven = proven ? [...this.entries.values()].reverse().find(({ proven }) => !proven) : undefined
+      if (unproven === undefined) {
+        return undefined
+      }
+      this.drop(unproven)
+    }
+    const entry: Entry = {
+      token,
+      proven,
+      spoken: false,
+      awake: false,
+      askedAt: undefined,
+      unwatch: undefined
+    }
+    this.entries.set(token, entry)
+    if (this.entries.size === 1) {
       this.lookForPollers()
+      this.arm(askAfter)
     }
-    this.arm(askOthersAfter)
     return entry
   }
 
   /** The last holder has told the first one of these that it is next. */
   private adopt(queue: ReadonlyArray<string>): void {
-    for (const token of queue) {
-      const entry = this.enqueue(token)
-      if (entry !== undefined && entry === this.entries[0]) entry.askedAt = Runtime.monotonic(this.fiber)
+    for (const [index, token] of queue.entries()) {
+      const entry = this.enqueue(token, false)
+      if (entry !== undefined) {
+        entry.spoken = true
+        if (index === 0) entry.askedAt ??= this.now
+      }
     }
+  }
+
+  /** The same process has the lock again. */
+  private passOn(to: HolderQueue): void {
+    this.lingers = false
+    to.entries = this.entries
+    this.entries = new Map()
+    for (const entry of to.entries.values()) {
+      // They watch for, and are to answer, the new token from now on.
+      entry.unwatch?.()
+      entry.unwatch = undefined
+    }
+    to.arm(askAfter)
+    this.end()
   }
 
   /** Those that the directory knows. What is found after the release is told to look for itself. */
@@ -192,7 +241,7 @@ export class HolderQueue implements Endpoint {
         onSuccess: (requests) => {
           for (const { holder } of requests.filter(({ holder }) => canReach(holder))) {
             if (this.released) this.tell(holder.token)
-            else this.enqueue(holder.token)
+            else this.enqueue(holder.token, true)
           }
         }
       })
@@ -219,40 +268,57 @@ export class HolderQueue implements Endpoint {
   }
 
   private watch(entry: Entry): void {
-    entry.unwatch ??= this.context.channel.watch(instanceOf(entry.token), () => {
-      this.entries = this.entries.filter((other) => other !== entry)
+    entry.unwatch ??= this.context.channel.watch(instanceOf(entry.token), (isDead) => {
+      if (isDead) this.drop(entry)
     })
   }
 
-  private ask(entry: Entry, now: number): void {
+  private drop(entry: Entry): void {
+    entry.unwatch?.()
+    this.entries.delete(entry.token)
+  }
+
+  // ---------------------------------------------------------------------------------------------
+  // while it is held
+  // ---------------------------------------------------------------------------------------------
+
+  private ask(entry: Entry): void {
     entry.awake = false
-    entry.askedAt = now
+    entry.askedAt = this.now
     this.watch(entry)
     this.context.channel.send(instanceOf(entry.token), { _tag: "next", token: entry.token, owner: this.token })
   }
 
+  private first(count: number): ReadonlyArray<Entry> {
+    const first: Array<Entry> = []
+    for (const entry of this.entries.values()) {
+      if (first.push(entry) >= count) break
+    }
+    return first
+  }
+
   /** While the lock is held for longer, one of the waiters is known to be awake. */
   private arm(after: number): void {
-    if (this.alarm === undefined && !this.released && this.entries.length > 0) {
+    if (this.alarm === undefined && !this.released && this.entries.size > 0) {
       this.alarm = {
-        at: Runtime.monotonic(this.fiber) + after,
+        at: this.now + after,
         run: () => {
           this.alarm = undefined
-          const now = Runtime.monotonic(this.fiber)
-          const first = this.entries.find(({ awake }) => awake)
-          if (first === undefined) {
-            for (const entry of this.entries.slice(0, atOnce)) this.ask(entry, now)
-          } else {
-            this.ask(first, now)
-          }
-          this.arm(
-            first === undefined
-              ? askOthersAfter
-              : Math.min(Math.max((now - this.since) / 8, shortestPause), longestPause)
-          )
+          const isAwake = this.first(nextOnes).some(({ awake }) => awake)
+          this.unanswered = isAwake ? 0 : this.unanswered + 1
+          for (const entry of this.first(isAwake ? nextOnes : atOnce)) this.ask(entry)
+          const pause = isAwake ? (this.now - this.since) / 8 : askAfter * 2 ** this.unanswered
+          this.arm(Math.min(Math.max(pause, isAwake ? shortestPause : askAfter), longestPause))
         }
       }
-      timerOf(this.fiber).add(this.fiber, this.alarm)
+      timerAt(this.clock).add(this.fiber, this.alarm)
+    }
+  }
+
+  private disarm(): void {
+    if (this.alarm !== undefined) {
+      timerAt(this.clock).cancel(this.fiber, this.alarm)
+      this.alarm = undefined
     }
   }
 
@@ -260,79 +326,110 @@ export class HolderQueue implements Endpoint {
     this.context.channel.send(instanceOf(token), { _tag: "moved", token, owner: this.token })
   }
 
-  /** Our record is gone from the lock: the next one gets it. To be run uninterruptibly. */
+  // ---------------------------------------------------------------------------------------------
+  // release
+  // ---------------------------------------------------------------------------------------------
+
+  /**
+   * Our record is gone from the lock: the next one gets it. Within the time slice of this process that is at the end of the turn of the
+   * event loop: its own code may want the lock again at once. To be run uninterruptibly.
+   */
   handOver(): Effect.Effect<void> {
-    this.released = true
-    if (this.alarm !== undefined) {
-      timerOf(this.fiber).cancel(this.fiber, this.alarm)
+    this.disarm()
+    if (this.entries.size === 0 && this.poller === undefined) {
+      this.end()
+      return Exit.void
     }
-    return this.entries.length === 0 ? this.end() : Effect.suspend(() => this.give())
+    return Effect.suspend(() => {
+      if (this.poller !== undefined || this.now >= this.sliceEnd) {
+        return this.give()
+      }
+      this.lingers = true
+      Runtime.afterTurn(this.fiber, () => {
+        if (this.lingers) this.run(this.give())
+      })
+      return Effect.void
+    })
   }
 
   private give(): Effect.Effect<void> {
+    this.lingers = false
+    this.released = true
     const { poller } = this
     if (poller !== undefined) {
       this.poller = undefined
       // All others have to poll until it has released the lock.
       return Effect.flatMap(
         this.context.protocol.give(this.place, poller),
-        (given) => given === "withdrawn" ? this.give() : this.tellAll()
+        (given) => given === "withdrawn" ? this.give() : Effect.sync(() => this.tellAll())
       )
     }
     const next = this.next()
     if (next === undefined) {
-      return this.tellAll()
+      return Effect.sync(() => this.tellAll())
     }
-    return Effect.flatMap(this.context.protocol.give(this.place, next.token), (given) => {
+    return Effect.flatMap(this.giveTo(next), (given) => {
       switch (given) {
         case "given":
+          this.drop(next)
           this.tellNext(next)
-          return this.end()
+          this.end()
+          return Effect.void
         case "withdrawn":
           this.drop(next)
+          // Where its request file was cleaned up, it makes a new one.
+          this.tell(next.token)
           return this.give()
         case "occupied":
         case "refused":
-          return this.tellAll()
+          return Effect.sync(() => this.tellAll())
       }
     })
   }
 
-  /** The first one that has not failed to answer. */
-  private next(): Entry | undefined {
-    const now = Runtime.monotonic(this.fiber)
-    return this.entries.find(({ askedAt, awake }) => awake || askedAt === undefined || now - askedAt < answerTime)
+  private giveTo({ proven, token }: Entry): Effect.Effect<Given> {
+    const { isRequested, protocol } = this.context
+    return proven ? protocol.give(this.place, token) : Effect.flatMap(
+      isRequested(this.place, token),
+      (isRequest) => isRequest ? protocol.give(this.place, token) : Effect.succeed<Given>("withdrawn")
+    )
   }
 
-  private drop(entry: Entry): void {
-    entry.unwatch?.()
-    this.entries = this.entries.filter((other) => other !== entry)
+  /** The first one that has said that it waits, and has not failed to answer. */
+  private next(): Entry | undefined {
+    const { now } = this
+    for (const entry of this.entries.values()) {
+      const { askedAt, awake, spoken } = entry
+      if (awake || (spoken && (askedAt === undefined || now - askedAt < answerTime))) {
+        return entry
+      }
+    }
+    return undefined
   }
 
   /** One of those that wait on hears who holds the lock, and so of its death. */
   private tellNext(granted: Entry): void {
     const { channel } = this.context
-    this.entries = this.entries.filter((entry) => entry !== granted)
-    const head = this.next() ?? this.entries[0]
-    const others = this.entries.filter((entry) => entry !== head)
+    const spoken = [...this.entries.values()].filter(({ spoken }) => spoken)
+    const head = this.next() ?? spoken[0]
+    const others = spoken.filter((entry) => entry !== head)
     const queue = (head === undefined ? others : [head, ...others]).map(({ token }) => token)
     channel.send(instanceOf(granted.token), { _tag: "granted", token: granted.token, queue })
-    granted.unwatch?.()
     if (head !== undefined) {
       channel.send(instanceOf(head.token), { _tag: "next", token: head.token, owner: granted.token })
     }
   }
 
   /** Another process was faster, or none is known to be awake: each looks for itself. */
-  private tellAll(): Effect.Effect<void> {
-    for (const { token } of this.entries.slice(0, atOnce)) this.tell(token)
-    return this.end()
+  private tellAll(): void {
+    for (const { token } of this.first(atOnce)) this.tell(token)
+    this.end()
   }
 
-  private end(): Effect.Effect<void> {
-    for (const { unwatch } of this.entries) unwatch?.()
-    this.entries = []
+  private end(): void {
+    this.released = true
+    for (const { unwatch } of this.entries.values()) unwatch?.()
+    this.entries = new Map()
     this.context.channel.release(this.place.lockPath, this.token)
-    return Exit.void
   }
 }

@@ -11,7 +11,7 @@ export type Carry = (from: string, to: string, what: "message" | "end", arrive: 
 
 interface Watch {
   readonly by: string
-  readonly onDead: () => void
+  readonly onEnd: (isDead: boolean) => void
 }
 
 interface Member {
@@ -49,12 +49,12 @@ export class MemoryNetwork {
       detach: member.endpoints.detach,
       hold: (lockPath, token, endpoint) => {
         member.fiber = endpoint.fiber
-        member.endpoints.hold(lockPath, token, endpoint)
+        return member.endpoints.hold(lockPath, token, endpoint)
       },
       release: member.endpoints.release,
       send: (to, message) => this.send(instance, to, Message.encode(message)),
-      watch: (other, onDead) => {
-        const watch = { by: instance, onDead }
+      watch: (other, onEnd) => {
+        const watch = { by: instance, onEnd }
         const watches = this.watches.get(other) ?? new Set()
         this.watches.set(other, watches.add(watch))
         if (!this.listening.has(other)) {
@@ -65,8 +65,10 @@ export class MemoryNetwork {
           if (watches.size === 0 && this.watches.get(other) === watches) this.watches.delete(other)
         }
       },
-      isOpen: (other) =>
-        this.listening.has(other) && [...this.watches.get(other) ?? []].some(({ by }) => by === instance),
+      connectionTo: (other) =>
+        this.listening.has(other) && [...this.watches.get(other) ?? []].some(({ by }) => by === instance)
+          ? 0
+          : undefined,
       ask: (other, answer) => answer(this.listening.has(other) ? "alive" : "dead")
     }
   }
@@ -95,7 +97,7 @@ export class MemoryNetwork {
 
   private tell(instance: string, watch: Watch): void {
     this.carry(instance, watch.by, "end", () => {
-      if (this.watches.get(instance)?.delete(watch) === true) watch.onDead()
+      if (this.watches.get(instance)?.delete(watch) === true) watch.onEnd(true)
     })
   }
 }

@@ -26,6 +26,12 @@ const maxCredit = 4_096
 /** A long message costs as much as so many bytes of short ones. */
 const shortMessage = 256
 
+/** How long a process may leave a message unread when it can take no more, in milliseconds. */
+const patience = 500
+
+/** A connection that was open for so long, in milliseconds, is made again at once. */
+const longConnection = 1_000
+
 /** The first and the longest pause before a process is dialled again that has closed the connection, in milliseconds. */
 const shortestPause = 5
 const longestPause = 1_000
@@ -75,6 +81,11 @@ const addressOf = (instance: string): string | undefined => {
     : NodePath.join(network, `${name}.sock`)
 }
 
+/** Calls a function after some milliseconds, if the process lives for so long. */
+const later = (millis: number, run: () => void): NodeJS.Timeout =>
+  // eslint-disable-next-line no-restricted-globals -- a socket belongs to no fiber, and has no clock but the system's
+  setTimeout(run, millis).unref()
+
 /** Splits what arrives into lines; `false` if a line is longer than any of ours. */
 class Lines {
   private rest = ""
@@ -100,9 +111,12 @@ interface Peer {
   readonly instance: string
   socket: NodeNet.Socket | undefined
   connected: boolean
+  /** The number of the connection. */
+  connection: number
+  connectedAt: number
   /** Until it is connected; those of a process that is stopped are few. */
   unsent: string
-  readonly watchers: Set<() => void>
+  readonly watchers: Set<(isDead: boolean) => void>
   readonly questions: Array<(liveness: "alive" | "dead" | "unknown") => void>
   pause: number
   timer: NodeJS.Timeout | undefined
@@ -115,12 +129,30 @@ export const make = (instance: string): Channel => {
   let server: NodeNet.Server | undefined
   let failed = false
   let pending = 0
+  let connections = 0
+
+  const stuck = new WeakSet<NodeNet.Socket>()
+
+  /** A write that does not end keeps the process alive: a peer that does not read is disconnected. */
+  const write = (socket: NodeNet.Socket, line: string): void => {
+    if (socket.writableLength >= maxBuffered) {
+      return
+    }
+    socket.write(line)
+    if (socket.writableLength > 0 && !stuck.has(socket)) {
+      stuck.add(socket)
+      later(patience, () => {
+        stuck.delete(socket)
+        if (socket.writableLength > 0) socket.destroy()
+      })
+    }
+  }
 
   /** Reads the messages that come over a connection, and answers them there. */
   const read = (socket: NodeNet.Socket): void => {
     let credit = firstCredit
     const reply = (message: Message.Message): void => {
-      if (socket.writableLength < maxBuffered) socket.write(Message.encode(message))
+      write(socket, Message.encode(message))
     }
     const lines = new Lines((line) => {
       const message = Message.decode(line)
@@ -174,6 +206,8 @@ export const make = (instance: string): Channel => {
         instance: other,
         socket: undefined,
         connected: false,
+        connection: 0,
+        connectedAt: 0,
         unsent: "",
         watchers: new Set(),
         questions: [],
@@ -195,9 +229,12 @@ export const make = (instance: string): Channel => {
     if (peer.socket !== undefined || peer.timer !== undefined) {
       return
     }
-    if (address === undefined || net === undefined || pending >= maxPending) {
+    if (address === undefined || net === undefined) {
       answer(peer, "unknown")
       return forget(peer)
+    }
+    if (pending >= maxPending) {
+      return closed(peer, "EAGAIN")
     }
     const socket = net.connect({ path: address })
     let code = "CLOSED"
@@ -207,7 +244,9 @@ export const make = (instance: string): Channel => {
     socket.on("connect", () => {
       pending -= 1
       peer.connected = true
-      if (peer.unsent !== "") socket.write(peer.unsent)
+      peer.connection = ++connections
+      peer.connectedAt = performance.now()
+      if (peer.unsent !== "") write(socket, peer.unsent)
       peer.unsent = ""
       answer(peer, "alive")
     })
@@ -222,34 +261,29 @@ export const make = (instance: string): Channel => {
   }
 
   const closed = (peer: Peer, code: string): void => {
-    const wasConnected = peer.connected
+    const wasOpenFor = peer.connected ? performance.now() - peer.connectedAt : -1
     peer.socket = undefined
     peer.connected = false
     peer.unsent = ""
-    if (code === "ECONNREFUSED" && isAbstract) {
-      answer(peer, "dead")
+    const isDead = code === "ECONNREFUSED" && isAbstract
+    answer(peer, isDead ? "dead" : "unknown")
+    if (isDead || peer.watchers.size === 0) {
       forget(peer)
-      for (const onDead of [...peer.watchers]) onDead()
-      return
+    } else {
+      // Whether anybody listens settles whether it is dead. A process that closes each connection is not dialled all the time.
+      const isFirst = peer.pause === 0 || wasOpenFor > longConnection
+      const pause = isFirst ? 0 : Math.min(2 * peer.pause, longestPause)
+      peer.pause = Math.max(shortestPause, pause)
+      if (isFirst && wasOpenFor >= 0) {
+        connect(peer)
+      } else {
+        peer.timer = later(peer.pause, () => {
+          peer.timer = undefined
+          connect(peer)
+        })
+      }
     }
-    answer(peer, "unknown")
-    if (peer.watchers.size === 0) {
-      return forget(peer)
-    }
-    // Whether anybody listens settles whether it is dead; a process that closes each connection is not dialled all the time.
-    const { pause } = peer
-    peer.pause = wasConnected && pause === 0
-      ? shortestPause
-      : Math.min(Math.max(shortestPause, 2 * pause), longestPause)
-    if (wasConnected && pause === 0) {
-      return connect(peer)
-    }
-    // eslint-disable-next-line no-restricted-globals -- a socket belongs to no fiber, and has no clock but the system's
-    peer.timer = setTimeout(() => {
-      peer.timer = undefined
-      connect(peer)
-    }, peer.pause)
-    peer.timer.unref()
+    for (const onEnd of [...peer.watchers]) onEnd(isDead)
   }
 
   const forget = (peer: Peer): void => {
@@ -273,22 +307,24 @@ export const make = (instance: string): Channel => {
       const peer = peerOf(other)
       const line = Message.encode(message)
       if (peer.connected && peer.socket !== undefined) {
-        if (peer.socket.writableLength < maxBuffered) peer.socket.write(line)
-        return
+        return write(peer.socket, line)
       }
       if (peer.unsent.length + line.length <= maxBuffered) peer.unsent += line
       connect(peer)
     },
-    watch: (other, onDead) => {
+    watch: (other, onEnd) => {
       if (other === instance) {
         return () => {}
       }
       const peer = peerOf(other)
-      peer.watchers.add(onDead)
+      peer.watchers.add(onEnd)
       connect(peer)
-      return () => void peer.watchers.delete(onDead)
+      return () => void peer.watchers.delete(onEnd)
     },
-    isOpen: (other) => peers.get(other)?.connected === true,
+    connectionTo: (other) => {
+      const peer = peers.get(other)
+      return peer?.connected === true ? peer.connection : undefined
+    },
     ask: (other, onAnswer) => {
       if (other === instance) {
         return onAnswer("alive")

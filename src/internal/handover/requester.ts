@@ -1,8 +1,9 @@
+import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type { LockHolder } from "../../LockHolder.js"
 import * as Immediate from "../immediate.js"
-import { type Alarm, timerOf } from "../lock/timer.js"
+import { type Alarm, timerAt } from "../lock/timer.js"
 import type { DiskError } from "../lockFile/disk.js"
 import * as Protocol from "../lockFile/protocol.js"
 import * as Record from "../lockFile/record.js"
@@ -16,6 +17,9 @@ const shortestPause = 1
 /** A holder that says again and again that it does not hold what its record says is asked less and less often; in milliseconds. */
 const longestPause = 4
 
+/** A holder asks no oftener than this whether a waiter is awake, in milliseconds. */
+const answerEvery = 15
+
 /** How many waiters that believe that this one holds the lock get an answer. */
 const maxAsking = 64
 
@@ -25,6 +29,7 @@ const maxAsking = 64
  * A message makes it look at the lock file. Only what is found there counts.
  */
 export class Requester implements Endpoint {
+  private readonly clock: Clock.Clock
   /** The record in the request file. */
   own: Protocol.OwnRecord | undefined
   /** Who waits behind this one, if the last holder has told. */
@@ -42,6 +47,7 @@ export class Requester implements Endpoint {
   private lookedAt = -Infinity
   /** Whether a message led to the last look, what that found, and how long after it no other message leads to one. */
   private wasHinted = false
+  private answeredAt = -Infinity
   private found: string | undefined
   private pause = 0
 
@@ -51,7 +57,13 @@ export class Requester implements Endpoint {
     private readonly place: Protocol.Place,
     private readonly label: string | undefined,
     readonly fiber: Runtime.RuntimeFiber
-  ) {}
+  ) {
+    this.clock = Runtime.clockOf(fiber)
+  }
+
+  private get now(): number {
+    return Runtime.monotonicOf(this.clock)
+  }
 
   // ---------------------------------------------------------------------------------------------
   // the file
@@ -86,7 +98,7 @@ export class Requester implements Endpoint {
 
   /** What is at the lock; our own record there is accepted. */
   look(): Effect.Effect<Protocol.Published | Protocol.Occupied, DiskError> {
-    const startedAt = Protocol.momentAt(Runtime.clockOf(this.fiber))
+    const startedAt = Protocol.momentAt(this.clock)
     this.lookedAt = startedAt.monotonic
     return Immediate.matchEffect(this.protocol.read(this.place.lockPath), {
       onSuccess: (seen) => {
@@ -123,9 +135,16 @@ export class Requester implements Endpoint {
       })
   }
 
-  /** Shows in the request file that its process lives, to those that no message comes from. */
+  /**
+   * Shows in the request file that its process lives, to those that no message comes from. A request file that was cleaned up meanwhile is
+   * made anew: a process on another machine takes it for a dead one's when it has not changed for a lease.
+   */
   beat(): Effect.Effect<void> {
-    return this.own === undefined ? Effect.void : Effect.ignore(this.protocol.beatRequest(this.place, this.own))
+    return this.own === undefined ? Effect.void : Effect.catchAll(
+      this.protocol.beatRequest(this.own),
+      ({ code }) =>
+        code === "ENOENT" ? Effect.ignore(Effect.flatMap(this.renounce(), () => this.request())) : Effect.void
+    )
   }
 
   /** The request counts no more. A new one may be made. */
@@ -150,13 +169,17 @@ export class Requester implements Endpoint {
       case "granted":
         this.queue = message.queue
         return this.hint()
-      case "next":
+      case "next": {
+        const { now } = this
         if (message.owner === this.known) {
+          const isNew = now - this.answeredAt > answerEvery
+          this.answeredAt = now
           reply({ _tag: "ready", token: message.token, owner: message.owner })
-          return false
+          return isNew
         }
         this.told = message.owner
         return this.hint()
+      }
       case "moved":
         this.known = undefined
         return this.hint()
@@ -222,7 +245,7 @@ export class Requester implements Endpoint {
   /** Sleeps until there is reason to look (`true`), or until a time on the monotonic clock. */
   sleepUntil(at: number): Effect.Effect<boolean> {
     return Effect.async((resume) => {
-      const timer = timerOf(this.fiber)
+      const timer = timerAt(this.clock)
       let alarm: Alarm | undefined
       const stop = (): void => {
         this.resume = undefined
@@ -241,7 +264,7 @@ export class Requester implements Endpoint {
       }
       const onHint = (): void => {
         const earliest = this.lookedAt + this.pause
-        if (Runtime.monotonic(this.fiber) >= earliest) wake()
+        if (this.now >= earliest) wake()
         else arm(Math.min(at, earliest))
       }
       this.resume = onHint

@@ -156,8 +156,7 @@ export class HeldLock {
 /**
  * Gives back a lock that was granted to `origin`: to the next waiter, without a step of the engine, as long as the time slice lasts that
  * began at the grant, and to the engine otherwise. Where several fibers want the lock one right after the other, those that are about to
- * run have their turn first: they may want it again. Where other processes wait, so does the fiber that gives it back: what it does next
- * comes before the release.
+ * run have their turn first: they may want it again.
  *
  * Up to the decision everything is synchronous: the lock belongs to exactly one waiter at any moment. A lock that is lost is not
  * handed off, and neither is one whose label would be wrong for its next holder.
@@ -174,19 +173,12 @@ export const giveBack = (
   if (handOff(now)) {
     return Effect.void
   }
-  const released = () => release(queue, waiter, origin, grant, now)
-  if (now >= sliceEnd || !queue.isEmpty) {
-    return released()
-  }
-  const later = Effect.suspend(() => handOff(Runtime.monotonic(waiter.fiber)) ? Effect.void : released())
-  if (grant.isWanted === true && origin.immediate && origin.loss === undefined) {
-    return Effect.matchEffect(grant.verify, {
-      onFailure: released,
-      onSuccess: () =>
-        Effect.sync(() => Runtime.afterTurn(waiter.fiber, () => void Runtime.startUninterruptible(waiter.fiber, later)))
-    })
-  }
-  return waiter.busy ? Effect.zipRight(Effect.yieldNow(), later) : released()
+  return now < sliceEnd && waiter.busy && queue.isEmpty
+    ? Effect.flatMap(
+      Effect.yieldNow(),
+      () => handOff(Runtime.monotonic(waiter.fiber)) ? Effect.void : release(queue, waiter, origin, grant, now)
+    )
+    : release(queue, waiter, origin, grant, now)
 }
 
 const release = (

@@ -76,6 +76,10 @@ export class Waiter implements Request {
     this.expired = call.timeout <= 0
   }
 
+  get handoff(): number {
+    return this.call.handoff
+  }
+
   get waits(): boolean {
     return !this.expired
   }

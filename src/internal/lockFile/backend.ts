@@ -42,7 +42,7 @@ const longestProbe = 50
 const shortestLook = 100
 const longestLook = 1_000
 
-/** How often a waiter that polls shows in its request file that it lives, in milliseconds. */
+/** How often a waiter shows in its request file that it lives, in milliseconds, unless it looks less often. */
 const signOfLife = 100
 
 /** More waiters than this, on as many locks, poll and ask less often each. */
@@ -137,8 +137,8 @@ export const make = (options: {
   const heartbeat = Heartbeat.make({ disk, protocol, lease })
   const cleanup = Cleanup.make({ disk, syntax, protocol, staleness })
   const { canReach, channel } = identity
-  const list = (place: Protocol.Place) => Requests.list({ disk, syntax, protocol, identity }, place)
-  const handover = { channel, protocol, canReach, list, pollers: new Pollers() }
+  const requests = Requests.make({ disk, syntax, protocol, identity })
+  const handover = { ...requests, channel, protocol, canReach, pollers: new Pollers() }
 
   /** Locks that were granted just now. Most are released before their heartbeats would have been worth a timer. */
   const fresh = new Set<Heartbeat.Member>()
@@ -180,7 +180,7 @@ export const make = (options: {
       private readonly fiber: Runtime.RuntimeFiber
     ) {
       this.member = new Heartbeat.Member(place, own, fiber, (gone) => this.onGone(gone))
-      this.queue = new HolderQueue(handover, place, own.token, fiber, queue)
+      this.queue = new HolderQueue(handover, place, own.token, fiber, queue, request.handoff)
       keep(this.member)
       if (recovered || place !== lastPlace) {
         lastPlace = place
@@ -212,10 +212,6 @@ export const make = (options: {
             )
         )
       })
-    }
-
-    get isWanted(): boolean {
-      return this.queue.isWanted
     }
 
     onGone(gone: Heartbeat.Gone): void {
@@ -461,7 +457,7 @@ export const make = (options: {
         request.onBlocked(answer)
         requester.deny()
         const { holder, readAgainIn, state } = answer
-        const isTold = holder !== undefined && state === "held" && canReach(holder)
+        const isTold = holder !== undefined && state === "held" && canReach(holder) && !Requests.isShared(waiting.place)
         if (isTold) {
           requester.register(holder)
         }
@@ -497,7 +493,7 @@ export const make = (options: {
         }
         if (now >= scheduledAt) {
           requester.forget()
-          if (!isTold && now - beatAt >= signOfLife) {
+          if (now - beatAt >= signOfLife) {
             beatAt = now
             yield* requester.beat()
           }
@@ -516,7 +512,7 @@ export const make = (options: {
       onSuccess: (seen) => {
         const status = (state: LockBackend.State, holders: ReadonlyArray<LockHolder> = []) =>
           Effect.map(
-            Effect.orElseSucceed(list(place), () => []),
+            Effect.orElseSucceed(requests.list(place), () => []),
             (requests) =>
               Option.some<LockBackend.LockStatus>({
                 state,

@@ -35,6 +35,8 @@ export const maxBytes = 4096
  * A call on a local disk is made when it is called, and answers with an `Exit`; on any other disk it is made when it is run.
  */
 export interface Disk {
+  /** Whether the calls on a file are made by this very thread, now and later. Not said where they are not, or may not be. */
+  readonly isSynchronous?: (path: string) => boolean
   /** Creates a file that is not there with this content. A failure may leave a part of it. */
   readonly create: (path: string, text: string) => Effect.Effect<void, DiskError>
   /** Gives a file a second name; EEXIST if something has that name. */

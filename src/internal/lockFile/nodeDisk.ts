@@ -3,6 +3,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as NodeFS from "node:fs"
 import * as NodePath from "node:path"
+import * as NodeWorker from "node:worker_threads"
 import * as Immediate from "../immediate.js"
 import * as Runtime from "../runtime.js"
 import { absent, type Disk, type DiskError, type Entry, maxBytes, toError } from "./disk.js"
@@ -187,7 +188,8 @@ export const make = (calls: Calls = NodeFS): NodeDisk => {
     const ended = performance.now()
     if (ended - began > slowAfter) {
       known.slow += 1
-      if (known.slow >= tooMany) {
+      // Calls that a worker thread has left to others would go on after it was terminated.
+      if (known.slow >= tooMany && NodeWorker.isMainThread) {
         known.slow = tooMany - 1
         known.threadsUntil = ended + threadsFor
       }
@@ -282,6 +284,7 @@ export const make = (calls: Calls = NodeFS): NodeDisk => {
     )
 
   return {
+    isSynchronous: (path) => findAt(path)?.local === true,
     create: (path, text) =>
       callAt(path, () => {
         const file = calls.openSync(path, "wx")

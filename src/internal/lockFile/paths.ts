@@ -53,6 +53,9 @@ const hash = (name: string): string => {
 /** The request file: a whole record by a name that no other acquisition has. */
 export const requestOf = (prefix: string, token: string): string => `${prefix}.${token}`
 
+/** The request file of a claim, which no other process may link. */
+export const claimRequestOf = (prefix: string, token: string): string => `${prefix}.claim-${token}`
+
 /** The claim of a level: the right to replace the record at the level below. Level 0 is the lock file. */
 export const claimOf = (prefix: string, level: number): string => `${prefix}.claim${level === 1 ? "" : level}`
 
@@ -63,6 +66,8 @@ export interface Leftover {
   readonly level?: number
   /** Of a request file. */
   readonly token?: string
+  /** Whether that is one of a claim. */
+  readonly isOfClaim?: boolean
 }
 
 /** What the name of a file beside a lock says. */
@@ -72,7 +77,12 @@ export const parseLeftover = (path: string): Leftover | undefined => {
     return undefined
   }
   const level = /^claim([2-9]?)$/.exec(ending)?.[1]
-  return level === undefined ? { prefix, token: ending } : { prefix, level: level === "" ? 1 : Number(level) }
+  if (level !== undefined) {
+    return { prefix, level: level === "" ? 1 : Number(level) }
+  }
+  return ending.startsWith("claim-")
+    ? { prefix, token: ending.slice("claim-".length), isOfClaim: true }
+    : { prefix, token: ending }
 }
 
 const invalid = (why: string) => new BackendError({ reason: "InvalidPath", cause: new Error(why) })

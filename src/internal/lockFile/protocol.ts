@@ -12,7 +12,7 @@ import { syscallOf } from "../errno.js"
 import * as Immediate from "../immediate.js"
 import * as Runtime from "../runtime.js"
 import { type Disk, DiskError } from "./disk.js"
-import { claimOf, prefixOf, requestOf } from "./paths.js"
+import { claimOf, claimRequestOf, prefixOf, requestOf } from "./paths.js"
 import * as Record from "./record.js"
 import type { Check } from "./staleness.js"
 
@@ -49,9 +49,12 @@ export class OwnRecord {
   outdated = false
   /** It counts as a dead process's. */
   retired = false
+  /** The request file could not be removed. */
+  requestLeft = false
 
   constructor(
     readonly token: string,
+    readonly requestPath: string,
     private readonly process: ProcessInfo,
     private readonly label: string | undefined,
     at: Moment
@@ -172,6 +175,9 @@ const promptly = Schedule.exponential(Duration.millis(2)).pipe(Schedule.upTo(Dur
 /** What became of a request that another process was to be given the lock by. */
 export type Given = "given" | "withdrawn" | "occupied" | "refused"
 
+/** A request file is tried for longer, in the background. */
+const patiently = Schedule.exponential(Duration.millis(50)).pipe(Schedule.upTo(Duration.seconds(30)))
+
 /** The steps of `docs/protocol.md`. Those that change something are to be run uninterruptibly. */
 export interface Protocol {
   /** Puts a fresh record at the lock file, or at the claim of a level, if nothing is there. */
@@ -189,7 +195,7 @@ export interface Protocol {
   /** Removes a request file. `true` if its record was at the lock file by then: the lock is ours, and has to be released. */
   readonly withdraw: (place: Place, own: OwnRecord) => Effect.Effect<boolean>
   /** Overwrites the beat in a request file. */
-  readonly beatRequest: (place: Place, own: OwnRecord) => Effect.Effect<void, DiskError>
+  readonly beatRequest: (own: OwnRecord) => Effect.Effect<void, DiskError>
   /** Puts the record of another process's request at the lock file, if nothing is there. */
   readonly give: (place: Place, token: string) => Effect.Effect<Given>
   /** What is at the lock file, or at the claim of a level. */
@@ -233,6 +239,12 @@ export const make = (options: {
       return identity.retireToken(own.token)
     })
 
+  const unreachable = { ...identity.info, network: "" }
+
+  /** This process, as its records for a lock describe it. */
+  const self = (lockPath: string): ProcessInfo =>
+    identity.leavesCalls && disk.isSynchronous?.(lockPath) !== true ? unreachable : identity.info
+
   const read: Protocol["read"] = (path) => Immediate.map(disk.read(path), Record.toSeen)
 
   const isLate = (fiber: Runtime.RuntimeFiber, { heardAt }: OwnRecord): boolean =>
@@ -242,20 +254,25 @@ export const make = (options: {
     Effect.withFiberRuntime((fiber) => Effect.succeed(isLate(fiber, own)))
 
   /** P1. The token counts as alive before it can be seen. */
-  const request: Protocol["request"] = (place, label) =>
+  const prepare = (
+    place: Place,
+    level: number,
+    label: string | undefined
+  ): Effect.Effect<OwnRecord, DiskError> =>
     Effect.flatMap(
       identity.issueToken,
       (token) =>
         Effect.withFiberRuntime((fiber): Effect.Effect<OwnRecord, DiskError> => {
           const own = new OwnRecord(
             token,
-            identity.info,
+            level === 0 ? requestOf(place.prefix, token) : claimRequestOf(place.prefix, token),
+            self(place.lockPath),
             label?.slice(0, maxLabelLength),
             momentAt(Runtime.clockOf(fiber))
           )
-          return Immediate.matchEffect(disk.create(requestOf(place.prefix, token), own.text), {
+          return Immediate.matchEffect(disk.create(own.requestPath, own.text), {
             onFailure: (error) =>
-              Immediate.flatMap(unlinkRequest(place, own), () => Effect.zipRight(retire(own), Exit.fail(error))),
+              Immediate.flatMap(unlinkRequest(own), () => Effect.zipRight(retire(own), Exit.fail(error))),
             onSuccess: () => Exit.succeed(own)
           })
         })
@@ -268,11 +285,11 @@ export const make = (options: {
     level: number,
     own: OwnRecord
   ): Effect.Effect<Published | Occupied, DiskError> =>
-    Immediate.matchEffect(disk.link(requestOf(place.prefix, own.token), pathOf(place, level)), {
-      onSuccess: () => Immediate.flatMap(unlinkRequest(place, own), () => confirm(fiber, place, level, own)),
+    Immediate.matchEffect(disk.link(own.requestPath, pathOf(place, level)), {
+      onSuccess: () => Immediate.flatMap(unlinkRequest(own), () => confirm(fiber, place, level, own)),
       // The request file goes first: a link that takes effect after its error was reported finds nothing to link.
       onFailure: (error) =>
-        Immediate.flatMap(unlinkRequest(place, own), () =>
+        Immediate.flatMap(unlinkRequest(own), () =>
           noLinks.has(error.code)
             ? publishWithoutLink(fiber, place, level, own, error, retired(place, level, own))
             : settle(fiber, place, level, own, error, retired(place, level, own)))
@@ -280,13 +297,13 @@ export const make = (options: {
 
   const publish: Protocol["publish"] = (place, level, label) =>
     Effect.withFiberRuntime((fiber) =>
-      Immediate.flatMap(request(place, label), (own) => link(fiber, place, level, own))
+      Immediate.flatMap(prepare(place, level, label), (own) => link(fiber, place, level, own))
     )
 
   /** P2, for a waiter: its request file stays until it has the lock, or does not want it any more. */
   const enter: Protocol["enter"] = (place, own) =>
     Effect.withFiberRuntime((fiber) =>
-      Immediate.matchEffect(disk.link(requestOf(place.prefix, own.token), place.lockPath), {
+      Immediate.matchEffect(disk.link(own.requestPath, place.lockPath), {
         onSuccess: () => accept(place, own),
         onFailure: (error) =>
           Immediate.flatMap(
@@ -300,21 +317,24 @@ export const make = (options: {
 
   const accept: Protocol["accept"] = (place, own) =>
     Immediate.flatMap(
-      unlinkRequest(place, own),
+      unlinkRequest(own),
       () => Effect.withFiberRuntime((fiber) => confirm(fiber, place, 0, own))
     )
 
   const withdraw: Protocol["withdraw"] = (place, own) =>
-    Immediate.flatMap(unlinkRequest(place, own), () =>
+    Immediate.flatMap(unlinkRequest(own), () =>
       Immediate.matchEffect(read(place.lockPath), {
-        onSuccess: (seen) => Record.hasToken(seen, own.token) ? Exit.succeed(true) : Effect.as(retire(own), false),
+        onSuccess: (seen) =>
+          Record.hasToken(seen, own.token)
+            ? Exit.succeed(true)
+            : Effect.as(Effect.zipRight(retire(own), discard(place, own)), false),
         onFailure: ({ code }) => Effect.as(notOurs.has(code) ? retire(own) : remove(place, 0, own), false)
       }))
 
-  const beatRequest: Protocol["beatRequest"] = (place, own) => {
+  const beatRequest: Protocol["beatRequest"] = (own) => {
     const beats = own.beats + 1
     const rewritten = disk.rewrite(
-      requestOf(place.prefix, own.token),
+      own.requestPath,
       own.text,
       Record.offsetOfBeat(own.text),
       Record.formatBeat(beats)
@@ -377,17 +397,45 @@ export const make = (options: {
         )
     })
 
-  /** The request file is ours alone. For a record that is at a path, whether it goes decides nothing. */
-  const unlinkRequest = (place: Place, { token }: OwnRecord): Effect.Effect<void> => {
-    const file = requestOf(place.prefix, token)
-    return Immediate.matchEffect(disk.unlink(file), {
+  const unlinkRequestOnce = ({ requestPath }: OwnRecord): Effect.Effect<void, DiskError> =>
+    Immediate.matchEffect(disk.unlink(requestPath), {
       onSuccess: () => Exit.void,
-      onFailure: ({ cause, code }) =>
-        code === "ENOENT"
-          ? Exit.void
-          : Effect.logDebug(`Left ${file} behind: a process that cleans up will remove it`, cause)
+      onFailure: (error) => error.code === "ENOENT" ? Exit.void : Exit.fail(error)
     })
-  }
+
+  /**
+   * The request file goes, or another process could link it at any time. What cannot be removed within less than a second is tried
+   * again, and what that has led to is looked for, once the record is not wanted any more: see `discard`.
+   */
+  const unlinkRequest = (own: OwnRecord): Effect.Effect<void> =>
+    Immediate.matchEffect(unlinkRequestOnce(own), {
+      onSuccess: () => Exit.void,
+      onFailure: () =>
+        Effect.catchAll(
+          Effect.retry(Effect.suspend(() => unlinkRequestOnce(own)), promptly),
+          ({ cause }) => {
+            own.requestLeft = true
+            return Effect.logWarning(`Could not remove ${own.requestPath}`, cause)
+          }
+        )
+    })
+
+  /** The request file of a record that is not wanted any more could not be removed: another process may have put it to the lock. */
+  const discard = (place: Place, own: OwnRecord): Effect.Effect<void> =>
+    own.requestLeft
+      ? Effect.withFiberRuntime((fiber) => {
+        own.requestLeft = false
+        Runtime.start(
+          fiber,
+          Effect.retry(Effect.suspend(() => unlinkRequestOnce(own)), patiently).pipe(
+            Effect.ignore,
+            Effect.zipRight(Effect.suspend(() => remove(place, 0, own))),
+            Effect.uninterruptible
+          )
+        )
+        return Effect.void
+      })
+      : Effect.void
 
   /**
    * Where the file system has no links: exclusive create. Until it is written the file is foreign to everyone else, so that nobody but
@@ -516,7 +564,7 @@ export const make = (options: {
   const remove: Protocol["remove"] = (place, level, own) =>
     Effect.withFiberRuntime((fiber) =>
       Immediate.matchEffect(removeOnce(fiber, place, level, own), {
-        onSuccess: (removed) => Effect.as(retire(own), removed),
+        onSuccess: (removed) => Effect.as(Effect.zipRight(retire(own), discard(place, own)), removed),
         onFailure: () => removeAgain(fiber, place, level, own)
       })
     )
@@ -539,7 +587,7 @@ export const make = (options: {
 
   return {
     publish,
-    request,
+    request: (place, label) => prepare(place, 0, label),
     enter,
     accept,
     withdraw,

@@ -161,6 +161,7 @@ export const make = (options: { readonly machineId?: string | undefined }): Proc
     bootedAt,
     inProcessTable: inProcessTable(procUsable),
     channel,
-    network: NodeChannel.network
+    network: NodeChannel.network,
+    leavesCalls: !NodeWorker.isMainThread
   })
 }

@@ -9,6 +9,9 @@ export interface Tokens {
   issued: number
 }
 
+/** How many connections are remembered. */
+const maxVerified = 1_000
+
 export const make = (instance: string): Tokens => ({ instance, live: new Set(), issued: 0 })
 
 /** A process from what it is, the tokens it stands by, how it looks at the process table, and how it reaches others. */
@@ -20,12 +23,20 @@ export const toIdentity = (options: {
   readonly channel: Channel
   /** Where other processes reach this one once it listens; empty where it cannot. */
   readonly network: string
+  /** Whether calls that it has begun on other threads may end after its address refuses. */
+  readonly leavesCalls?: boolean
 }): ProcessIdentity.ProcessIdentity => {
   const { bootedAt, channel, network, tokens } = options
   const info = { ...options.info, network: "" }
 
   const canReach = (record: ProcessIdentity.ProcessInfo): boolean =>
     network !== "" && record.network === network && record.bootId === info.bootId
+
+  /**
+   * Connections to processes that were found alive while they were open. Such a process lives as long as that connection is open: no other
+   * program can have come to listen at its address meanwhile.
+   */
+  const verified = new Map<string, number>()
 
   const lookUp = (record: ProcessIdentity.ProcessInfo & { readonly token: string }): ProcessIdentity.Liveness => {
     if (
@@ -37,19 +48,30 @@ export const toIdentity = (options: {
     if (record.instance === tokens.instance) {
       return tokens.live.has(record.token) ? "alive" : "dead"
     }
-    if (canReach(record) && channel.isOpen(record.instance)) {
-      return "alive"
-    }
     if (record.pid === info.pid && record.startTime === info.startTime) {
       return "unknown"
     }
     return record.timeNamespace === info.timeNamespace ? options.inProcessTable(record) : "unknown"
   }
 
+  const checkInTable = (record: ProcessIdentity.ProcessInfo & { readonly token: string }): ProcessIdentity.Liveness => {
+    const connection = canReach(record) && record.thread === 0 ? channel.connectionTo(record.instance) : undefined
+    if (connection !== undefined && verified.get(record.instance) === connection) {
+      return "alive"
+    }
+    const liveness = lookUp(record)
+    if (liveness === "alive" && connection !== undefined) {
+      if (verified.size >= maxVerified) verified.clear()
+      verified.set(record.instance, connection)
+    }
+    return liveness
+  }
+
   return {
     info,
     bootedAt,
     channel,
+    leavesCalls: options.leavesCalls === true,
     canReach,
     issueToken: Effect.sync(() => {
       // Before its first record can be seen: an address that refuses is a dead process's.
@@ -63,7 +85,7 @@ export const toIdentity = (options: {
     retireToken: (token) => Effect.sync(() => void tokens.live.delete(token)),
     isAlive: (record) =>
       Effect.suspend(() => {
-        const liveness = lookUp(record)
+        const liveness = checkInTable(record)
         // The process table does not know the threads of a process, nor what is in another pid namespace.
         const isOpen = liveness === "unknown" ||
           (liveness === "alive" && record.thread > 0 && record.instance !== tokens.instance)

@@ -34,14 +34,16 @@ describe("A holder", () => {
         yield* settle
         const { holders } = yield* Effect.flatten(process.run(process.locks.inspect(path)))
         const before = process.steps.length
-        for (let count = 0; count < 20; count++) {
+        for (let count = 0; count < 100; count++) {
           const token = yield* forger.issueToken
           const line = Message.encode({ _tag: "wait", owner: holders[0]?.token ?? "", token })
           network.send(forger.info.instance, process.identity.info.instance, line)
+          if (count < 4) yield* settle
         }
         yield* settle
         const reads = process.steps.slice(before).map(({ syscall }) => syscall)
-        assert.strictEqual(reads.filter((syscall) => syscall === "stat" || syscall === "lstat").length, 20)
+        // Of the rest it reads as many at once as it may.
+        assert.isAtMost(reads.filter((syscall) => syscall === "stat" || syscall === "lstat").length, 4 + 16)
         const links = () => process.steps.filter(({ syscall }) => syscall === "link").length
         const linked = links()
         yield* release

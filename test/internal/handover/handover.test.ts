@@ -400,6 +400,31 @@ describe("A process that dies", () => {
       })
     ))
 
+  it.effect("while it waits is not given the lock by a holder that never had to do with it", () =>
+    play((scene) =>
+      Effect.gen(function*() {
+        const { come, comeToDie, order } = yield* makeVisits(scene)
+        const [holder, second, dying, outside] = yield* Effect.all([
+          scene.join(),
+          scene.join(),
+          scene.join(),
+          scene.join()
+        ])
+        const held = yield* come(holder, "holder")
+        const next = yield* come(second, "second", { stay: "10 millis" })
+        yield* comeToDie(dying, "dying")
+        yield* Fiber.join(held)
+        yield* Effect.sleep("5 millis")
+        assert.deepStrictEqual(order, ["holder", "second"])
+        yield* dying.kill
+        yield* Fiber.join(next)
+        yield* settle
+        assert.isTrue(Option.isNone(yield* outside.locks.inspect(path)), "the lock is free")
+        // It cleans up.
+        yield* outside.enter("outside", { timeout: 0 })
+      })
+    ))
+
   it.effect("in the critical section is noticed at once, and all that wait get the lock", () =>
     play((scene) =>
       Effect.gen(function*() {

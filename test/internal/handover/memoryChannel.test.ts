@@ -279,12 +279,12 @@ describe("The end of a process in memory", () => {
     play(Effect.gen(function*() {
       const { join, network } = yield* make()
       const [dying, watcher, bystander] = [join(), join(), join()]
-      assert.isFalse(watcher.channel.isOpen(dying.instance))
+      assert.isFalse(watcher.channel.connectionTo(dying.instance) !== undefined)
       const stop = watcher.channel.watch(dying.instance, () => {})
-      assert.isTrue(watcher.channel.isOpen(dying.instance))
-      assert.isFalse(bystander.channel.isOpen(dying.instance), "it has no connection to it")
+      assert.isTrue(watcher.channel.connectionTo(dying.instance) !== undefined)
+      assert.isFalse(bystander.channel.connectionTo(dying.instance) !== undefined, "it has no connection to it")
       network.close(dying.instance)
-      assert.isFalse(watcher.channel.isOpen(dying.instance))
+      assert.isFalse(watcher.channel.connectionTo(dying.instance) !== undefined)
       stop()
     })))
 })

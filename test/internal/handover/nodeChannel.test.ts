@@ -80,7 +80,7 @@ const ask = ({ channel }: Member, instance: string): Effect.Effect<string> =>
 
 /** Waits until a watched process is known to be dead. */
 const death = ({ channel }: Member, instance: string): Effect.Effect<void> =>
-  Effect.async((resume) => void channel.watch(instance, () => resume(Effect.void)))
+  Effect.async((resume) => void channel.watch(instance, (isDead) => isDead && resume(Effect.void)))
 
 /** A message gets through, and its answer. */
 const works = (from: Member, to: Member): Effect.Effect<void> =>
@@ -270,11 +270,12 @@ describe("The life of a process", () => {
       const asking = yield* join()
       const silent = yield* fakePeer((socket) => void socket.pause())
       let dead = false
-      asking.channel.watch(silent.instance, () => {
+      asking.channel.watch(silent.instance, (isDead) => {
+        if (!isDead) return
         dead = true
       })
       assert.strictEqual(yield* ask(asking, silent.instance), "alive")
-      assert.isTrue(asking.channel.isOpen(silent.instance))
+      assert.isTrue(asking.channel.connectionTo(silent.instance) !== undefined)
       yield* works(yield* join(), asking)
       assert.isFalse(dead)
     }))
@@ -286,18 +287,19 @@ describe("The life of a process", () => {
       const peer = yield* fakePeer(() => {})
       let told = 0
       const stop = watcher.channel.watch(peer.instance, () => assert.fail("its watch has ended"))
-      watcher.channel.watch(peer.instance, () => {
+      watcher.channel.watch(peer.instance, (isDead) => {
+        if (!isDead) return
         told++
       })
-      assert.isFalse(watcher.channel.isOpen(peer.instance), "it is not connected yet")
+      assert.isFalse(watcher.channel.connectionTo(peer.instance) !== undefined, "it is not connected yet")
       assert.strictEqual(yield* ask(watcher, peer.instance), "alive")
-      assert.isTrue(watcher.channel.isOpen(peer.instance))
+      assert.isTrue(watcher.channel.connectionTo(peer.instance) !== undefined)
       stop()
       const dies = yield* Effect.fork(death(watcher, peer.instance))
       yield* Effect.yieldNow()
       yield* peer.close
       yield* dies
-      assert.isFalse(watcher.channel.isOpen(peer.instance))
+      assert.isFalse(watcher.channel.connectionTo(peer.instance) !== undefined)
       assert.strictEqual(told, 1)
       assert.strictEqual(yield* ask(watcher, peer.instance), "dead")
       yield* death(watcher, peer.instance)
@@ -320,10 +322,11 @@ describe("The life of a process", () => {
         else socket.on("data", (chunk) => void lines.unsafeOffer(String(chunk)))
       })
       let dead = false
-      watcher.channel.watch(peer.instance, () => {
+      watcher.channel.watch(peer.instance, (isDead) => {
+        if (!isDead) return
         dead = true
       })
-      yield* until(() => peer.connections.length === 2 && watcher.channel.isOpen(peer.instance))
+      yield* until(() => peer.connections.length === 2 && (watcher.channel.connectionTo(peer.instance) !== undefined))
       const message: Message.Message = { _tag: "moved", token: `${peer.instance}-0`, owner: watcher.token }
       watcher.channel.send(peer.instance, message)
       assert.strictEqual(yield* Queue.take(lines), Message.encode(message))
@@ -341,7 +344,8 @@ describe("The life of a process", () => {
         () => Effect.sync(() => vi.useRealTimers())
       )
       let dead = false
-      watcher.channel.watch(peer.instance, () => {
+      watcher.channel.watch(peer.instance, (isDead) => {
+        if (!isDead) return
         dead = true
       })
       const pauses: Array<number> = []
@@ -386,9 +390,9 @@ describe("The life of a process", () => {
       ]
       for (const name of [...wrong, `${instance.slice(1)}\0`, "\0", "__proto__", "127.0.0.1:80"]) {
         process.channel.send(name, { _tag: "moved", token: process.token, owner: process.token })
-        process.channel.watch(name, () => assert.fail("it is not proven to be dead"))()
+        process.channel.watch(name, (isDead) => isDead && assert.fail("it is not proven to be dead"))()
         assert.strictEqual(yield* ask(process, name), "unknown")
-        assert.isFalse(process.channel.isOpen(name))
+        assert.isFalse(process.channel.connectionTo(name) !== undefined)
       }
       assert.strictEqual(connect.mock.calls.length, 0)
       assert.strictEqual(yield* ask(process, instance), refused)
@@ -538,8 +542,8 @@ describe("A process with a channel", () => {
             return true
           }
         })
-        channel.watch(parent, () => console.log("the parent is dead"))
-        channel.watch(closing, () => console.log("the other is dead"))
+        channel.watch(parent, (isDead) => isDead && console.log("the parent is dead"))
+        channel.watch(closing, (isDead) => isDead && console.log("the other is dead"))
         channel.ask(parent, (answer) => {
           console.log("the parent is " + answer)
           channel.send(parent, { _tag: "moved", token: parent + "-0", owner: instance + "-0" })

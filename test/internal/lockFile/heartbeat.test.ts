@@ -116,7 +116,13 @@ const holdOn = (disk: Disk, clock: Clock.Clock, lease: number) =>
       Effect.withFiberRuntime<Heartbeat.Member, DiskError>((fiber) =>
         Effect.gen(function*() {
           const token = yield* identity.issueToken
-          const own = new Protocol.OwnRecord(token, identity.info, undefined, Protocol.momentAt(clock))
+          const own = new Protocol.OwnRecord(
+            token,
+            `${lockPath}.${token}`,
+            identity.info,
+            undefined,
+            Protocol.momentAt(clock)
+          )
           yield* disk.create(lockPath, own.text)
           owns.push(own)
           const member = new Heartbeat.Member(
@@ -197,8 +203,10 @@ describe("Heartbeats", () => {
           Array.from({ length: locks }, (_, index) => `/tmp/${index}.lock`),
           (lockPath) =>
             Effect.gen(function*() {
+              const token = yield* identity.issueToken
               const own = new Protocol.OwnRecord(
-                yield* identity.issueToken,
+                token,
+                `${lockPath}.${token}`,
                 identity.info,
                 undefined,
                 Protocol.momentAt(yield* Effect.clock)
