@@ -27,7 +27,8 @@ export interface Channel {
    * before, if that was not released.
    */
   readonly hold: (lockPath: string, token: string, endpoint: Endpoint) => Endpoint | undefined
-  readonly release: (lockPath: string, token: string) => void
+  /** The lock is released. `passed` are the waiters whose requests another process has from now on. */
+  readonly release: (lockPath: string, token: string, passed: ReadonlySet<string>) => void
   /** Sends a message to the process with this instance. */
   readonly send: (instance: string, message: Message) => void
   /**
@@ -46,13 +47,19 @@ const recipientOf = (message: Message): string =>
   message._tag === "wait" || message._tag === "ready" ? message.owner : message.token
 
 /** How many tokens of locks that were released are remembered. */
-const maxReleased = 1_000
+const maxReleased = 256
+
+/** A lock that was released. */
+interface Released {
+  readonly lockPath: string
+  readonly passed: ReadonlySet<string>
+}
 
 /** The endpoints of one process, by token. */
 export class Endpoints {
   private readonly endpoints = new Map<string, Endpoint>()
   private readonly held = new Map<string, Endpoint>()
-  private readonly released = new Map<string, string>()
+  private readonly released = new Map<string, Released>()
 
   readonly attach = (token: string, endpoint: Endpoint): void => void this.endpoints.set(token, endpoint)
 
@@ -65,29 +72,25 @@ export class Endpoints {
     return before
   }
 
-  readonly release = (lockPath: string, token: string): void => {
+  readonly release = (lockPath: string, token: string, passed: ReadonlySet<string>): void => {
     if (this.held.get(lockPath) === this.endpoints.get(token)) this.held.delete(lockPath)
     this.endpoints.delete(token)
-    this.released.set(token, lockPath)
+    this.released.set(token, { lockPath, passed })
     for (const oldest of this.released.keys()) {
       if (this.released.size <= maxReleased) break
       this.released.delete(oldest)
     }
   }
 
-  private find(token: string): Endpoint | undefined {
-    const endpoint = this.endpoints.get(token)
-    const lockPath = endpoint === undefined ? this.released.get(token) : undefined
-    return lockPath === undefined ? endpoint : this.held.get(lockPath)
-  }
-
   /** Passes a message on; `false` if it is for nothing that is here. A waiter that is mistaken about the holder is told so. */
   receive(message: Message, reply: Reply): boolean {
-    const endpoint = this.find(recipientOf(message))
+    const recipient = recipientOf(message)
+    const released = this.endpoints.has(recipient) ? undefined : this.released.get(recipient)
+    const endpoint = released === undefined ? this.endpoints.get(recipient) : this.held.get(released.lockPath)
     if (endpoint !== undefined) {
       return endpoint.hear(message, reply)
     }
-    if (message._tag === "wait") {
+    if (message._tag === "wait" && released?.passed.has(message.token) !== true) {
       reply({ _tag: "moved", token: message.token, owner: message.owner })
     }
     return false

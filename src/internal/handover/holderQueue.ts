@@ -33,6 +33,8 @@ const atOnce = 16
 /** How many request files are read at once. What is said meanwhile is said again later. */
 const maxReads = 16
 
+const nobody: ReadonlySet<string> = new Set()
+
 /** What has to be known of a lock that is held. */
 export interface Context {
   readonly channel: Channel
@@ -120,14 +122,13 @@ export class HolderQueue implements Endpoint {
         return this.register(message.token)
       case "ready":
         return this.heard(message.token)
-      case "granted":
-        // The lock was found before the message came.
-        if (this.known) {
-          return false
-        }
+      case "granted": {
+        // The lock was found before the message came, or between the release of the last holder and its hand-over.
+        const isNew = !this.known
         this.known = true
         this.adopt(message.queue)
-        return true
+        return isNew
+      }
       default:
         return false
     }
@@ -206,8 +207,15 @@ export class HolderQueue implements Endpoint {
     return entry
   }
 
-  /** The last holder has told the first one of these that it is next. */
+  /** The last holder has told the first one of these that it is next. They come before those that have registered meanwhile. */
   private adopt(queue: ReadonlyArray<string>): void {
+    const others = this.entries
+    this.entries = new Map()
+    for (const token of queue) {
+      const entry = others.get(token)
+      if (entry !== undefined) this.entries.set(token, entry)
+      others.delete(token)
+    }
     for (const [index, token] of queue.entries()) {
       const entry = this.enqueue(token, false)
       if (entry !== undefined) {
@@ -215,6 +223,7 @@ export class HolderQueue implements Endpoint {
         if (index === 0) entry.askedAt ??= this.now
       }
     }
+    for (const [token, entry] of others) this.entries.set(token, entry)
   }
 
   /** The same process has the lock again. */
@@ -273,9 +282,11 @@ export class HolderQueue implements Endpoint {
     })
   }
 
-  private drop(entry: Entry): void {
-    entry.unwatch?.()
-    this.entries.delete(entry.token)
+  private drop(entry: Entry | undefined): void {
+    if (entry !== undefined) {
+      entry.unwatch?.()
+      this.entries.delete(entry.token)
+    }
   }
 
   // ---------------------------------------------------------------------------------------------
@@ -372,8 +383,7 @@ export class HolderQueue implements Endpoint {
       switch (given) {
         case "given":
           this.drop(next)
-          this.tellNext(next)
-          this.end()
+          this.passTo(next.token)
           return Effect.void
         case "withdrawn":
           this.drop(next)
@@ -381,6 +391,7 @@ export class HolderQueue implements Endpoint {
           this.tell(next.token)
           return this.give()
         case "occupied":
+          return this.passToOther()
         case "refused":
           return Effect.sync(() => this.tellAll())
       }
@@ -407,29 +418,46 @@ export class HolderQueue implements Endpoint {
     return undefined
   }
 
-  /** One of those that wait on hears who holds the lock, and so of its death. */
-  private tellNext(granted: Entry): void {
+  /** Another process came in between. It keeps the queue from now on, if it can be told. */
+  private passToOther(): Effect.Effect<void> {
+    const { canReach, protocol } = this.context
+    return Effect.match(protocol.read(this.place.lockPath), {
+      onFailure: () => this.tellAll(),
+      onSuccess: (seen) => {
+        if (seen._tag === "Record" && canReach(seen.holder)) {
+          this.drop(this.entries.get(seen.holder.token))
+          this.passTo(seen.holder.token)
+        } else {
+          this.tellAll()
+        }
+      }
+    })
+  }
+
+  /** The new holder keeps the queue. One of those that wait hears who that is, and so of its death. */
+  private passTo(holder: string): void {
     const { channel } = this.context
     const spoken = [...this.entries.values()].filter(({ spoken }) => spoken)
     const head = this.next() ?? spoken[0]
     const others = spoken.filter((entry) => entry !== head)
     const queue = (head === undefined ? others : [head, ...others]).map(({ token }) => token)
-    channel.send(instanceOf(granted.token), { _tag: "granted", token: granted.token, queue })
+    channel.send(instanceOf(holder), { _tag: "granted", token: holder, queue })
     if (head !== undefined) {
-      channel.send(instanceOf(head.token), { _tag: "next", token: head.token, owner: granted.token })
+      channel.send(instanceOf(head.token), { _tag: "next", token: head.token, owner: holder })
     }
+    this.end(new Set(queue))
   }
 
-  /** Another process was faster, or none is known to be awake: each looks for itself. */
+  /** None is known to be awake, or none can be given the lock: each looks for itself. */
   private tellAll(): void {
     for (const { token } of this.first(atOnce)) this.tell(token)
     this.end()
   }
 
-  private end(): void {
+  private end(passed: ReadonlySet<string> = nobody): void {
     this.released = true
     for (const { unwatch } of this.entries.values()) unwatch?.()
     this.entries = new Map()
-    this.context.channel.release(this.place.lockPath, this.token)
+    this.context.channel.release(this.place.lockPath, this.token, passed)
   }
 }
