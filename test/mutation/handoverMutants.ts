@@ -123,7 +123,10 @@ export const handoverMutants: ReadonlyArray<Mutant> = [
     name: "others-are-not-told",
     bug: "tells nobody when another process came in between the release and the hand-over",
     change: ({ HolderQueue }) => {
-      HolderQueue.prototype["tell"] = () => {}
+      HolderQueue.prototype["passToOther"] = function() {
+        this["end"]()
+        return Effect.void
+      }
     }
   }),
   mutant<typeof HolderQueue>()({
@@ -131,10 +134,10 @@ export const handoverMutants: ReadonlyArray<Mutant> = [
     name: "queue-is-not-carried",
     bug: "hands the lock over without the queue, and does not tell the next one either",
     change: ({ HolderQueue }) => {
-      const { tellNext } = HolderQueue.prototype as never as { tellNext: (entry: unknown) => void }
-      HolderQueue.prototype["tellNext"] = function(granted) {
+      const passTo = HolderQueue.prototype["passTo"]
+      HolderQueue.prototype["passTo"] = function(holder) {
         this["entries"] = new Map()
-        tellNext.call(this, granted)
+        passTo.call(this, holder)
       }
     }
   }),
@@ -193,7 +196,7 @@ export const handoverMutants: ReadonlyArray<Mutant> = [
     noticedBy: ["internal/handover/message"],
     replaces: ["decode"],
     change: ({ decode }) => ({
-      decode: (line) => decode(line.replaceAll(/"[^"]{50,}"/g, `"${"0".repeat(32)}-0"`))
+      decode: (line) => decode(line.replaceAll(/"[^"]{10,}"/g, `"${"0".repeat(32)}-0"`))
     })
   }),
   mutant<typeof NodeChannel>()({

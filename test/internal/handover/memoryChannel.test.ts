@@ -127,7 +127,7 @@ describe("A channel in memory", () => {
       const earlier = `${holder.instance}-earlier`
       const wait: Message.Message = { _tag: "wait", token: waiter.token, owner: earlier }
       holder.channel.hold(lockPath, earlier, before)
-      holder.channel.release(lockPath, earlier)
+      holder.channel.release(lockPath, earlier, new Set())
       holder.channel.hold("/data/other.lock", `${holder.instance}-other`, listen(fiber))
       waiter.channel.send(holder.instance, wait)
       yield* settle
@@ -136,7 +136,7 @@ describe("A channel in memory", () => {
       waiter.channel.send(holder.instance, wait)
       yield* settle
       assert.deepStrictEqual([before.heard, now.heard], [[], [wait]])
-      holder.channel.release(lockPath, `${holder.instance}-now`)
+      holder.channel.release(lockPath, `${holder.instance}-now`, new Set())
       waiter.channel.send(holder.instance, wait)
       yield* settle
       assert.strictEqual(waiter.heard.length, 2)
@@ -151,7 +151,7 @@ describe("A channel in memory", () => {
       const now = listen(fiber)
       holder.channel.hold(lockPath, old, listen(fiber))
       holder.channel.hold(lockPath, next, now)
-      holder.channel.release(lockPath, old)
+      holder.channel.release(lockPath, old, new Set())
       const wait: Message.Message = { _tag: "wait", token: waiter.token, owner: old }
       waiter.channel.send(holder.instance, wait)
       yield* settle

@@ -204,12 +204,12 @@ describe("A channel over local sockets", () => {
       const [earlier, later] = [`${holder.instance}-1`, `${holder.instance}-2`]
       const now = yield* listen(holder.listener.fiber)
       holder.channel.hold("/data/a.lock", earlier, yield* listen(holder.listener.fiber))
-      holder.channel.release("/data/a.lock", earlier)
+      holder.channel.release("/data/a.lock", earlier, new Set())
       holder.channel.hold("/data/a.lock", later, now)
       const wait: Message.Message = { _tag: "wait", token: waiter.token, owner: earlier }
       waiter.channel.send(holder.instance, wait)
       assert.deepStrictEqual(yield* now.next, wait)
-      holder.channel.release("/data/a.lock", later)
+      holder.channel.release("/data/a.lock", later, new Set())
       waiter.channel.send(holder.instance, wait)
       assert.deepStrictEqual(yield* waiter.listener.next, { ...wait, _tag: "moved" })
     }))
