@@ -7,7 +7,8 @@ import { MemoryNetwork } from "../../../src/internal/handover/memoryChannel.js"
 import * as Message from "../../../src/internal/handover/message.js"
 import { lookEvery, Pollers } from "../../../src/internal/handover/pollers.js"
 import * as Machine from "../../../src/internal/process/machine.js"
-import { lockPath, path, play, type Process } from "../../utils/Scene.js"
+import * as MemoryFileSystem from "../../../src/MemoryFileSystem.js"
+import { directory, lockPath, path, play, type Process } from "../../utils/Scene.js"
 
 const settle = Effect.sleep("100 millis")
 
@@ -115,6 +116,124 @@ describe("A holder", () => {
         assert.isAtMost(handOvers - from, 2 * 2 * lookEvery + 2)
         over = true
         yield* Fiber.joinAll(busy)
+      })
+    ))
+})
+
+describe("A request file", () => {
+  const isRequest = (path: string): boolean => /\.lock\.[0-9a-f]{32}-[0-9a-z]+$/.test(path)
+
+  /** The removal of a request file fails so many times. */
+  const failing = (times: number): MemoryFileSystem.FaultPlan => {
+    let left = times
+    return {
+      fault: ({ method, path }) =>
+        method === "remove" && isRequest(path) && left-- > 0 ? MemoryFileSystem.Fault.Fail({ errno: "EIO" }) : undefined
+    }
+  }
+
+  it.effect.each([1, 12])(
+    "that cannot be removed %i times after a timeout gives nobody a lock that is not wanted",
+    (times) =>
+      play((scene) =>
+        Effect.gen(function*() {
+          const [holder, next] = yield* Effect.all([scene.join(), scene.join()])
+          const leaving = yield* scene.join({ faults: failing(times) })
+          const release = yield* hold(holder)
+          const waiting = yield* Effect.fork(Effect.flip(leaving.enter("leaving", { timeout: "1 second" })))
+          yield* Effect.sleep("2 seconds")
+          yield* Fiber.join(waiting)
+          yield* release
+          yield* next.enter("next", { timeout: "1 minute", stay: 0 })
+          yield* Effect.sleep("1 minute")
+          assert.strictEqual(scene.occupancy.entries, 1)
+        })
+      )
+  )
+
+  it.effect.each([1, 12])(
+    "that cannot be removed %i times after the hand-over gives nobody a lock that is not wanted",
+    (times) =>
+      play((scene) =>
+        Effect.gen(function*() {
+          const [holder, next] = yield* Effect.all([scene.join(), scene.join()])
+          const waiter = yield* scene.join({ faults: failing(times) })
+          const release = yield* hold(holder)
+          const waiting = yield* Effect.fork(waiter.enter("waiter", { stay: "1 second" }))
+          yield* settle
+          yield* release
+          yield* Fiber.join(waiting)
+          for (let count = 0; count < 5; count++) {
+            const again = yield* hold(holder)
+            const queued = yield* Effect.fork(next.enter(`next ${count}`, { stay: "30 millis", timeout: "1 minute" }))
+            yield* settle
+            yield* again
+            yield* Fiber.join(queued)
+          }
+          yield* Effect.sleep("1 minute")
+        })
+      )
+  )
+
+  it.effect.each([10, 22, 43, 64, 85])(
+    "of a claim is no request for the lock, although its process stands still: held %i ms",
+    (stay) =>
+      play((scene) =>
+        Effect.gen(function*() {
+          const [breaking, holder, next] = yield* Effect.all([scene.join(), scene.join(), scene.join()])
+          yield* scene.abandon
+          const status = yield* Effect.flatten(breaking.run(breaking.locks.inspect(path)))
+          const linking = yield* breaking.stopAt("link", /\.claim$/)
+          const [dead] = status.holders
+          if (dead === undefined) return assert.fail("a dead process has left its lock")
+          const broken = yield* Effect.fork(breaking.run(breaking.locks.breakLock(path, dead)))
+          yield* linking.reached
+          yield* holder.enter("holder", { stay })
+          yield* next.enter("next", { timeout: "1 minute", stay: 0 })
+          yield* linking.goOn
+          yield* Fiber.join(broken)
+          assert.strictEqual(scene.occupancy.entries, 2)
+        })
+      )
+  )
+
+  it.effect("that another process has cleaned up is made anew, so that its waiter has its turn", () =>
+    play((scene) =>
+      Effect.gen(function*() {
+        const [first, second, waiter] = yield* Effect.all([scene.join(), scene.join(), scene.join()])
+        let over = false
+        const busy = yield* Effect.forEach([first, second], (process, index) =>
+          Effect.fork(Effect.repeat(
+            Effect.suspend(() => process.enter(`busy ${index}`, { stay: "300 millis", timeout: "infinity" })),
+            { until: () => over }
+          )))
+        yield* settle
+        const before = new Set(yield* scene.names)
+        const waiting = yield* Effect.fork(waiter.enter("waiter", { timeout: "1 minute", stay: 0 }))
+        yield* Effect.sleep("20 millis")
+        for (const name of yield* scene.names) {
+          if (isRequest(`/${name}`) && !before.has(name)) yield* scene.fs.remove(`${directory}/${name}`)
+        }
+        yield* Fiber.join(waiting)
+        over = true
+        yield* Fiber.joinAll(busy)
+      })
+    ))
+})
+
+describe("A release", () => {
+  it.effect("has removed the lock file when it has ended, whether other processes wait or not", () =>
+    play((scene) =>
+      Effect.gen(function*() {
+        const [holder, waiter] = yield* Effect.all([scene.join(), scene.join()])
+        const release = yield* hold(holder)
+        const waiting = yield* Effect.fork(waiter.enter("waiter"))
+        yield* settle
+        const { holders } = yield* Effect.flatten(holder.run(holder.locks.inspect(path)))
+        yield* release
+        const record = yield* Effect.orElseSucceed(scene.fs.readFileString(lockPath), () => "")
+        assert.notInclude(record, holders[0]?.token ?? "no holder")
+        yield* Fiber.join(waiting)
       })
     ))
 })
