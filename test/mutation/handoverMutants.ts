@@ -113,7 +113,7 @@ export const handoverMutants: ReadonlyArray<Mutant> = [
     change: ({ HolderQueue }) => {
       HolderQueue.prototype["register"] = function(token) {
         const entry = this["enqueue"](token, true)
-        if (entry !== undefined) entry.spoken = entry.awake = true
+        if (entry !== undefined) entry.spoken = true
         return entry !== undefined
       }
     }

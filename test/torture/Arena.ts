@@ -57,5 +57,8 @@ export const ownerOf = (arena: Arena, name: string): number | undefined => {
   }
 }
 
+/** Whether a file beside the guarded one is the lock, or a claim on it. A request file owns nothing. */
+export const isOwned = (name: string): boolean => /\.lock(\.claim\d?)?$/.test(name)
+
 /** The lock file itself. */
 export const lockName = (arena: Arena): string => `${Path.basename(arena.counter)}.lock`

@@ -198,7 +198,9 @@ export const run = (options: Options): Effect.Effect<Report, ChildProcess.Unexpe
       yield* Effect.fork(Effect.gen(function*() {
         // Its threads stop one after the other; afterwards what it owns cannot change.
         yield* Effect.sleep(5)
-        const owned = Arena.lockFiles(arena).some((name) => Arena.ownerOf(arena, name) === worker.pid)
+        const owned = Arena.lockFiles(arena).some((name) =>
+          Arena.isOwned(name) && Arena.ownerOf(arena, name) === worker.pid
+        )
         if (worker.isRunning()) {
           if (owned) log.writeFor(worker.incarnation, "stoppedOwner")
         }

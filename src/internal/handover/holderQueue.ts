@@ -14,18 +14,18 @@ import type { Pollers } from "./pollers.js"
 /** A waiter that has not answered for so long, in milliseconds, may be stopped. */
 const answerTime = 5
 
-/** After how many milliseconds the holder asks whether the next ones are awake. */
-const askAfter = 20
-
 /**
- * How often it asks again, in milliseconds, since a waiter that has answered may be stopped by now: after an eighth of the time that it has
- * held the lock, within these bounds.
+ * How often the holder asks whether the next ones are awake, in milliseconds: a waiter that has answered may be stopped by now. After an
+ * eighth of the time that it has held the lock, within these bounds.
  */
-const shortestPause = 50
-const longestPause = 1_000
+const shortestPause = 25
+const longestPause = 250
 
-/** How many of the next ones are asked while one of them is awake. */
-const nextOnes = 3
+/** How much longer than that a waiter that has answered counts as awake, in milliseconds. */
+const allowance = 10
+
+/** How many of the next ones are asked. */
+const nextOnes = 2
 
 /** How many waiters are asked, or told to look for themselves, at once. */
 const atOnce = 16
@@ -54,10 +54,10 @@ interface Entry {
   proven: boolean
   /** Its process has said that it waits: to this holder, or to one before. */
   spoken: boolean
-  /** It has been heard of since it was asked last. */
-  awake: boolean
-  /** When this holder asked it last, on the monotonic clock. */
-  askedAt: number | undefined
+  /** When it was heard of last, by this holder, or by the last one that has told of it. On the monotonic clock, as the next one. */
+  heardAt: number
+  /** When it was asked last. */
+  askedAt: number
   unwatch: (() => void) | undefined
 }
 
@@ -77,7 +77,6 @@ export class HolderQueue implements Endpoint {
   private known: boolean
   private reads = 0
   private alarm: Alarm | undefined
-  private unanswered = 0
   /** Its clock at the acquisition goes for all that is done here: the fiber may go by another one later. */
   private readonly clock: Clock.Clock
   private readonly since: number
@@ -141,10 +140,12 @@ export class HolderQueue implements Endpoint {
   /** Whether that was not known. */
   private heard(token: string): boolean {
     const entry = this.entries.get(token)
-    const isNew = entry?.awake === false
-    if (entry !== undefined) {
-      entry.awake = entry.spoken = true
+    if (entry === undefined) {
+      return false
     }
+    const isNew = entry.heardAt < entry.askedAt
+    entry.heardAt = this.now
+    entry.spoken = true
     return isNew
   }
 
@@ -164,7 +165,8 @@ export class HolderQueue implements Endpoint {
         } else if (isRequest) {
           const entry = this.enqueue(token, true)
           if (entry !== undefined) {
-            entry.proven = entry.spoken = entry.awake = true
+            entry.proven = entry.spoken = true
+            entry.heardAt = this.now
             this.watch(entry)
           }
         }
@@ -195,14 +197,14 @@ export class HolderQueue implements Endpoint {
       token,
       proven,
       spoken: false,
-      awake: false,
-      askedAt: undefined,
+      heardAt: -Infinity,
+      askedAt: -Infinity,
       unwatch: undefined
     }
     this.entries.set(token, entry)
     if (this.entries.size === 1) {
       this.lookForPollers()
-      this.arm(askAfter)
+      this.arm()
     }
     return entry
   }
@@ -220,7 +222,8 @@ export class HolderQueue implements Endpoint {
       const entry = this.enqueue(token, false)
       if (entry !== undefined) {
         entry.spoken = true
-        if (index === 0) entry.askedAt ??= this.now
+        if (index === 0) entry.askedAt = this.now
+        else entry.heardAt = this.now
       }
     }
     for (const [token, entry] of others) this.entries.set(token, entry)
@@ -236,7 +239,7 @@ export class HolderQueue implements Endpoint {
       entry.unwatch?.()
       entry.unwatch = undefined
     }
-    to.arm(askAfter)
+    to.arm()
     this.end()
   }
 
@@ -294,7 +297,6 @@ export class HolderQueue implements Endpoint {
   // ---------------------------------------------------------------------------------------------
 
   private ask(entry: Entry): void {
-    entry.awake = false
     entry.askedAt = this.now
     this.watch(entry)
     this.context.channel.send(instanceOf(entry.token), { _tag: "next", token: entry.token, owner: this.token })
@@ -308,18 +310,27 @@ export class HolderQueue implements Endpoint {
     return first
   }
 
-  /** While the lock is held for longer, one of the waiters is known to be awake. */
-  private arm(after: number): void {
+  private get pause(): number {
+    return Math.min(Math.max((this.now - this.since) / 8, shortestPause), longestPause)
+  }
+
+  /** Whether it has answered, and that not long ago, or was asked just now. */
+  private isAwake({ askedAt, heardAt }: Entry): boolean {
+    return heardAt >= askedAt ? this.now - heardAt < this.pause + allowance : this.now - askedAt < answerTime
+  }
+
+  /** While the lock is held for longer, it is known which of the next ones are awake. */
+  private arm(): void {
     if (this.alarm === undefined && !this.released && this.entries.size > 0) {
       this.alarm = {
-        at: this.now + after,
+        at: this.now + this.pause,
         run: () => {
           this.alarm = undefined
-          const isAwake = this.first(nextOnes).some(({ awake }) => awake)
-          this.unanswered = isAwake ? 0 : this.unanswered + 1
-          for (const entry of this.first(isAwake ? nextOnes : atOnce)) this.ask(entry)
-          const pause = isAwake ? (this.now - this.since) / 8 : askAfter * 2 ** this.unanswered
-          this.arm(Math.min(Math.max(pause, isAwake ? shortestPause : askAfter), longestPause))
+          // Where the next ones do not answer, others are asked.
+          const next = this.first(nextOnes)
+          const others = next.some((entry) => this.isAwake(entry)) ? next : this.first(atOnce)
+          for (const entry of others) this.ask(entry)
+          this.arm()
         }
       }
       timerAt(this.clock).add(this.fiber, this.alarm)
@@ -406,12 +417,10 @@ export class HolderQueue implements Endpoint {
     )
   }
 
-  /** The first one that has said that it waits, and has not failed to answer. */
+  /** The first one that has said that it waits, and is awake. */
   private next(): Entry | undefined {
-    const { now } = this
     for (const entry of this.entries.values()) {
-      const { askedAt, awake, spoken } = entry
-      if (awake || (spoken && (askedAt === undefined || now - askedAt < answerTime))) {
+      if (entry.spoken && this.isAwake(entry)) {
         return entry
       }
     }

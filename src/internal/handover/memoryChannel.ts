@@ -54,6 +54,9 @@ export class MemoryNetwork {
       release: member.endpoints.release,
       send: (to, message) => this.send(instance, to, Message.encode(message)),
       watch: (other, onEnd) => {
+        if (other === instance) {
+          return () => {}
+        }
         const watch = { by: instance, onEnd }
         const watches = this.watches.get(other) ?? new Set()
         this.watches.set(other, watches.add(watch))

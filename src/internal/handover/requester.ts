@@ -47,6 +47,8 @@ export class Requester implements Endpoint {
   private lookedAt = -Infinity
   /** Whether a message led to the last look, what that found, and how long after it no other message leads to one. */
   private wasHinted = false
+  /** The token whose process has said that it does not hold the lock. */
+  private denied: string | undefined
   private answeredAt = -Infinity
   private found: string | undefined
   private pause = 0
@@ -112,6 +114,7 @@ export class Requester implements Endpoint {
         }
         const token = seen._tag === "Record" ? seen.holder.token : undefined
         const isNew = !this.wasHinted || token !== this.found
+        if (token !== this.denied) this.denied = undefined
         this.pause = isNew ? 0 : Math.min(Math.max(2 * this.pause, shortestPause), longestPause)
         this.found = token
         return seen._tag === "Absent" ? this.enter() : Exit.succeed<Protocol.Occupied>({ _tag: "Occupied", seen })
@@ -181,6 +184,11 @@ export class Requester implements Endpoint {
         return this.hint()
       }
       case "moved":
+        // One that says it again, while its record is still there, could not remove that.
+        if (message.owner === this.denied) {
+          return false
+        }
+        this.denied = message.owner
         this.known = undefined
         return this.hint()
       case "wait":

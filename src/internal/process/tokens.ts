@@ -55,7 +55,9 @@ export const toIdentity = (options: {
   }
 
   const checkInTable = (record: ProcessIdentity.ProcessInfo & { readonly token: string }): ProcessIdentity.Liveness => {
-    const connection = canReach(record) && record.thread === 0 ? channel.connectionTo(record.instance) : undefined
+    const connection = canReach(record) && record.thread === 0 && record.instance !== tokens.instance
+      ? channel.connectionTo(record.instance)
+      : undefined
     if (connection !== undefined && verified.get(record.instance) === connection) {
       return "alive"
     }
