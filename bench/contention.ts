@@ -72,6 +72,21 @@ const measure = (harness: Harness.Harness, name: Competitors.Name, settings: Rea
       { concurrency: 2, discard: true }
     )
 
+    // Nor are those that they compete for.
+    const path = Harness.freshPath(harness)
+    const from = Monotonic.millis()
+    const together = {
+      _tag: "contend",
+      path,
+      from,
+      until: from + (harness.quick ? 200 : 3_000),
+      body: "increment"
+    } as const
+    yield* Effect.forEach(workers, (worker) => Harness.request(worker, together, "contended"), {
+      concurrency: "unbounded",
+      discard: true
+    })
+
     return yield* Effect.forEach(settings, ({ body, size }) =>
       Effect.gen(function*() {
         const path = Harness.freshPath(harness)

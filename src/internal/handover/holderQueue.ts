@@ -15,11 +15,11 @@ import type { Pollers } from "./pollers.js"
 const answerTime = 5
 
 /**
- * How often the holder asks whether the next ones are awake, in milliseconds: a waiter that has answered may be stopped by now. After an
- * eighth of the time that it has held the lock, within these bounds.
+ * How often the holder asks whether the next ones are awake, in milliseconds: a waiter that has answered may be stopped by now. After a
+ * quarter of the time that it has held the lock, within these bounds. To be asked wakes an idle process up.
  */
-const shortestPause = 25
-const longestPause = 250
+const shortestPause = 50
+const longestPause = 1_000
 
 /** How much longer than that a waiter that has answered counts as awake, in milliseconds. */
 const allowance = 10
@@ -311,7 +311,7 @@ export class HolderQueue implements Endpoint {
   }
 
   private get pause(): number {
-    return Math.min(Math.max((this.now - this.since) / 8, shortestPause), longestPause)
+    return Math.min(Math.max((this.now - this.since) / 4, shortestPause), longestPause)
   }
 
   /** Whether it has answered, and that not long ago, or was asked just now. */

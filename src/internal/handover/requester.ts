@@ -11,10 +11,11 @@ import * as Runtime from "../runtime.js"
 import type { Channel, Endpoint, Reply } from "./channel.js"
 import type { Message } from "./message.js"
 
-/** Messages make a waiter look at the lock, but not more often than this, in milliseconds. */
+/**
+ * The pause after a look that a message led to and that found nothing new, in milliseconds: it doubles each time, between these. Such
+ * messages are invented, or come late.
+ */
 const shortestPause = 1
-
-/** A holder that says again and again that it does not hold what its record says is asked less and less often; in milliseconds. */
 const longestPause = 4
 
 /** A holder asks no oftener than this whether a waiter is awake, in milliseconds. */
@@ -44,14 +45,15 @@ export class Requester implements Endpoint {
   private asking: Array<readonly [message: Message, reply: Reply]> = []
   private resume: (() => void) | undefined
   private hinted = false
+  /** When it looked last, whether a message led to that, what it found, and how long after it no message leads to another look. */
   private lookedAt = -Infinity
-  /** Whether a message led to the last look, what that found, and how long after it no other message leads to one. */
   private wasHinted = false
-  /** The token whose process has said that it does not hold the lock. */
-  private denied: string | undefined
-  private answeredAt = -Infinity
   private found: string | undefined
   private pause = 0
+  /** The token whose process has said that it does not hold the lock. */
+  private denied: string | undefined
+  /** When it said last that it is awake. */
+  private answeredAt = -Infinity
 
   constructor(
     private readonly channel: Channel,
