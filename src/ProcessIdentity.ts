@@ -70,15 +70,15 @@ export interface ProcessIdentity {
    * tells, and a connection on this machine where it does not.
    */
   readonly isAlive: (record: ProcessInfo & { readonly token: string }) => Effect.Effect<Liveness>
-  /** Whether messages come from this process to the one that wrote a record. */
-  readonly canReach: (record: ProcessInfo) => boolean
-  /** How this process exchanges messages with those that it can reach. */
-  readonly channel: Channel
+  /** How this process exchanges messages with those that it can reach. Without it, waiting processes poll. */
+  readonly channel?: Channel | undefined
+  /** Whether messages come from this process to the one that wrote a record. Without it, to none. */
+  readonly canReach?: ((record: ProcessInfo) => boolean) | undefined
   /**
    * Whether system calls that it has begun may end after it is dead, as those of a worker thread that was terminated. Where its locks
    * need such calls, it cannot be reached.
    */
-  readonly leavesCalls: boolean
+  readonly leavesCalls?: boolean | undefined
 }
 
 /**

@@ -42,6 +42,19 @@ export interface Channel {
   readonly ask: (instance: string, answer: (liveness: "alive" | "dead" | "unknown") => void) => void
 }
 
+/** That of a process that reaches no other, and that none reaches. */
+export const none: Channel = {
+  open: () => false,
+  attach: () => {},
+  detach: () => {},
+  hold: () => undefined,
+  release: () => {},
+  send: () => {},
+  watch: () => () => {},
+  connectionTo: () => undefined,
+  ask: (_, answer) => answer("unknown")
+}
+
 /** The token whose process a message is for. */
 const recipientOf = (message: Message): string =>
   message._tag === "wait" || message._tag === "ready" ? message.owner : message.token

@@ -10,6 +10,7 @@ import * as LockBackend from "../../LockBackend.js"
 import { type LockDirectoryError, LockLostError } from "../../LockError.js"
 import type { LockHolder } from "../../LockHolder.js"
 import type { ProcessIdentity } from "../../ProcessIdentity.js"
+import * as Channel from "../handover/channel.js"
 import { HolderQueue } from "../handover/holderQueue.js"
 import { Pollers } from "../handover/pollers.js"
 import { Requester } from "../handover/requester.js"
@@ -136,7 +137,7 @@ export const make = (options: {
   const protocol = Protocol.make({ disk, identity, staleness, lease })
   const heartbeat = Heartbeat.make({ disk, protocol, lease })
   const cleanup = Cleanup.make({ disk, syntax, protocol, staleness })
-  const { canReach, channel } = identity
+  const { canReach = () => false, channel = Channel.none } = identity
   const requests = Requests.make({ disk, syntax, protocol, identity })
   const handover = { ...requests, channel, protocol, canReach, pollers: new Pollers() }
 

@@ -243,7 +243,7 @@ export const make = (options: {
 
   /** This process, as its records for a lock describe it. */
   const self = (lockPath: string): ProcessInfo =>
-    identity.leavesCalls && disk.isSynchronous?.(lockPath) !== true ? unreachable : identity.info
+    identity.leavesCalls === true && disk.isSynchronous?.(lockPath) !== true ? unreachable : identity.info
 
   const read: Protocol["read"] = (path) => Immediate.map(disk.read(path), Record.toSeen)
 

@@ -221,6 +221,24 @@ describe("A request file", () => {
     ))
 })
 
+describe("A process whose identity has no channel", () => {
+  it.effect("polls, and is polled for", () =>
+    play((scene) =>
+      Effect.gen(function*() {
+        const { bootedAt, info, isAlive, issueToken, retireToken } = yield* scene.machine.spawn()
+        const alone = yield* scene.join({ identity: { bootedAt, info, isAlive, issueToken, retireToken } })
+        const other = yield* scene.join()
+        const first = yield* hold(alone)
+        const next = yield* Effect.fork(other.enter("other", { stay: "1 second" }))
+        yield* settle
+        yield* first
+        yield* alone.enter("alone", { stay: 0 })
+        yield* Fiber.join(next)
+        assert.strictEqual(scene.occupancy.entries, 2)
+      })
+    ))
+})
+
 describe("A release", () => {
   it.effect("has removed the lock file when it has ended, whether other processes wait or not", () =>
     play((scene) =>

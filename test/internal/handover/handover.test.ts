@@ -740,7 +740,7 @@ describe("A message", () => {
         const [held0, waiting0] = [...status.holders, ...status.waiters].map(({ token }) => token)
         if (held0 === undefined || waiting0 === undefined) return assert.fail("both have a token")
         const send = (token: string, message: Message.Message) =>
-          forger.channel.send(Message.instanceOf(token), message)
+          forger.channel?.send(Message.instanceOf(token), message)
         for (let time = 0; time < 20; time++) {
           send(waiting0, { _tag: "granted", token: waiting0, queue: [forged, waiting0, held0] })
           send(waiting0, { _tag: "next", token: waiting0, owner: forged })
@@ -773,7 +773,7 @@ describe("A message", () => {
         const [token] = status.waiters.map(({ token }) => token)
         if (token === undefined) return assert.fail("one waits")
         const forging = yield* Effect.fork(Effect.forever(Effect.zipRight(
-          Effect.sync(() => forger.channel.send(Message.instanceOf(token), { _tag: "next", token, owner: forged })),
+          Effect.sync(() => forger.channel?.send(Message.instanceOf(token), { _tag: "next", token, owner: forged })),
           Effect.sleep("7 millis")
         )))
         yield* Fiber.joinAll([held, waiting])
@@ -796,7 +796,7 @@ describe("A message", () => {
         if (token === undefined) return assert.fail("one waits")
         const before = waiter.steps.length
         for (let time = 0; time < 1_000; time++) {
-          forger.channel.send(Message.instanceOf(token), { _tag: "moved", token, owner: token })
+          forger.channel?.send(Message.instanceOf(token), { _tag: "moved", token, owner: token })
           if (time % 10 === 0) yield* Effect.sleep("1 millis")
         }
         yield* settle
