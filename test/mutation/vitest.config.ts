@@ -16,7 +16,8 @@ export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
     pool: "forks",
-    poolOptions: { forks: { singleFork: true } },
+    // Without a bug several files are run. What one leaves on `globalThis` must not be another one's.
+    poolOptions: { forks: mutant === undefined ? { minForks: 1, maxForks: 2 } : { singleFork: true } },
     // A bug that makes a test wait for ever is noticed by this.
     testTimeout: 20_000,
     hookTimeout: 20_000,
