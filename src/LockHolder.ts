@@ -22,8 +22,8 @@ const Text = Schema.String.pipe(Schema.maxLength(256))
  * One holder of a lock, as other processes see it.
  *
  * `token` is unique to one acquisition. `pid`, `startTime`, `bootId`, `pidNamespace`, `timeNamespace`, `instance`,
- * `thread` and `network` are what another process needs to check whether the holder lives, see `ProcessIdentity`. An empty string means that the holder's system
- * does not tell. `acquiredAt` is the wall clock of the holder's machine. No decision depends on it.
+ * `thread` and `network` are what another process needs to check whether the holder lives, see `ProcessIdentity`. An empty
+ * string means that the holder's system does not tell. `acquiredAt` is the wall clock of the holder's machine. No decision depends on it.
  *
  * @since 0.1.0
  * @category models

@@ -243,40 +243,32 @@ export class HolderQueue implements Endpoint {
     this.end()
   }
 
+  /** Reads the directory. Those that are not found look by themselves before long. */
+  private readDirectory(onSuccess: (requests: ReadonlyArray<Requested>) => void): void {
+    this.run(Effect.match(this.context.list(this.place), { onFailure: () => {}, onSuccess }))
+  }
+
   /** Those that the directory knows. What is found after the release is told to look for itself. */
   private list(): void {
-    const { canReach, list } = this.context
-    this.run(
-      Effect.match(list(this.place), {
-        // Those that are not found look by themselves before long.
-        onFailure: () => {},
-        onSuccess: (requests) => {
-          for (const { holder } of requests.filter(({ holder }) => canReach(holder))) {
-            if (this.released) this.tell(holder.token)
-            else this.enqueue(holder.token, true)
-          }
-        }
-      })
-    )
+    this.readDirectory((requests) => {
+      for (const { holder } of requests.filter(({ holder }) => this.context.canReach(holder))) {
+        if (this.released) this.tell(holder.token)
+        else this.enqueue(holder.token, true)
+      }
+    })
   }
 
   /** Those that no message reaches have their turn as well. */
   private lookForPollers(): void {
-    const { canReach, list, pollers } = this.context
+    const { canReach, pollers } = this.context
     if (!pollers.isDue(this.place.lockPath)) {
       return
     }
-    this.run(
-      Effect.match(list(this.place), {
-        // They look by themselves before long.
-        onFailure: () => {},
-        onSuccess: (requests) => {
-          const polling = requests.filter(({ holder }) => !canReach(holder))
-          const texts = new Map(polling.map(({ holder, text }) => [holder.token, text]))
-          this.poller = pollers.alive(this.place.lockPath, texts)[0]
-        }
-      })
-    )
+    this.readDirectory((requests) => {
+      const polling = requests.filter(({ holder }) => !canReach(holder))
+      const texts = new Map(polling.map(({ holder, text }) => [holder.token, text]))
+      this.poller = pollers.alive(this.place.lockPath, texts)[0]
+    })
   }
 
   private watch(entry: Entry): void {

@@ -174,28 +174,16 @@ export const make = (options: {
   const beat = (member: Member): Effect.Effect<void, DiskError | Gone> => {
     const { clock, own, place } = member
     const startedAt = Protocol.momentAt(clock)
-    const text = own.outdated
-      ? Record.withTail(own.text, own.acquiredAt, own.beats + 1)
-      : Record.withBeat(own.text, own.beats + 1)
-    const [offset, part] = own.outdated
-      ? [Record.offsetOfTail(text), Record.tailOf(text)]
-      : [Record.offsetOfBeat(text), Record.formatBeat(own.beats + 1)]
+    const next = own.nextBeat()
     return Immediate.matchEffect(
-      disk.rewrite(place.lockPath, own.text, offset, part),
+      disk.rewrite(place.lockPath, own.text, next.offset, next.part),
       {
         onFailure: (error): Effect.Effect<void, DiskError | Gone> =>
           Effect.zipRight(checkPath(member), Effect.fail(error)),
         onSuccess: ({ content, inPlace }) => {
-          if (content === own.text) {
-            own.beats += 1
-            own.text = text
-            own.outdated = false
-            if (inPlace) {
-              own.heardAt = startedAt
-              return Exit.void
-            }
-          } else {
-            own.adopt(content)
+          if (own.beaten(next, content) && inPlace) {
+            own.heardAt = startedAt
+            return Exit.void
           }
           return Effect.zipRight(checkPath(member), Effect.fail(new DiskError("EAGAIN", undefined)))
         }

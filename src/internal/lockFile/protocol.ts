@@ -34,6 +34,13 @@ export const since = (clock: Clock.Clock, { monotonic, wall }: Moment): number =
 /** By how much the time of an acquisition may be wrong, in milliseconds. */
 const noticeable = 1_000
 
+/** A part of a record, from an offset in bytes on, and the whole record with it. */
+interface Beat {
+  readonly text: string
+  readonly offset: number
+  readonly part: string
+}
+
 /** A record of this process that is, or may be, at some path. */
 export class OwnRecord {
   /** As it is on the disk: a heartbeat changes it. */
@@ -51,6 +58,8 @@ export class OwnRecord {
   retired = false
   /** The request file could not be removed. */
   requestLeft = false
+  /** Where the beat is, in bytes. */
+  private beatAt: number | undefined
 
   constructor(
     readonly token: string,
@@ -70,13 +79,32 @@ export class OwnRecord {
     if (this.outdated) this.acquiredAt = at
   }
 
-  /** An earlier beat was written although its answer said otherwise. */
-  adopt(content: string): void {
+  /** What the next beat writes. The record keeps its length. */
+  nextBeat(): Beat {
+    const beats = this.beats + 1
+    if (this.outdated) {
+      const text = Record.withTail(this.text, this.acquiredAt, beats)
+      return { text, offset: Record.offsetOfTail(text), part: Record.tailOf(text) }
+    }
+    this.beatAt ??= Record.offsetOfBeat(this.text)
+    return { text: Record.withBeat(this.text, beats), offset: this.beatAt, part: Record.formatBeat(beats) }
+  }
+
+  /** A beat found this in the file. `true` if that was our record as we know it, so that the beat was written. */
+  beaten({ text }: Beat, content: string): boolean {
     const beats = Record.beatOf(content)
+    if (content === this.text) {
+      this.beats += 1
+      this.text = text
+      this.outdated = false
+      return true
+    }
+    // An earlier beat was written although its answer said otherwise.
     if (Record.isSameRecord(content, this.text) && !Number.isNaN(beats)) {
       this.text = content
       this.beats = beats
     }
+    return false
   }
 
   /** Made when it is asked for: most locks are released without. */
@@ -332,21 +360,11 @@ export const make = (options: {
       }))
 
   const beatRequest: Protocol["beatRequest"] = (own) => {
-    const beats = own.beats + 1
-    const rewritten = disk.rewrite(
-      own.requestPath,
-      own.text,
-      Record.offsetOfBeat(own.text),
-      Record.formatBeat(beats)
+    const beat = own.nextBeat()
+    return Effect.map(
+      disk.rewrite(own.requestPath, own.text, beat.offset, beat.part),
+      ({ content }) => void own.beaten(beat, content)
     )
-    return Effect.map(rewritten, ({ content }) => {
-      if (content === own.text) {
-        own.beats = beats
-        own.text = Record.withBeat(own.text, beats)
-      } else {
-        own.adopt(content)
-      }
-    })
   }
 
   const give: Protocol["give"] = (place, token) =>

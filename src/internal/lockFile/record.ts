@@ -13,8 +13,10 @@ const end = `"}\n`
 /** Where the beat starts, in bytes from the end of the record. */
 export const beatFromEnd = beatDigits + end.length
 
+const lengthOf = (text: string): number => new TextEncoder().encode(text).length
+
 /** Where the beat starts, in bytes from the beginning of the record. */
-export const offsetOfBeat = (text: string): number => new TextEncoder().encode(text).length - beatFromEnd
+export const offsetOfBeat = (text: string): number => lengthOf(text) - beatFromEnd
 
 export const formatBeat = (beat: number): string => String(beat).padStart(beatDigits, "0")
 
@@ -30,21 +32,21 @@ const formatTime = (millis: number): string => new Date(Math.min(Math.max(millis
 const tail = (acquiredAt: number, beat: number): string =>
   `"acquiredAt":"${formatTime(acquiredAt)}","beat":"${formatBeat(beat)}${end}`
 
-const tailLength = tail(0, 0).length
+const tailFromEnd = tail(0, 0).length
 
 /** Where the time of the acquisition and the beat start, in bytes from the beginning of the record. */
-export const offsetOfTail = (text: string): number => new TextEncoder().encode(text).length - tailLength
+export const offsetOfTail = (text: string): number => lengthOf(text) - tailFromEnd
 
 /** The same record with another time of the acquisition and another beat. */
 export const withTail = (text: string, acquiredAt: number, beat: number): string =>
-  text.slice(0, -tailLength) + tail(acquiredAt, beat)
+  text.slice(0, -tailFromEnd) + tail(acquiredAt, beat)
 
 /** What of a record is overwritten. */
-export const tailOf = (text: string): string => text.slice(-tailLength)
+export const tailOf = (text: string): string => text.slice(-tailFromEnd)
 
 /** Whether two texts are one record, whatever its beat and the time of its acquisition are. */
 export const isSameRecord = (left: string, right: string): boolean =>
-  left.length === right.length && left.slice(0, -tailLength) === right.slice(0, -tailLength)
+  left.length === right.length && left.slice(0, -tailFromEnd) === right.slice(0, -tailFromEnd)
 
 /** The beat of a record, or `NaN`. */
 export const beatOf = (text: string): number => {
