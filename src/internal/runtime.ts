@@ -39,6 +39,18 @@ export const wallClock = (fiber: RuntimeFiber): number => wallClockOf(clockOf(fi
 /** Milliseconds since 1970 on a wall clock. */
 export const wallClockOf = (clock: Clock.Clock): number => clock.unsafeCurrentTimeMillis()
 
+const defaultClock = Context.get(DefaultServices.liveServices, Clock.Clock)
+
+/** Whether a clock is the one that Effect's programs go by unless they are told otherwise. */
+export const isSystemClock = (clock: Clock.Clock): boolean => clock === defaultClock
+
+/** A sleep on that clock, without a fiber. Answers with how to end it. */
+export const systemSleep = (_: RuntimeFiber, millis: number, wake: () => void): () => void => {
+  // eslint-disable-next-line no-restricted-globals -- as the clock itself sleeps
+  const timeout = setTimeout(wake, millis)
+  return () => clearTimeout(timeout)
+}
+
 /** The labels that a fiber gives its metrics. */
 export const metricLabels = (fiber: RuntimeFiber): ReadonlyArray<MetricLabel.MetricLabel> =>
   fiber.getFiberRef(FiberRef.currentMetricLabels)

@@ -1,6 +1,5 @@
 import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import type * as Fiber from "effect/Fiber"
 import * as Runtime from "../runtime.js"
 
 /** Something that is to happen at some time. */
@@ -10,19 +9,35 @@ export interface Alarm {
   readonly run: () => void
 }
 
+/** Calls a function after some milliseconds, unless it is told not to. */
+type Sleep = (fiber: Runtime.RuntimeFiber, millis: number, wake: () => void) => () => void
+
+/** A sleep on a clock. By the time that it begins, the fiber may go by another one. */
+const sleepOn = (clock: Clock.Clock): Sleep => (fiber, millis, wake) => {
+  const sleeper = Runtime.start(
+    fiber,
+    Effect.withClock(Effect.zipRight(Effect.sleep(millis), Effect.sync(wake)), clock)
+  )
+  return () => Runtime.interrupt(sleeper)
+}
+
 /**
- * One fiber and one sleep for all alarms of a clock. Nothing sleeps while there is no alarm, so that a finished program ends.
+ * One sleep for all alarms of a clock. Nothing sleeps while there is no alarm, so that a finished program ends.
  *
- * Alarms are few and most are cancelled before they are due, so they are not kept in order: the next one is found when the
- * fiber wakes up.
+ * Alarms are few and most are cancelled before they are due, so they are not kept in order: the next one is found when the timer wakes up.
  */
 export class Timer {
   private readonly alarms = new Set<Alarm>()
-  private fiber: Fiber.RuntimeFiber<void> | undefined
+  private readonly isSystems: boolean
+  private readonly sleep: Sleep
+  private stop: (() => void) | undefined
   private wakesAt = Infinity
   private checks = false
 
-  constructor(private readonly clock: Clock.Clock) {}
+  constructor(private readonly clock: Clock.Clock) {
+    this.isSystems = Runtime.isSystemClock(clock)
+    this.sleep = this.isSystems ? Runtime.systemSleep : sleepOn(clock)
+  }
 
   add(fiber: Runtime.RuntimeFiber, alarm: Alarm): void {
     this.alarms.add(alarm)
@@ -37,28 +52,45 @@ export class Timer {
     }
   }
 
-  /** Most locks and waits are over before a fiber would have been worth its while. */
+  /** A timer of the system is set at once. Most locks and waits are over before a fiber would have been worth its while. */
   private check(fiber: Runtime.RuntimeFiber): void {
-    if (this.checks) {
+    if (this.isSystems) {
+      return this.settle(fiber)
+    }
+    if (!this.checks) {
+      this.checks = true
+      Runtime.soon(fiber, () => {
+        this.checks = false
+        this.settle(fiber)
+      })
+    }
+  }
+
+  /** Sleeps until the next alarm, if there is one. */
+  private settle(fiber: Runtime.RuntimeFiber): void {
+    const next = this.next()
+    if (next >= this.wakesAt && next !== Infinity) {
       return
     }
-    this.checks = true
-    Runtime.soon(fiber, () => {
-      this.checks = false
-      const next = this.next()
-      if (next >= this.wakesAt && next !== Infinity) {
-        return
+    this.stop?.()
+    this.stop = undefined
+    this.wakesAt = next
+    if (next !== Infinity) {
+      const millis = Math.ceil(next - Runtime.monotonicOf(this.clock))
+      this.stop = this.sleep(fiber, Math.min(Math.max(1, millis), longestSleep), () => this.wake(fiber))
+    }
+  }
+
+  private wake(fiber: Runtime.RuntimeFiber): void {
+    this.stop = undefined
+    this.wakesAt = Infinity
+    const now = Runtime.monotonicOf(this.clock)
+    for (const alarm of [...this.alarms]) {
+      if (alarm.at <= now && this.alarms.delete(alarm)) {
+        alarm.run()
       }
-      if (this.fiber !== undefined) {
-        Runtime.interrupt(this.fiber)
-        this.fiber = undefined
-        this.wakesAt = Infinity
-      }
-      if (next !== Infinity) {
-        // By then the fiber may go by another clock.
-        this.fiber = Runtime.start(fiber, Effect.withClock(this.loop, this.clock))
-      }
-    })
+    }
+    this.settle(fiber)
   }
 
   private next(): number {
@@ -68,21 +100,6 @@ export class Timer {
     }
     return next
   }
-
-  private readonly loop: Effect.Effect<void> = Effect.withFiberRuntime<void>((fiber) => {
-    const now = Runtime.monotonic(fiber)
-    for (const alarm of [...this.alarms]) {
-      if (alarm.at <= now && this.alarms.delete(alarm)) {
-        alarm.run()
-      }
-    }
-    this.wakesAt = this.next()
-    if (this.wakesAt === Infinity) {
-      this.fiber = undefined
-      return Effect.void
-    }
-    return Effect.zipRight(Effect.sleep(Math.min(Math.max(1, Math.ceil(this.wakesAt - now)), longestSleep)), this.loop)
-  })
 }
 
 /** What a timer of the system can wait for, in milliseconds. */

@@ -1,4 +1,4 @@
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe, it, vi } from "@effect/vitest"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Timer from "../../../src/internal/lock/timer.js"
@@ -124,6 +124,27 @@ describe("A timer", () => {
       yield* Effect.sleep(100_000)
       assert.deepStrictEqual(ran, [["late", 2 ** 31 + 100_000]])
     }))
+
+  it.live("takes one timer of the system on the system's clock, and none without an alarm", () =>
+    Effect.withFiberRuntime<void>((fiber) =>
+      Effect.gen(function*() {
+        const clock = yield* Effect.clock
+        const timer = Timer.timerAt(clock)
+        const since = Number(clock.unsafeCurrentTimeNanos()) / 1e6
+        vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] })
+        const ran: Array<string> = []
+        const alarm = (name: string, millis: number) => ({ at: since + millis, run: () => void ran.push(name) })
+        const [never, late] = [alarm("never", 1_000), alarm("late", 10_000)]
+        for (const one of [late, never, alarm("due", -1)]) timer.add(fiber, one)
+        assert.strictEqual(vi.getTimerCount(), 1)
+        timer.cancel(fiber, never)
+        vi.advanceTimersByTime(1)
+        assert.deepStrictEqual(ran, ["due"])
+        assert.strictEqual(vi.getTimerCount(), 1)
+        timer.cancel(fiber, late)
+        assert.strictEqual(vi.getTimerCount(), 0)
+      }).pipe(Effect.ensuring(Effect.sync(() => vi.useRealTimers())))
+    ))
 
   it.effect("is one for each clock", () =>
     Effect.withFiberRuntime((fiber) => {

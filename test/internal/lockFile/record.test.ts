@@ -2,8 +2,10 @@ import { assert, describe, it } from "@effect/vitest"
 import * as DateTime from "effect/DateTime"
 import * as FastCheck from "effect/FastCheck"
 import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
 import type { Entry } from "../../../src/internal/lockFile/disk.js"
 import * as Record from "../../../src/internal/lockFile/record.js"
+import * as LockHolder from "../../../src/LockHolder.js"
 import { encode, forge, makeHolder, makeRecord } from "../../utils/records.js"
 
 /** Replays a failure. */
@@ -113,6 +115,43 @@ describe(`A record (SEED=${seed})`, () => {
     for (const field of ["token", "pid", "startTime", "bootId", "pidNamespace", "hostname", "instance", "acquiredAt"]) {
       assert.isTrue(Option.isNone(Record.decode(forge({ [field]: undefined }))), field)
     }
+  })
+})
+
+const decodeHolder = Schema.decodeUnknownOption(LockHolder.LockHolder)
+
+describe(`A record that is forged (SEED=${seed})`, () => {
+  it("is decoded as the schema of LockHolder does it", () => {
+    const value = FastCheck.oneof(
+      FastCheck.jsonValue(),
+      FastCheck.string({ minLength: 190, maxLength: 260 }),
+      FastCheck.double(),
+      FastCheck.constantFrom<unknown>(
+        undefined,
+        null,
+        "",
+        0,
+        -1,
+        1.5,
+        2 ** 31,
+        "2026-01-02",
+        "2026-13-02T03:04:05.678Z"
+      )
+    )
+    const field = FastCheck.constantFrom(...Object.keys(JSON.parse(forge({})) satisfies object))
+    FastCheck.assert(
+      FastCheck.property(field, value, (field, value) => {
+        const text = forge({ [field]: value })
+        const { label, ...fields } = JSON.parse(text)
+        const known = fields.v === 1 && /^\d{10}$/.test(fields.beat) && typeof fields.beat === "string" &&
+          (field !== "acquiredAt" || fields.acquiredAt?.length === 24)
+        assert.deepStrictEqual(
+          Record.decode(text),
+          known ? decodeHolder(label == null ? fields : { ...fields, label }) : Option.none()
+        )
+      }),
+      { seed, numRuns: 3_000 }
+    )
   })
 })
 
