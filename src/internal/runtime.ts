@@ -13,6 +13,7 @@ import * as FiberId from "effect/FiberId"
 import * as FiberRef from "effect/FiberRef"
 import * as FiberRefs from "effect/FiberRefs"
 import type * as MetricLabel from "effect/MetricLabel"
+import * as Option from "effect/Option"
 import * as Runtime from "effect/Runtime"
 import * as RuntimeFlags from "effect/RuntimeFlags"
 import * as Scheduler from "effect/Scheduler"
@@ -23,6 +24,9 @@ export type RuntimeFiber = Fiber.RuntimeFiber<unknown, unknown>
 
 /** Gives a region its caller's interruptibility back. */
 export type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+
+/** The fiber that runs now. */
+export const current = (): RuntimeFiber | undefined => Option.getOrUndefined(Fiber.getCurrentFiber())
 
 /** The clock of a fiber. */
 export const clockOf = (fiber: RuntimeFiber): Clock.Clock => Context.get(fiber.currentDefaultServices, Clock.Clock)

@@ -8,8 +8,9 @@ import type * as HolderQueue from "../../src/internal/handover/holderQueue.js"
 import type * as MemoryChannel from "../../src/internal/handover/memoryChannel.js"
 import type * as Message from "../../src/internal/handover/message.js"
 import type * as NodeChannel from "../../src/internal/handover/nodeChannel.js"
-import type * as Pollers from "../../src/internal/handover/pollers.js"
+import type * as Others from "../../src/internal/handover/others.js"
 import type * as Requester from "../../src/internal/handover/requester.js"
+import type * as Turns from "../../src/internal/handover/turns.js"
 import type * as Protocol from "../../src/internal/lockFile/protocol.js"
 import type * as Tokens from "../../src/internal/process/tokens.js"
 import { type Mutant, mutant } from "./Mutant.js"
@@ -124,8 +125,7 @@ export const handoverMutants: ReadonlyArray<Mutant> = [
     bug: "tells nobody when another process came in between the release and the hand-over",
     change: ({ HolderQueue }) => {
       HolderQueue.prototype["passToOther"] = function() {
-        this["end"]()
-        return Effect.void
+        return this["end"]()
       }
     }
   }),
@@ -137,7 +137,7 @@ export const handoverMutants: ReadonlyArray<Mutant> = [
       const passTo = HolderQueue.prototype["passTo"]
       HolderQueue.prototype["passTo"] = function(holder) {
         this["entries"] = new Map()
-        passTo.call(this, holder)
+        return passTo.call(this, holder)
       }
     }
   }),
@@ -159,13 +159,45 @@ export const handoverMutants: ReadonlyArray<Mutant> = [
       HolderQueue.prototype["list"] = () => {}
     }
   }),
-  mutant<typeof Pollers>()({
-    module: "internal/handover/pollers",
+  mutant<typeof HolderQueue>()({
+    ...holderQueue,
+    name: "late-requests-are-dropped",
+    bug: "does not pass on who waits when it hears of that after its release",
+    change: ({ HolderQueue }) => {
+      const { hear } = HolderQueue.prototype
+      HolderQueue.prototype.hear = function(message) {
+        return this["released"] ? false : hear.call(this, message)
+      }
+    }
+  }),
+  mutant<typeof Turns>()({
+    module: "internal/handover/turns",
+    name: "deaf-processes-go-on",
+    bug: "takes a lock again and again within one turn of the event loop, and hears of nobody who waits",
+    noticedBy: ["internal/handover/turns"],
+    change: ({ Turns }) => {
+      Turns.prototype.isOverdue = () => false
+    }
+  }),
+  mutant<typeof Others>()({
+    module: "internal/handover/others",
+    name: "late-ones-starve",
+    bug: "does not hand the lock to those that are in the directory and in no queue",
+    noticedBy: ["internal/handover/guards"],
+    change: ({ Others }) => {
+      const { take } = Others.prototype
+      Others.prototype.take = function(lockPath) {
+        return { ...take.call(this, lockPath), waiting: [] }
+      }
+    }
+  }),
+  mutant<typeof Others>()({
+    module: "internal/handover/others",
     name: "pollers-starve",
     bug: "hands the lock over for ever among the processes that are told, while one that polls never finds it free",
     noticedBy: ["internal/handover/guards"],
-    change: ({ Pollers }) => {
-      Pollers.prototype.isDue = () => false
+    change: ({ Others }) => {
+      Others.prototype.isDue = () => false
     }
   }),
   mutant<typeof Channel>()({

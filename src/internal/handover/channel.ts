@@ -65,6 +65,7 @@ const maxReleased = 256
 /** A lock that was released. */
 interface Released {
   readonly lockPath: string
+  readonly endpoint: Endpoint | undefined
   readonly passed: ReadonlySet<string>
 }
 
@@ -86,9 +87,10 @@ export class Endpoints {
   }
 
   readonly release = (lockPath: string, token: string, passed: ReadonlySet<string>): void => {
-    if (this.held.get(lockPath) === this.endpoints.get(token)) this.held.delete(lockPath)
+    const endpoint = this.endpoints.get(token)
+    if (this.held.get(lockPath) === endpoint) this.held.delete(lockPath)
     this.endpoints.delete(token)
-    this.released.set(token, { lockPath, passed })
+    this.released.set(token, { lockPath, endpoint, passed })
     for (const oldest of this.released.keys()) {
       if (this.released.size <= maxReleased) break
       this.released.delete(oldest)
@@ -99,11 +101,16 @@ export class Endpoints {
   receive(message: Message, reply: Reply): boolean {
     const recipient = recipientOf(message)
     const released = this.endpoints.has(recipient) ? undefined : this.released.get(recipient)
-    const endpoint = released === undefined ? this.endpoints.get(recipient) : this.held.get(released.lockPath)
+    const endpoint = released === undefined
+      ? this.endpoints.get(recipient)
+      : this.held.get(released.lockPath) ?? released.endpoint
+    if (message._tag === "wait" && released?.passed.has(message.token) === true) {
+      return false
+    }
     if (endpoint !== undefined) {
       return endpoint.hear(message, reply)
     }
-    if (message._tag === "wait" && released?.passed.has(message.token) !== true) {
+    if (message._tag === "wait") {
       reply({ _tag: "moved", token: message.token, owner: message.owner })
     }
     return false

@@ -1,15 +1,18 @@
+import * as Array from "effect/Array"
 import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type { LockHolder } from "../../LockHolder.js"
+import * as Immediate from "../immediate.js"
 import { type Alarm, timerAt } from "../lock/timer.js"
 import type { DiskError } from "../lockFile/disk.js"
 import type { Given, Place, Protocol } from "../lockFile/protocol.js"
 import type { Requested } from "../lockFile/requests.js"
 import * as Runtime from "../runtime.js"
-import type { Channel, Endpoint, Reply } from "./channel.js"
+import type { Channel, Endpoint } from "./channel.js"
 import { instanceOf, maxQueue, type Message } from "./message.js"
-import type { Pollers } from "./pollers.js"
+import type { Others } from "./others.js"
+import { afterNext, type Turns } from "./turns.js"
 
 /** A waiter that has not answered for so long, in milliseconds, may be stopped. */
 const answerTime = 5
@@ -44,7 +47,8 @@ export interface Context {
   /** Whether messages come from this process to another. */
   readonly canReach: (holder: LockHolder) => boolean
   readonly list: (place: Place) => Effect.Effect<ReadonlyArray<Requested>, DiskError>
-  readonly pollers: Pollers
+  readonly others: Others
+  readonly turns: Turns
 }
 
 /** A request of another process. */
@@ -68,13 +72,14 @@ interface Entry {
 export class HolderQueue implements Endpoint {
   /** By token, in order. */
   private entries = new Map<string, Entry>()
-  /** A waiter that polls, and whose turn it is. */
-  private poller: string | undefined
   /** The lock is free, and the next one gets it at the end of the turn, unless this process takes it again before. */
   private lingers = false
   private released = false
-  /** The last holder has told who waits. */
+  /** The hand-over is under way. */
+  private gives = false
+  /** Who waits is known: the last holder has told it, or the directory. */
   private known: boolean
+  private asks = false
   private reads = 0
   private alarm: Alarm | undefined
   /** Its clock at the acquisition goes for all that is done here: the fiber may go by another one later. */
@@ -88,7 +93,10 @@ export class HolderQueue implements Endpoint {
     private readonly place: Place,
     private readonly token: string,
     readonly fiber: Runtime.RuntimeFiber,
-    /** Who waits, as the last holder has told. `"ask"`: the directory knows. `undefined`: nobody, as far as is known. */
+    /**
+     * Who waits, as the last holder has told. `"ask"`: others may wait, and if the last holder does not tell soon who they are, the
+     * directory does. `undefined`: nobody, as far as is known.
+     */
     queue: ReadonlyArray<string> | "ask" | undefined,
     /** In milliseconds. */
     slice: number
@@ -102,8 +110,9 @@ export class HolderQueue implements Endpoint {
     this.known = typeof queue === "object" || lingering !== undefined
     if (typeof queue === "object") {
       this.adopt(queue)
-    } else if (queue === "ask") {
-      this.list()
+    } else if (queue === "ask" && !this.known) {
+      this.asks = true
+      this.arm()
     }
   }
 
@@ -111,10 +120,9 @@ export class HolderQueue implements Endpoint {
     return Runtime.monotonicOf(this.clock)
   }
 
-  hear(message: Message, reply: Reply): boolean {
-    if (this.released) {
-      if (message._tag === "wait") reply({ _tag: "moved", token: message.token, owner: this.token })
-      return false
+  hear(message: Message): boolean {
+    if (this.released && message._tag === "granted") {
+      return this.passLate(message.queue)
     }
     switch (message._tag) {
       case "wait":
@@ -149,7 +157,10 @@ export class HolderQueue implements Endpoint {
     return isNew
   }
 
-  /** A waiter has asked for its turn. Its request file proves that it may. `false` as long as that is not read. */
+  /**
+   * A waiter has asked for its turn. Its request file proves that it may. `false` as long as that is not read. One that has asked too late
+   * gets the lock, if it is free, and otherwise the holder hears of it.
+   */
   private register(token: string): boolean {
     if (token === this.token || this.entries.get(token)?.proven === true || this.reads >= maxReads) {
       return this.heard(token)
@@ -157,19 +168,16 @@ export class HolderQueue implements Endpoint {
     let proven = false
     this.reads += 1
     this.run(
-      Effect.map(this.context.isRequested(this.place, token), (isRequest) => {
+      Immediate.flatMap(this.context.isRequested(this.place, token), (isRequest) => {
         this.reads -= 1
         proven = isRequest
-        if (isRequest && this.released) {
-          this.tell(token)
-        } else if (isRequest) {
-          const entry = this.enqueue(token, true)
-          if (entry !== undefined) {
-            entry.proven = entry.spoken = true
-            entry.heardAt = this.now
-            this.watch(entry)
-          }
+        const entry = isRequest ? this.enqueue(token, true) : undefined
+        if (entry !== undefined) {
+          entry.proven = entry.spoken = true
+          entry.heardAt = this.now
+          if (!this.released) this.watch(entry)
         }
+        return entry !== undefined && this.released && !this.gives ? this.give() : Exit.void
       })
     )
     return proven
@@ -177,7 +185,8 @@ export class HolderQueue implements Endpoint {
 
   /** On a local disk it has ended when this returns. */
   private run(effect: Effect.Effect<void>): void {
-    Runtime.startUninterruptible(this.fiber, effect)
+    const begun = Immediate.begin(effect)
+    if (!Exit.isExit(begun)) Runtime.startUninterruptible(this.fiber, begun)
   }
 
   /** Where there is no room, one that has proven that it waits takes that of one that has not. */
@@ -203,7 +212,7 @@ export class HolderQueue implements Endpoint {
     }
     this.entries.set(token, entry)
     if (this.entries.size === 1) {
-      this.lookForPollers()
+      this.lookForOthers()
       this.arm()
     }
     return entry
@@ -258,17 +267,16 @@ export class HolderQueue implements Endpoint {
     })
   }
 
-  /** Those that no message reaches have their turn as well. */
-  private lookForPollers(): void {
-    const { canReach, pollers } = this.context
-    if (!pollers.isDue(this.place.lockPath)) {
-      return
+  /** Those that no message reaches have their turn as well, and those whose messages come too late. */
+  private lookForOthers(): void {
+    const { canReach, others } = this.context
+    const { lockPath } = this.place
+    if (others.isDue(lockPath)) {
+      this.readDirectory((requests) => {
+        const [polling, waiting] = Array.partition(requests, ({ holder }) => canReach(holder))
+        others.add(lockPath, polling, waiting)
+      })
     }
-    this.readDirectory((requests) => {
-      const polling = requests.filter(({ holder }) => !canReach(holder))
-      const texts = new Map(polling.map(({ holder, text }) => [holder.token, text]))
-      this.poller = pollers.alive(this.place.lockPath, texts)[0]
-    })
   }
 
   private watch(entry: Entry): void {
@@ -295,7 +303,7 @@ export class HolderQueue implements Endpoint {
   }
 
   private first(count: number): ReadonlyArray<Entry> {
-    const first: Array<Entry> = []
+    const first: globalThis.Array<Entry> = []
     for (const entry of this.entries.values()) {
       if (first.push(entry) >= count) break
     }
@@ -313,11 +321,16 @@ export class HolderQueue implements Endpoint {
 
   /** While the lock is held for longer, it is known which of the next ones are awake. */
   private arm(): void {
-    if (this.alarm === undefined && !this.released && this.entries.size > 0) {
+    if (this.alarm === undefined && !this.released && (this.entries.size > 0 || this.asks)) {
       this.alarm = {
-        at: this.now + this.pause,
+        at: this.now + (this.asks ? answerTime : this.pause),
         run: () => {
           this.alarm = undefined
+          if (this.asks) {
+            this.asks = false
+            if (!this.known) this.list()
+            return this.arm()
+          }
           // Where the next ones do not answer, others are asked.
           const next = this.first(nextOnes)
           const others = next.some((entry) => this.isAwake(entry)) ? next : this.first(atOnce)
@@ -346,48 +359,50 @@ export class HolderQueue implements Endpoint {
 
   /**
    * Our record is gone from the lock: the next one gets it. Within the time slice of this process that is at the end of the turn of the
-   * event loop: its own code may want the lock again at once. To be run uninterruptibly.
+   * event loop: its own code may want the lock again at once. Where the slice was one turn, it is in the next one, when it is known who
+   * else has asked for the lock. To be run uninterruptibly.
    */
   handOver(): Effect.Effect<void> {
     this.disarm()
-    if (this.entries.size === 0 && this.poller === undefined) {
-      this.end()
-      return Exit.void
+    if (this.entries.size === 0 && !this.context.others.has(this.place.lockPath)) {
+      return this.end()
     }
-    return Effect.suspend(() => {
-      if (this.poller !== undefined || this.now >= this.sliceEnd) {
-        return this.give()
-      }
-      this.lingers = true
-      Runtime.afterTurn(this.fiber, () => {
-        if (this.lingers) this.run(this.give())
-      })
-      return Effect.void
-    })
+    const isOver = this.now >= this.sliceEnd
+    if (isOver && !this.context.turns.end()) {
+      return this.give()
+    }
+    this.lingers = true
+    const give = () => {
+      if (this.lingers) this.run(this.give())
+    }
+    if (isOver) afterNext(this.fiber, give)
+    else Runtime.afterTurn(this.fiber, give)
+    return Exit.void
   }
 
   private give(): Effect.Effect<void> {
     this.lingers = false
-    this.released = true
-    const { poller } = this
-    if (poller !== undefined) {
-      this.poller = undefined
+    this.released = this.gives = true
+    const { polling, waiting } = this.context.others.take(this.place.lockPath)
+    if (waiting.some((token) => !this.entries.has(token))) {
+      this.adopt([...waiting, ...this.entries.keys()])
+    }
+    if (polling !== undefined) {
       // All others have to poll until it has released the lock.
-      return Effect.flatMap(
-        this.context.protocol.give(this.place, poller),
-        (given) => given === "withdrawn" ? this.give() : Effect.sync(() => this.tellAll())
+      return Immediate.flatMap(
+        this.context.protocol.give(this.place, polling),
+        (given) => given === "withdrawn" ? this.give() : this.tellAll()
       )
     }
     const next = this.next()
     if (next === undefined) {
-      return Effect.sync(() => this.tellAll())
+      return this.tellAll()
     }
-    return Effect.flatMap(this.giveTo(next), (given) => {
+    return Immediate.flatMap(this.giveTo(next), (given) => {
       switch (given) {
         case "given":
           this.drop(next)
-          this.passTo(next.token)
-          return Effect.void
+          return this.passTo(next.token)
         case "withdrawn":
           this.drop(next)
           // Where its request file was cleaned up, it makes a new one.
@@ -396,16 +411,16 @@ export class HolderQueue implements Endpoint {
         case "occupied":
           return this.passToOther()
         case "refused":
-          return Effect.sync(() => this.tellAll())
+          return this.tellAll()
       }
     })
   }
 
   private giveTo({ proven, token }: Entry): Effect.Effect<Given> {
     const { isRequested, protocol } = this.context
-    return proven ? protocol.give(this.place, token) : Effect.flatMap(
+    return proven ? protocol.give(this.place, token) : Immediate.flatMap(
       isRequested(this.place, token),
-      (isRequest) => isRequest ? protocol.give(this.place, token) : Effect.succeed<Given>("withdrawn")
+      (isRequest) => isRequest ? protocol.give(this.place, token) : Exit.succeed<Given>("withdrawn")
     )
   }
 
@@ -422,21 +437,31 @@ export class HolderQueue implements Endpoint {
   /** Another process came in between. It keeps the queue from now on, if it can be told. */
   private passToOther(): Effect.Effect<void> {
     const { canReach, protocol } = this.context
-    return Effect.match(protocol.read(this.place.lockPath), {
+    return Immediate.matchEffect(protocol.read(this.place.lockPath), {
       onFailure: () => this.tellAll(),
       onSuccess: (seen) => {
         if (seen._tag === "Record" && canReach(seen.holder)) {
           this.drop(this.entries.get(seen.holder.token))
-          this.passTo(seen.holder.token)
-        } else {
-          this.tellAll()
+          return this.passTo(seen.holder.token)
         }
+        return this.tellAll()
       }
     })
   }
 
+  /** The lock was released before the last holder has told who waits. */
+  private passLate(queue: ReadonlyArray<string>): boolean {
+    if (this.known || queue.length === 0) {
+      return false
+    }
+    this.known = true
+    this.adopt(queue)
+    if (!this.gives) this.run(this.give())
+    return true
+  }
+
   /** The new holder keeps the queue. One of those that wait hears who that is, and so of its death. */
-  private passTo(holder: string): void {
+  private passTo(holder: string): Effect.Effect<void> {
     const { channel } = this.context
     const spoken = [...this.entries.values()].filter(({ spoken }) => spoken)
     const head = this.next() ?? spoken[0]
@@ -446,19 +471,21 @@ export class HolderQueue implements Endpoint {
     if (head !== undefined) {
       channel.send(instanceOf(head.token), { _tag: "next", token: head.token, owner: holder })
     }
-    this.end(new Set(queue))
+    return this.end(new Set(queue))
   }
 
   /** None is known to be awake, or none can be given the lock: each looks for itself. */
-  private tellAll(): void {
+  private tellAll(): Effect.Effect<void> {
     for (const { token } of this.first(atOnce)) this.tell(token)
-    this.end()
+    return this.end()
   }
 
-  private end(passed: ReadonlySet<string> = nobody): void {
+  private end(passed: ReadonlySet<string> = nobody): Effect.Effect<void> {
     this.released = true
+    this.gives = false
     for (const { unwatch } of this.entries.values()) unwatch?.()
     this.entries = new Map()
     this.context.channel.release(this.place.lockPath, this.token, passed)
+    return Exit.void
   }
 }

@@ -5,7 +5,8 @@ import type { LockHolder } from "../../LockHolder.js"
 import * as Immediate from "../immediate.js"
 import { type Alarm, timerAt } from "../lock/timer.js"
 import type { DiskError } from "../lockFile/disk.js"
-import * as Protocol from "../lockFile/protocol.js"
+import { momentAt, type OwnRecord } from "../lockFile/ownRecord.js"
+import type * as Protocol from "../lockFile/protocol.js"
 import * as Record from "../lockFile/record.js"
 import * as Runtime from "../runtime.js"
 import type { Channel, Endpoint, Reply } from "./channel.js"
@@ -32,7 +33,7 @@ const maxAsking = 64
 export class Requester implements Endpoint {
   private readonly clock: Clock.Clock
   /** The record in the request file. */
-  own: Protocol.OwnRecord | undefined
+  own: OwnRecord | undefined
   /** Who waits behind this one, if the last holder has told. */
   queue: ReadonlyArray<string> | undefined
   /** Whose queue it stands in, by the token of the record at the lock. */
@@ -80,9 +81,9 @@ export class Requester implements Endpoint {
       return Immediate.flatMap(this.request(), (own) => this.protocol.enter(this.place, own))
     }
     const renew = () =>
-      Effect.flatMap(
+      Immediate.andThen(
         this.renounce(),
-        () => Effect.flatMap(this.request(), (own) => this.protocol.enter(this.place, own))
+        () => Immediate.flatMap(this.request(), (own) => this.protocol.enter(this.place, own))
       )
     return own.retired ? renew() : Immediate.matchEffect(this.protocol.enter(this.place, own), {
       onSuccess: (entered): Effect.Effect<Protocol.Published | Protocol.Occupied, DiskError> => Exit.succeed(entered),
@@ -91,7 +92,7 @@ export class Requester implements Endpoint {
     })
   }
 
-  private request(): Effect.Effect<Protocol.OwnRecord, DiskError> {
+  private request(): Effect.Effect<OwnRecord, DiskError> {
     return Immediate.map(this.protocol.request(this.place, this.label), (own) => {
       this.own = own
       this.known = undefined
@@ -102,7 +103,7 @@ export class Requester implements Endpoint {
 
   /** What is at the lock; our own record there is accepted. */
   look(): Effect.Effect<Protocol.Published | Protocol.Occupied, DiskError> {
-    const startedAt = Protocol.momentAt(this.clock)
+    const startedAt = momentAt(this.clock)
     this.lookedAt = startedAt.monotonic
     return Immediate.matchEffect(this.protocol.read(this.place.lockPath), {
       onSuccess: (seen) => {
@@ -130,8 +131,8 @@ export class Requester implements Endpoint {
   withdraw(): Effect.Effect<boolean> {
     const { own } = this
     return own === undefined ?
-      Effect.succeed(false) :
-      Effect.map(this.protocol.withdraw(this.place, own), (granted) => {
+      Exit.succeed(false) :
+      Immediate.map(this.protocol.withdraw(this.place, own), (granted) => {
         if (!granted) {
           this.channel.detach(own.token)
           this.own = undefined
@@ -145,23 +146,23 @@ export class Requester implements Endpoint {
    * made anew: a process on another machine takes it for a dead one's when it has not changed for a lease.
    */
   beat(): Effect.Effect<void> {
-    return this.own === undefined ? Effect.void : Effect.catchAll(
-      this.protocol.beatRequest(this.own),
-      ({ code }) =>
-        code === "ENOENT" ? Effect.ignore(Effect.flatMap(this.renounce(), () => this.request())) : Effect.void
-    )
+    return this.own === undefined ? Exit.void : Immediate.matchEffect(this.protocol.beatRequest(this.own), {
+      onSuccess: () => Exit.void,
+      onFailure: ({ code }) =>
+        code === "ENOENT" ? Effect.ignore(Immediate.andThen(this.renounce(), () => this.request())) : Exit.void
+    })
   }
 
   /** The request counts no more. A new one may be made. */
   private renounce(): Effect.Effect<void> {
     const { own } = this
-    return Effect.flatMap(this.withdraw(), (granted) => {
+    return Immediate.flatMap(this.withdraw(), (granted) => {
       if (!granted || own === undefined) {
-        return Effect.void
+        return Exit.void
       }
       this.channel.detach(own.token)
       this.own = undefined
-      return Effect.asVoid(this.protocol.remove(this.place, 0, own))
+      return Immediate.as(this.protocol.remove(this.place, 0, own), undefined)
     })
   }
 
@@ -172,7 +173,7 @@ export class Requester implements Endpoint {
   hear(message: Message, reply: Reply): boolean {
     switch (message._tag) {
       case "granted":
-        this.queue = message.queue
+        this.queue = this.queue === undefined ? message.queue : [...new Set([...this.queue, ...message.queue])]
         return this.hint()
       case "next": {
         const { now } = this

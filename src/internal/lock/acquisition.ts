@@ -8,6 +8,7 @@ import * as Option from "effect/Option"
 import * as Metrics from "../../FileLockMetrics.js"
 import type { BackendError, Grant, LockBackend, LockKey } from "../../LockBackend.js"
 import { LockAcquisitionError, LockDirectoryError, type Reason } from "../../LockError.js"
+import * as Immediate from "../immediate.js"
 import * as Runtime from "../runtime.js"
 import * as Background from "./background.js"
 import { giveBack, HeldLock } from "./heldLock.js"
@@ -196,10 +197,10 @@ const ask = (
     return inBackground(() => waiter.expired ? backend.tryAcquire(key, waiter) : backend.acquire(key, waiter))
   }
   const { waits } = waiter
-  return Effect.matchCauseEffect(Effect.suspend(() => backend.tryAcquire(key, waiter)), {
+  return Immediate.matchCauseEffect(Immediate.suspend(() => backend.tryAcquire(key, waiter)), {
     onSuccess: (grant): Effect.Effect<HeldLock, Failure> =>
       Option.isSome(grant)
-        ? Effect.succeed(begin(queue, waiter, key, grant.value))
+        ? Exit.succeed(begin(queue, waiter, key, grant.value))
         : waits
         ? inBackground(() => backend.acquire(key, waiter))
         : refuse(),

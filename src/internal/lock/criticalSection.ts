@@ -163,10 +163,10 @@ export const run = <A, E, R>(
   const leave = (exit: Exit.Exit<A, E>): Effect.Effect<A, E | LockLostError> => {
     held.removeListener(body.interrupt)
     return Immediate.flatMap(body.end(), () =>
-      Effect.matchCauseEffect(held.close(), {
+      Immediate.matchCauseEffect(held.close(), {
         onSuccess: () => conclude(held, exit),
         onFailure: (cause): Effect.Effect<A, E> =>
-          Effect.failCause(Exit.isSuccess(exit) ? cause : Cause.sequential(exit.cause, cause))
+          Exit.failCause(Exit.isSuccess(exit) ? cause : Cause.sequential(exit.cause, cause))
       }))
   }
   return Effect.matchCauseEffect(restore(Runtime.isTraced(fiber) ? traced(held, self) : self), {
@@ -176,7 +176,7 @@ export const run = <A, E, R>(
 }
 
 const conclude = <A, E>({ loss }: HeldLock, exit: Exit.Exit<A, E>): Effect.Effect<A, E | LockLostError> =>
-  loss !== undefined && (Exit.isSuccess(exit) || Cause.isInterruptedOnly(exit.cause)) ? Effect.fail(loss) : exit
+  loss !== undefined && (Exit.isSuccess(exit) || Cause.isInterruptedOnly(exit.cause)) ? Exit.fail(loss) : exit
 
 const traced = <A, E, R>(held: HeldLock, self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.useSpan(

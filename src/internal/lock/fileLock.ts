@@ -128,7 +128,7 @@ export const make = (backend: Context.Tag.Service<LockBackend>, settings: Settin
       return Acquisition.toKey(backend, waiter, restore)
     }
     waiter.immediate = Option.isSome(backend.immediate?.(known.path) ?? Option.none())
-    return Effect.succeed(known)
+    return Exit.succeed(known)
   }
 
   // ---------------------------------------------------------------------------------------------
@@ -161,7 +161,7 @@ export const make = (backend: Context.Tag.Service<LockBackend>, settings: Settin
   ): Effect.Effect<A, E | Failure | LockLostError, R> =>
     Effect.uninterruptibleMask((restore) =>
       Effect.withFiberRuntime((fiber) =>
-        Effect.flatMap(enter(fiber, call, key, restore), (held) => CriticalSection.run(fiber, held, self, restore))
+        Immediate.flatMap(enter(fiber, call, key, restore), (held) => CriticalSection.run(fiber, held, self, restore))
       )
     )
 
@@ -172,7 +172,7 @@ export const make = (backend: Context.Tag.Service<LockBackend>, settings: Settin
   ): Effect.Effect<A, E | Failure | LockLostError, R> =>
     Effect.uninterruptibleMask((restore) =>
       Effect.withFiberRuntime((fiber) =>
-        Effect.flatMap(
+        Immediate.flatMap(
           enter(fiber, makeCall(fiber, path, options), undefined, restore),
           (held) => CriticalSection.run(fiber, held, self, restore)
         )

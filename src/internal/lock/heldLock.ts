@@ -1,9 +1,11 @@
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as FiberId from "effect/FiberId"
 import * as Metrics from "../../FileLockMetrics.js"
 import type { Grant, LockKey } from "../../LockBackend.js"
 import { LockLostError } from "../../LockError.js"
+import * as Immediate from "../immediate.js"
 import * as Runtime from "../runtime.js"
 import * as Background from "./background.js"
 import { type Waiter, WaitQueue, type WaitQueues } from "./waitQueue.js"
@@ -138,7 +140,7 @@ export class HeldLock {
   private leave(): Effect.Effect<void> {
     this.users -= 1
     if (this.users > 0) {
-      return Effect.void
+      return Exit.void
     }
     if (this.parent !== undefined) {
       this.queue.leave(this.waiter)
@@ -171,12 +173,12 @@ export const giveBack = (
   const sliceEnd = origin.grantedAt + waiter.call.handoff
   const handOff = (now: number) => now < sliceEnd && origin.loss === undefined && queue.handOff(waiter, origin)
   if (handOff(now)) {
-    return Effect.void
+    return Exit.void
   }
   return now < sliceEnd && waiter.busy && queue.isEmpty
     ? Effect.flatMap(
       Effect.yieldNow(),
-      () => handOff(Runtime.monotonic(waiter.fiber)) ? Effect.void : release(queue, waiter, origin, grant, now)
+      () => handOff(Runtime.monotonic(waiter.fiber)) ? Exit.void : release(queue, waiter, origin, grant, now)
     )
     : release(queue, waiter, origin, grant, now)
 }
@@ -189,16 +191,16 @@ const release = (
   now: number
 ): Effect.Effect<void> => {
   queue.released(waiter, now)
-  return Effect.matchCauseEffect(
+  return Immediate.matchCauseEffect(
     origin.immediate ? grant.release : Background.run(grant.release, `The release of ${origin.call.path}`),
     {
       onSuccess: () => {
         queue.leave(waiter)
-        return Effect.void
+        return Exit.void
       },
       onFailure: (cause) => {
         queue.leave(waiter)
-        return Effect.failCause(cause)
+        return Exit.failCause(cause)
       }
     }
   )

@@ -12,14 +12,16 @@ import type { LockHolder } from "../../LockHolder.js"
 import type { ProcessIdentity } from "../../ProcessIdentity.js"
 import * as Channel from "../handover/channel.js"
 import { HolderQueue } from "../handover/holderQueue.js"
-import { Pollers } from "../handover/pollers.js"
+import { Others } from "../handover/others.js"
 import { Requester } from "../handover/requester.js"
+import * as Turns from "../handover/turns.js"
 import * as Immediate from "../immediate.js"
 import * as Polling from "../polling.js"
 import * as Runtime from "../runtime.js"
 import * as Cleanup from "./cleanup.js"
 import type { Disk, DiskError } from "./disk.js"
 import * as Heartbeat from "./heartbeat.js"
+import type { OwnRecord } from "./ownRecord.js"
 import * as Paths from "./paths.js"
 import * as Protocol from "./protocol.js"
 import type { Seen } from "./record.js"
@@ -67,6 +69,8 @@ export interface Engine extends Context.Tag.Service<LockBackend.LockBackend> {
 
 type Answer = LockBackend.Grant | Blocked
 
+type Entered = Protocol.Published | Protocol.Occupied
+
 /** An acquisition on its way. */
 interface Attempt {
   readonly key: LockBackend.LockKey
@@ -75,7 +79,7 @@ interface Attempt {
   /** The waiter, as other processes see it; nothing for an attempt that does not wait. */
   readonly requester: Requester | undefined
   /** Puts a record at the lock if nothing is there. */
-  readonly publish: () => Effect.Effect<Protocol.Published | Protocol.Occupied, DiskError>
+  readonly publish: () => Effect.Effect<Entered, DiskError>
 }
 
 /** One that waits, and why it was refused just now. */
@@ -108,7 +112,7 @@ const reasonOf = ({ code }: DiskError): "PermissionDenied" | "StorageFull" | "Sy
 const refused = (error: DiskError) => new LockBackend.BackendError({ reason: reasonOf(error), cause: error.cause })
 
 /** A system call that failed for a reason that may pass. */
-const blockedBy = (error: DiskError): Blocked => ({
+const failed = (error: DiskError): Blocked => ({
   _tag: "Blocked",
   state: "held",
   reason: reasonOf(error),
@@ -120,6 +124,15 @@ const blockedByForeign = (what: string): Blocked => ({
   state: "foreign",
   reason: "Foreign",
   cause: new Error(`it is ${what}`)
+})
+
+/** A record is in the way. */
+const blockedBy = (state: LockBackend.State, holder: LockHolder | undefined, readAgainIn?: number): Blocked => ({
+  _tag: "Blocked",
+  state,
+  reason: "Timeout",
+  holder,
+  readAgainIn
 })
 
 const holderOf = (seen: Seen): LockHolder | undefined => seen._tag === "Record" ? seen.holder : undefined
@@ -139,29 +152,9 @@ export const make = (options: {
   const cleanup = Cleanup.make({ disk, syntax, protocol, staleness })
   const { canReach = () => false, channel = Channel.none } = identity
   const requests = Requests.make({ disk, syntax, protocol, identity })
-  const handover = { ...requests, channel, protocol, canReach, pollers: new Pollers() }
+  const handover = { ...requests, channel, protocol, canReach, others: new Others(), turns: new Turns.Turns() }
 
-  /** Locks that were granted just now. Most are released before their heartbeats would have been worth a timer. */
-  const fresh = new Set<Heartbeat.Member>()
-  let addsFresh = false
   let lastPlace: Protocol.Place | undefined
-
-  const keep = (member: Heartbeat.Member): void => {
-    const { fiber } = member
-    fresh.add(member)
-    if (addsFresh) {
-      return
-    }
-    addsFresh = true
-    Runtime.soon(fiber, () =>
-      Runtime.soon(fiber, () => {
-        addsFresh = false
-        for (const member of fresh) {
-          heartbeat.add(member)
-        }
-        fresh.clear()
-      }))
-  }
 
   /** A lock file that is ours. What is seldom asked for is made when it is. */
   class Grant implements LockBackend.Grant {
@@ -174,7 +167,7 @@ export const make = (options: {
     constructor(
       private readonly key: LockBackend.LockKey,
       private readonly request: LockBackend.Request,
-      private readonly own: Protocol.OwnRecord,
+      private readonly own: OwnRecord,
       readonly recovered: boolean,
       queue: ReadonlyArray<string> | "ask" | undefined,
       private readonly place: Protocol.Place,
@@ -182,7 +175,7 @@ export const make = (options: {
     ) {
       this.member = new Heartbeat.Member(place, own, fiber, (gone) => this.onGone(gone))
       this.queue = new HolderQueue(handover, place, own.token, fiber, queue, request.handoff)
-      keep(this.member)
+      heartbeat.add(this.member)
       if (recovered || place !== lastPlace) {
         lastPlace = place
         cleanup.start(fiber, key.lockPath, recovered)
@@ -198,21 +191,20 @@ export const make = (options: {
     }
 
     get release(): Effect.Effect<void> {
-      return Effect.suspend(() => {
-        fresh.delete(this.member)
-        return Immediate.flatMap(
+      return Immediate.suspend(() =>
+        Immediate.flatMap(
           heartbeat.remove(this.member),
           () =>
-            Effect.flatMap(
+            Immediate.flatMap(
               protocol.remove(this.place, 0, this.own),
               (removed) =>
-                Effect.zipRight(
+                Immediate.andThen(
                   this.queue.handOver(),
-                  removed ? Exit.void : Effect.map(released(this.place), (gone) => this.onGone(gone))
+                  () => removed ? Exit.void : Immediate.map(released(this.place), (gone) => this.onGone(gone))
                 )
             )
         )
-      })
+      )
     }
 
     onGone(gone: Heartbeat.Gone): void {
@@ -227,22 +219,22 @@ export const make = (options: {
 
   const grant = (
     { key, place, request, requester }: Attempt,
-    own: Protocol.OwnRecord,
+    own: OwnRecord,
     recovered: boolean
   ): Effect.Effect<Grant> =>
-    Effect.withFiberRuntime((fiber) => {
+    Immediate.withFiber((fiber) => {
       if (requester === undefined) {
-        return Effect.succeed(new Grant(key, request, own, recovered, recovered ? "ask" : undefined, place, fiber))
+        return Exit.succeed(new Grant(key, request, own, recovered, recovered ? "ask" : undefined, place, fiber))
       }
       const queue = requester.queue ?? (recovered || requester.hasWaited ? "ask" : undefined)
       const granted = new Grant(key, request, own, recovered, queue, place, fiber)
       if (requester.own === own) {
-        own.acquired(Runtime.wallClock(fiber))
+        own.acquired()
         requester.end(granted.queue)
-        return Effect.succeed(granted)
+        return Exit.succeed(granted)
       }
       // The lock of a dead holder was taken over by another record.
-      return Effect.map(requester.withdraw(), () => {
+      return Immediate.map(requester.withdraw(), () => {
         requester.end(undefined)
         return granted
       })
@@ -278,42 +270,36 @@ export const make = (options: {
     return { key, place, request, requester, publish: () => requester.enter() }
   }
 
-  /** A1 and A2. */
-  const attempt = (
+  /** A1 and A2. The directory is made at most once: where it is there and the create says that it is not, making it does not help. */
+  const conclude = (
     attempt: Attempt,
-    first: Effect.Effect<Protocol.Published | Protocol.Occupied, DiskError>
+    first: Effect.Effect<Entered, DiskError>,
+    round = 1,
+    directoryMade = false
   ): Effect.Effect<Answer, LockBackend.BackendError | LockDirectoryError> =>
     Immediate.matchEffect(first, {
-      onSuccess: (published) =>
-        published._tag === "Published"
-          ? grant(attempt, published.own, false)
-          : takeOverStale(attempt, published.seen, 1),
-      onFailure: (error) => explain(attempt, error, false)
+      onSuccess: (entered) =>
+        entered._tag === "Published"
+          ? grant(attempt, entered.own, false)
+          : takeOverStale(attempt, entered.seen, round),
+      onFailure: (error) =>
+        error.code === "ENOENT" && !directoryMade
+          ? Effect.zipRight(
+            paths.makeDirectory(attempt.key),
+            Effect.suspend(() => conclude(attempt, attempt.publish(), round, true))
+          )
+          : explain(attempt, error)
     })
 
-  /** The directory is made at most once: where it is there and the create says that it is not, making it does not help. */
   const explain = (
     attempt: Attempt,
-    error: DiskError,
-    directoryMade: boolean
+    error: DiskError
   ): Effect.Effect<Answer, LockBackend.BackendError | LockDirectoryError> => {
-    if (error.code === "ENOENT" && !directoryMade) {
-      return Effect.zipRight(
-        paths.makeDirectory(attempt.key),
-        Effect.matchEffect(Effect.suspend(attempt.publish), {
-          onSuccess: (published) =>
-            published._tag === "Published"
-              ? grant(attempt, published.own, false)
-              : takeOverStale(attempt, published.seen, 1),
-          onFailure: (error) => explain(attempt, error, true)
-        })
-      )
-    }
     if (error instanceof Protocol.Unreadable) {
       return refuse(error, undefined)
     }
     const explained = Paths.explain(syntax, attempt.key, error)
-    return explained === undefined ? Effect.succeed(blockedBy(error)) : Effect.fail(explained)
+    return explained === undefined ? Exit.succeed(failed(error)) : Exit.fail(explained)
   }
 
   /** No permission and no space do not pass. On Windows a file that is just being removed has no permission either. */
@@ -323,73 +309,85 @@ export const make = (options: {
   ): Effect.Effect<Answer, LockBackend.BackendError> => {
     const reason = reasonOf(error)
     return reason === "SystemError" || syntax.sep !== "/"
-      ? Effect.succeed(blockedBy(error))
+      ? Exit.succeed(failed(error))
       : new LockBackend.BackendError({ reason, holder, cause: error.cause })
   }
 
+  /** What was seen is in the way, as long as it lives. */
   const takeOverStale = (
     attempt: Attempt,
     seen: Seen,
     round: number
+  ): Effect.Effect<Answer, LockBackend.BackendError | LockDirectoryError> => {
+    if (seen._tag === "Foreign") {
+      return Exit.succeed(blockedByForeign(seen.what))
+    }
+    return seen._tag === "Absent"
+      ? lookAgain(attempt, seen, round)
+      : Immediate.flatMap(staleness.check(attempt.key.lockPath, seen), (check) =>
+        check._tag === "Stale"
+          ? takeOver(attempt, seen, round)
+          : Exit.succeed(
+            check._tag === "Unverifiable"
+              ? blockedBy("unverifiable", holderOf(seen), check.readAgainIn)
+              : seen._tag === "Zeros"
+              ? blockedByForeign("a file of NULs, written since the machine was booted")
+              : blockedBy("held", holderOf(seen))
+          ))
+  }
+
+  /** T1 to T3. */
+  const takeOver = (
+    attempt: Attempt,
+    seen: Seen,
+    round: number
   ): Effect.Effect<Answer, LockBackend.BackendError | LockDirectoryError> =>
-    Effect.gen(function*() {
-      const { key, place, request } = attempt
-      if (seen._tag === "Foreign") {
-        return blockedByForeign(seen.what)
-      }
-      const holder = holderOf(seen)
-      const blocked = (state: LockBackend.State, readAgainIn?: number): Blocked => ({
-        _tag: "Blocked",
-        state,
-        reason: "Timeout",
-        holder,
-        readAgainIn
-      })
-      if (seen._tag !== "Absent") {
-        const check = yield* staleness.check(key.lockPath, seen)
-        if (check._tag === "Live") {
-          return seen._tag === "Zeros"
-            ? blockedByForeign("a file of NULs, written since the machine was booted")
-            : blocked("held")
-        }
-        if (check._tag === "Unverifiable") {
-          return blocked("unverifiable", check.readAgainIn)
-        }
-        const taken = yield* Effect.either(protocol.takeOver(place, 0, seen, request.label))
-        if (taken._tag === "Left") {
-          return yield* refuse(taken.left, holder)
-        }
-        if (taken.right._tag === "Published") {
-          yield* Effect.logDebug(`Took over ${key.lockPath}`)
-          return yield* grant(attempt, taken.right.own, true)
-        }
-        if (taken.right._tag === "Busy") {
-          const { claimPath, readAgainIn, seen } = taken.right
-          return seen._tag === "Foreign"
-            ? blockedByForeign(`a dead holder's, but ${claimPath} is ${seen.what}`)
-            : blocked("abandoned", readAgainIn)
+    Effect.matchEffect(protocol.takeOver(attempt.place, 0, seen, attempt.request.label), {
+      onFailure: (error) => refuse(error, holderOf(seen)),
+      onSuccess: (taken) => {
+        switch (taken._tag) {
+          case "Published":
+            return Effect.zipRight(
+              Effect.logDebug(`Took over ${attempt.key.lockPath}`),
+              grant(attempt, taken.own, true)
+            )
+          case "Busy":
+            return Exit.succeed(
+              taken.seen._tag === "Foreign"
+                ? blockedByForeign(`a dead holder's, but ${taken.claimPath} is ${taken.seen.what}`)
+                : blockedBy("abandoned", holderOf(seen), taken.readAgainIn)
+            )
+          case "Changed":
+            return lookAgain(attempt, seen, round)
         }
       }
-      if (round >= maxRounds) {
-        return blocked("held", 0)
-      }
-      const again = yield* Effect.either(Effect.suspend(attempt.publish))
-      if (again._tag === "Left") {
-        return yield* explain(attempt, again.left, false)
-      }
-      return again.right._tag === "Published"
-        ? yield* grant(attempt, again.right.own, false)
-        : yield* takeOverStale(attempt, again.right.seen, round + 1)
     })
+
+  /** Something else is there by now, or nothing. */
+  const lookAgain = (
+    attempt: Attempt,
+    seen: Seen,
+    round: number
+  ): Effect.Effect<Answer, LockBackend.BackendError | LockDirectoryError> =>
+    round >= maxRounds
+      ? Exit.succeed(blockedBy("held", holderOf(seen), 0))
+      : conclude(attempt, Immediate.suspend(attempt.publish), round + 1)
 
   /** Those that `acquire` goes on with, and what they were refused by. */
   const begun = new WeakMap<LockBackend.Request, Waiting>()
 
+  /** Those that `acquire` begins with in the next turn. */
+  const deferred = new WeakSet<LockBackend.Request>()
+
   const tryAcquire: Engine["tryAcquire"] = (key, request) =>
-    Effect.withFiberRuntime((fiber) => {
+    Immediate.withFiber((fiber) => {
+      if (request.waits && handover.turns.isOverdue(fiber, request.handoff)) {
+        deferred.add(request)
+        return Exit.succeed(Option.none())
+      }
       const waiting = request.waits ? attemptOf(key, request, fiber) : undefined
       const now = waiting ?? attemptOnce(key, request)
-      const answered = Effect.map(attempt(now, now.publish()), (answer) => {
+      const answered = Immediate.map(conclude(now, now.publish()), (answer) => {
         if ("release" in answer) {
           return Option.some(answer)
         }
@@ -397,7 +395,10 @@ export const make = (options: {
         if (waiting !== undefined) begun.set(request, { ...waiting, refused: answer })
         return Option.none()
       })
-      return waiting === undefined ? answered : Effect.tapErrorCause(answered, () => giveUp(waiting))
+      return waiting === undefined ? answered : Immediate.matchCauseEffect(answered, {
+        onSuccess: Exit.succeed,
+        onFailure: (cause) => Effect.zipRight(giveUp(waiting), Effect.failCause(cause))
+      })
     })
 
   // ---------------------------------------------------------------------------------------------
@@ -415,7 +416,7 @@ export const make = (options: {
     Effect.withFiberRuntime((fiber) => {
       const waiting: Waiting = begun.get(request) ?? attemptOf(key, request, fiber)
       waiters += 1
-      return wait(waiting).pipe(
+      return Effect.zipRight(deferred.has(request) ? Turns.next : Effect.void, wait(waiting)).pipe(
         Effect.onExit((exit) => Exit.isSuccess(exit) && Option.isSome(exit.value) ? Effect.void : giveUp(waiting)),
         Effect.ensuring(Effect.sync(() => (waiters -= 1)))
       )
@@ -449,7 +450,7 @@ export const make = (options: {
       for (;;) {
         const began = yield* clock
         const answer = refused ??
-          (yield* attempt(waiting, requester.own === undefined ? requester.enter() : requester.look()))
+          (yield* conclude(waiting, requester.own === undefined ? requester.enter() : requester.look()))
         refused = undefined
         if ("release" in answer) {
           return Option.some(answer)
@@ -558,7 +559,7 @@ export const make = (options: {
           taken._tag === "Published"
             ? Effect.zipRight(
               isDead ? Effect.void : Effect.sleep(breakPause),
-              Effect.as(protocol.remove(place, 0, taken.own), true)
+              Effect.as(Effect.suspend(() => protocol.remove(place, 0, taken.own)), true)
             )
             : Effect.succeed(false))
       )

@@ -12,7 +12,8 @@ import * as Immediate from "../immediate.js"
 import { type Alarm, timerAt } from "../lock/timer.js"
 import * as Runtime from "../runtime.js"
 import { type Disk, DiskError } from "./disk.js"
-import * as Protocol from "./protocol.js"
+import { momentAt, type OwnRecord } from "./ownRecord.js"
+import type * as Protocol from "./protocol.js"
 import * as Record from "./record.js"
 
 /** The lock is gone from us. */
@@ -40,17 +41,17 @@ export class Member {
   attempt: Fiber.RuntimeFiber<void, DiskError | Claimed | Gone> | undefined
   /** The lock is being released: no attempt begins any more. */
   removed = false
-  /** The clock at the acquisition: the fiber may go by another one later. */
-  readonly clock: Clock.Clock
   constructor(
     readonly place: Protocol.Place,
-    readonly own: Protocol.OwnRecord,
+    readonly own: OwnRecord,
     /** The fiber that acquired the lock: its clock and its services are the heartbeat's. */
     readonly fiber: Runtime.RuntimeFiber,
     /** Called when the lock turns out to be lost. */
     readonly onGone: (gone: Gone) => void
-  ) {
-    this.clock = Runtime.clockOf(fiber)
+  ) {}
+
+  get clock(): Clock.Clock {
+    return this.own.clock
   }
 
   get now(): number {
@@ -154,9 +155,6 @@ export const make = (options: {
   // one heartbeat
   // ---------------------------------------------------------------------------------------------
 
-  /** Milliseconds since the last heartbeat. */
-  const silenceOf = ({ clock, own }: Member): number => Protocol.since(clock, own.heardAt)
-
   /** What cannot be read now is not gone. */
   const checkPath = ({ own, place }: Member): Effect.Effect<void, DiskError | Gone> =>
     Effect.flatMap(
@@ -173,7 +171,7 @@ export const make = (options: {
   /** On a local disk it is made when it is called. */
   const beat = (member: Member): Effect.Effect<void, DiskError | Gone> => {
     const { clock, own, place } = member
-    const startedAt = Protocol.momentAt(clock)
+    const startedAt = momentAt(clock)
     const next = own.nextBeat()
     return Immediate.matchEffect(
       disk.rewrite(place.lockPath, own.text, next.offset, next.part),
@@ -210,7 +208,7 @@ export const make = (options: {
       )
     })
 
-  const attempt = (member: Member): Attempt => silenceOf(member) > allowed ? beatLate(member) : beat(member)
+  const attempt = (member: Member): Attempt => member.own.silence > allowed ? beatLate(member) : beat(member)
 
   /** The attempt that has not ended. */
   const underWay = ({ attempt }: Member) => attempt?.unsafePoll() === null ? attempt : undefined
@@ -248,7 +246,7 @@ export const make = (options: {
 
   const insist = (member: Member, first: Attempt, step: Attempt): Effect.Effect<void, Gone> =>
     Effect.suspend(() => {
-      const silence = silenceOf(member)
+      const silence = member.own.silence
       let last: unknown
       let next = first
       const again = Effect.suspend(() => {
@@ -329,7 +327,7 @@ export const make = (options: {
       }
       left -= 1
       round.delete(member)
-      if (silenceOf(member) > allowed) {
+      if (member.own.silence > allowed) {
         round.late.add(member)
       } else {
         beatNow(round, member)
@@ -410,7 +408,7 @@ export const make = (options: {
     },
     verify: (member) =>
       Effect.suspend(() =>
-        silenceOf(member) > allowed
+        member.own.silence > allowed
           ? insist(member, inTurn(member, beatLate(member)), beatLate(member))
           : Effect.catchTag(
             checkPath(member),

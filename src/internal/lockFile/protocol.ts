@@ -1,122 +1,19 @@
-import type * as Clock from "effect/Clock"
 import * as Data from "effect/Data"
-import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
-import { type LockHolder, maxLabelLength } from "../../LockHolder.js"
+import { maxLabelLength } from "../../LockHolder.js"
 import type { ProcessIdentity, ProcessInfo } from "../../ProcessIdentity.js"
 import { syscallOf } from "../errno.js"
 import * as Immediate from "../immediate.js"
 import * as Runtime from "../runtime.js"
 import { type Disk, DiskError } from "./disk.js"
+import { OwnRecord } from "./ownRecord.js"
 import { claimOf, claimRequestOf, prefixOf, requestOf } from "./paths.js"
 import * as Record from "./record.js"
 import type { Check } from "./staleness.js"
-
-/** A moment on both clocks: the monotonic one may stand still while a machine is suspended, the wall clock may be set. */
-export interface Moment {
-  readonly monotonic: number
-  readonly wall: number
-}
-
-export const momentAt = (clock: Clock.Clock): Moment => ({
-  monotonic: Runtime.monotonicOf(clock),
-  wall: Runtime.wallClockOf(clock)
-})
-
-/** Milliseconds since a moment, by the one of both that says more. */
-export const since = (clock: Clock.Clock, { monotonic, wall }: Moment): number =>
-  Math.max(Runtime.monotonicOf(clock) - monotonic, Runtime.wallClockOf(clock) - wall)
-
-/** By how much the time of an acquisition may be wrong, in milliseconds. */
-const noticeable = 1_000
-
-/** A part of a record, from an offset in bytes on, and the whole record with it. */
-interface Beat {
-  readonly text: string
-  readonly offset: number
-  readonly part: string
-}
-
-/** A record of this process that is, or may be, at some path. */
-export class OwnRecord {
-  /** As it is on the disk: a heartbeat changes it. */
-  text: string
-  beats = 0
-  /** The time of the last heartbeat. Other processes measure the lease from here at the earliest. */
-  heardAt: Moment
-  /** A removal was begun: when its answer is lost, what is at the path then may be a successor's. */
-  removing = false
-  /** Milliseconds since 1970. The record says when it was written, until a heartbeat corrects it. */
-  acquiredAt: number
-  /** Whether `acquiredAt` is to be written with the next heartbeat. */
-  outdated = false
-  /** It counts as a dead process's. */
-  retired = false
-  /** The request file could not be removed. */
-  requestLeft = false
-  /** Where the beat is, in bytes. */
-  private beatAt: number | undefined
-
-  constructor(
-    readonly token: string,
-    readonly requestPath: string,
-    private readonly process: ProcessInfo,
-    private readonly label: string | undefined,
-    at: Moment
-  ) {
-    this.heardAt = at
-    this.acquiredAt = at.wall
-    this.text = Record.encode(process, token, at.wall, label)
-  }
-
-  /** The lock was acquired after a wait. */
-  acquired(at: number): void {
-    this.outdated = at - this.acquiredAt > noticeable
-    if (this.outdated) this.acquiredAt = at
-  }
-
-  /** What the next beat writes. The record keeps its length. */
-  nextBeat(): Beat {
-    const beats = this.beats + 1
-    if (this.outdated) {
-      const text = Record.withTail(this.text, this.acquiredAt, beats)
-      return { text, offset: Record.offsetOfTail(text), part: Record.tailOf(text) }
-    }
-    this.beatAt ??= Record.offsetOfBeat(this.text)
-    return { text: Record.withBeat(this.text, beats), offset: this.beatAt, part: Record.formatBeat(beats) }
-  }
-
-  /** A beat found this in the file. `true` if that was our record as we know it, so that the beat was written. */
-  beaten({ text }: Beat, content: string): boolean {
-    const beats = Record.beatOf(content)
-    if (content === this.text) {
-      this.beats += 1
-      this.text = text
-      this.outdated = false
-      return true
-    }
-    // An earlier beat was written although its answer said otherwise.
-    if (Record.isSameRecord(content, this.text) && !Number.isNaN(beats)) {
-      this.text = content
-      this.beats = beats
-    }
-    return false
-  }
-
-  /** Made when it is asked for: most locks are released without. */
-  get holder(): LockHolder {
-    return {
-      ...this.process,
-      token: this.token,
-      acquiredAt: DateTime.unsafeMake(this.acquiredAt),
-      ...(this.label === undefined ? {} : { label: this.label })
-    }
-  }
-}
 
 /** A lock file, and the names of the files beside it. */
 export interface Place {
@@ -189,7 +86,7 @@ interface Otherwise {
 }
 
 /** A request that waits on looks again later. */
-const waiting: Otherwise = { notOurs: Effect.void, unreadable: Effect.void }
+const waiting: Otherwise = { notOurs: Exit.void, unreadable: Exit.void }
 
 /** Whether a failed create has made the file nevertheless. Not every file system says which call failed. */
 const mayHaveCreated = ({ cause, code }: DiskError): boolean => code !== "EEXIST" && syscallOf(cause) !== "open"
@@ -262,7 +159,7 @@ export const make = (options: {
   let saidNoLinks = false
 
   const retire = (own: OwnRecord): Effect.Effect<void> =>
-    Effect.suspend(() => {
+    Immediate.suspend(() => {
       own.retired = true
       return identity.retireToken(own.token)
     })
@@ -275,11 +172,7 @@ export const make = (options: {
 
   const read: Protocol["read"] = (path) => Immediate.map(disk.read(path), Record.toSeen)
 
-  const isLate = (fiber: Runtime.RuntimeFiber, { heardAt }: OwnRecord): boolean =>
-    since(Runtime.clockOf(fiber), heardAt) > inTime
-
-  const isOverdue = (own: OwnRecord): Effect.Effect<boolean> =>
-    Effect.withFiberRuntime((fiber) => Effect.succeed(isLate(fiber, own)))
+  const isLate = ({ silence }: OwnRecord): boolean => silence > inTime
 
   /** P1. The token counts as alive before it can be seen. */
   const prepare = (
@@ -287,20 +180,20 @@ export const make = (options: {
     level: number,
     label: string | undefined
   ): Effect.Effect<OwnRecord, DiskError> =>
-    Effect.flatMap(
+    Immediate.flatMap(
       identity.issueToken,
       (token) =>
-        Effect.withFiberRuntime((fiber): Effect.Effect<OwnRecord, DiskError> => {
+        Immediate.withFiber((fiber): Effect.Effect<OwnRecord, DiskError> => {
           const own = new OwnRecord(
             token,
             level === 0 ? requestOf(place.prefix, token) : claimRequestOf(place.prefix, token),
             self(place.lockPath),
             label?.slice(0, maxLabelLength),
-            momentAt(Runtime.clockOf(fiber))
+            Runtime.clockOf(fiber)
           )
           return Immediate.matchEffect(disk.create(own.requestPath, own.text), {
             onFailure: (error) =>
-              Immediate.flatMap(unlinkRequest(own), () => Effect.zipRight(retire(own), Exit.fail(error))),
+              Immediate.andThen(unlinkRequest(own), () => Immediate.andThen(retire(own), () => Exit.fail(error))),
             onSuccess: () => Exit.succeed(own)
           })
         })
@@ -308,46 +201,37 @@ export const make = (options: {
 
   /** P2 and P3. */
   const link = (
-    fiber: Runtime.RuntimeFiber,
     place: Place,
     level: number,
     own: OwnRecord
   ): Effect.Effect<Published | Occupied, DiskError> =>
     Immediate.matchEffect(disk.link(own.requestPath, pathOf(place, level)), {
-      onSuccess: () => Immediate.flatMap(unlinkRequest(own), () => confirm(fiber, place, level, own)),
+      onSuccess: () => Immediate.flatMap(unlinkRequest(own), () => confirm(place, level, own)),
       // The request file goes first: a link that takes effect after its error was reported finds nothing to link.
       onFailure: (error) =>
         Immediate.flatMap(unlinkRequest(own), () =>
           noLinks.has(error.code)
-            ? publishWithoutLink(fiber, place, level, own, error, retired(place, level, own))
-            : settle(fiber, place, level, own, error, retired(place, level, own)))
+            ? publishWithoutLink(place, level, own, error, retired(place, level, own))
+            : settle(place, level, own, error, retired(place, level, own)))
     })
 
   const publish: Protocol["publish"] = (place, level, label) =>
-    Effect.withFiberRuntime((fiber) =>
-      Immediate.flatMap(prepare(place, level, label), (own) => link(fiber, place, level, own))
-    )
+    Immediate.flatMap(prepare(place, level, label), (own) => link(place, level, own))
 
   /** P2, for a waiter: its request file stays until it has the lock, or does not want it any more. */
   const enter: Protocol["enter"] = (place, own) =>
-    Effect.withFiberRuntime((fiber) =>
-      Immediate.matchEffect(disk.link(own.requestPath, place.lockPath), {
-        onSuccess: () => accept(place, own),
-        onFailure: (error) =>
-          Immediate.flatMap(
-            noLinks.has(error.code)
-              ? publishWithoutLink(fiber, place, 0, own, error, waiting)
-              : settle(fiber, place, 0, own, error, waiting),
-            (entered) => entered._tag === "Published" ? accept(place, own) : Exit.succeed(entered)
-          )
-      })
-    )
+    Immediate.matchEffect(disk.link(own.requestPath, place.lockPath), {
+      onSuccess: () => accept(place, own),
+      onFailure: (error) =>
+        Immediate.flatMap(
+          noLinks.has(error.code)
+            ? publishWithoutLink(place, 0, own, error, waiting)
+            : settle(place, 0, own, error, waiting),
+          (entered) => entered._tag === "Published" ? accept(place, own) : Exit.succeed(entered)
+        )
+    })
 
-  const accept: Protocol["accept"] = (place, own) =>
-    Immediate.flatMap(
-      unlinkRequest(own),
-      () => Effect.withFiberRuntime((fiber) => confirm(fiber, place, 0, own))
-    )
+  const accept: Protocol["accept"] = (place, own) => Immediate.flatMap(unlinkRequest(own), () => confirm(place, 0, own))
 
   const withdraw: Protocol["withdraw"] = (place, own) =>
     Immediate.flatMap(unlinkRequest(own), () =>
@@ -355,13 +239,13 @@ export const make = (options: {
         onSuccess: (seen) =>
           Record.hasToken(seen, own.token)
             ? Exit.succeed(true)
-            : Effect.as(Effect.zipRight(retire(own), discard(place, own)), false),
-        onFailure: ({ code }) => Effect.as(notOurs.has(code) ? retire(own) : remove(place, 0, own), false)
+            : Immediate.as(Immediate.andThen(retire(own), () => discard(place, own)), false),
+        onFailure: ({ code }) => Immediate.as(notOurs.has(code) ? retire(own) : remove(place, 0, own), false)
       }))
 
   const beatRequest: Protocol["beatRequest"] = (own) => {
     const beat = own.nextBeat()
-    return Effect.map(
+    return Immediate.map(
       disk.rewrite(own.requestPath, own.text, beat.offset, beat.part),
       ({ content }) => void own.beaten(beat, content)
     )
@@ -376,24 +260,22 @@ export const make = (options: {
 
   /** Our record is at the path. If that took too long, a process that cannot check us may have taken it over, or be about to. */
   const confirm = (
-    fiber: Runtime.RuntimeFiber,
     place: Place,
     level: number,
     own: OwnRecord
   ): Effect.Effect<Published | Occupied> =>
-    isLate(fiber, own)
-      ? Effect.as(remove(place, level, own), nothing)
+    isLate(own)
+      ? Immediate.as(remove(place, level, own), nothing)
       : Exit.succeed({ _tag: "Published", own })
 
   /** An attempt that is made once. What cannot be read may be ours, also where the answer was EEXIST: a network disk may have lost the first one. */
   const retired = (place: Place, level: number, own: OwnRecord): Otherwise => ({
     notOurs: retire(own),
-    unreadable: Effect.suspend(() => remove(place, level, own))
+    unreadable: Immediate.suspend(() => remove(place, level, own))
   })
 
   /** Something is at the path, or an answer was lost: what is there says which. */
   const settle = (
-    fiber: Runtime.RuntimeFiber,
     place: Place,
     level: number,
     own: OwnRecord,
@@ -403,15 +285,16 @@ export const make = (options: {
     Immediate.matchEffect(read(pathOf(place, level)), {
       onSuccess: (seen): Effect.Effect<Published | Occupied, DiskError> =>
         Record.hasToken(seen, own.token)
-          ? confirm(fiber, place, level, own)
-          : Effect.zipRight(
+          ? confirm(place, level, own)
+          : Immediate.andThen(
             otherwise.notOurs,
-            error.code === "EEXIST" ? Exit.succeed<Occupied>({ _tag: "Occupied", seen }) : Exit.fail(error)
+            (): Exit.Exit<Occupied, DiskError> =>
+              error.code === "EEXIST" ? Exit.succeed({ _tag: "Occupied", seen }) : Exit.fail(error)
           ),
       onFailure: (unreadable) =>
-        Effect.zipRight(
+        Immediate.andThen(
           notOurs.has(unreadable.code) ? otherwise.notOurs : otherwise.unreadable,
-          Exit.fail(error.code === "EEXIST" ? new Unreadable(unreadable.code, unreadable.cause) : error)
+          () => Exit.fail(error.code === "EEXIST" ? new Unreadable(unreadable.code, unreadable.cause) : error)
         )
     })
 
@@ -441,7 +324,7 @@ export const make = (options: {
   /** The request file of a record that is not wanted any more could not be removed: another process may have put it to the lock. */
   const discard = (place: Place, own: OwnRecord): Effect.Effect<void> =>
     own.requestLeft
-      ? Effect.withFiberRuntime((fiber) => {
+      ? Immediate.withFiber((fiber) => {
         own.requestLeft = false
         Runtime.start(
           fiber,
@@ -451,16 +334,15 @@ export const make = (options: {
             Effect.uninterruptible
           )
         )
-        return Effect.void
+        return Exit.void
       })
-      : Effect.void
+      : Exit.void
 
   /**
    * Where the file system has no links: exclusive create. Until it is written the file is foreign to everyone else, so that nobody but
    * us may remove it; if we die before, a person has to.
    */
   const publishWithoutLink = (
-    fiber: Runtime.RuntimeFiber,
     place: Place,
     level: number,
     own: OwnRecord,
@@ -477,10 +359,9 @@ export const make = (options: {
     const unlink = Effect.suspend(() => Effect.ignore(disk.unlink(path)))
     return Effect.flatMap(say, () =>
       Immediate.matchEffect(disk.create(path, own.text), {
-        onSuccess: () => confirm(fiber, place, level, own),
+        onSuccess: () => confirm(place, level, own),
         onFailure: (error) =>
           settle(
-            fiber,
             place,
             level,
             own,
@@ -523,13 +404,13 @@ export const make = (options: {
       const path = pathOf(place, level)
       // T2
       const there = yield* Effect.either(read(path))
-      if (there._tag === "Left" || !Record.isSame(seen, there.right) || (yield* isOverdue(own))) {
+      if (there._tag === "Left" || !Record.isSame(seen, there.right) || isLate(own)) {
         yield* remove(place, level + 1, own)
         return there._tag === "Left" ? yield* Effect.fail(there.left) : changed
       }
       // T3
       const renamed = yield* Effect.either(disk.rename(pathOf(place, level + 1), path))
-      if (renamed._tag === "Left" || (yield* isOverdue(own))) {
+      if (renamed._tag === "Left" || isLate(own)) {
         // The answer may have been lost on its way. After a pause, it may be another process's claim that was renamed.
         const there = yield* Effect.either(read(path))
         if (there._tag === "Left" || !Record.hasToken(there.right, own.token)) {
@@ -549,13 +430,12 @@ export const make = (options: {
     Effect.flatMap(claim(place, 1), (claimed) =>
       claimed._tag === "Busy"
         ? Effect.succeedNone
-        : Effect.flatMap(use, (result) =>
-          Effect.map(isOverdue(claimed.own), (overdue) => overdue ? Option.none() : Option.some(result))).pipe(
-            Effect.ensuring(remove(place, 1, claimed.own))
+        : Effect.flatMap(use, (result) => Effect.sync(() => isLate(claimed.own) ? Option.none() : Option.some(result)))
+          .pipe(
+            Effect.ensuring(Effect.suspend(() => remove(place, 1, claimed.own)))
           ))
 
   const removeOnce = (
-    fiber: Runtime.RuntimeFiber,
     place: Place,
     level: number,
     own: OwnRecord
@@ -567,7 +447,7 @@ export const make = (options: {
       if (!isOwn) {
         return Exit.succeed(own.removing)
       }
-      if (!isLate(fiber, own)) {
+      if (!isLate(own)) {
         own.removing = true
         return Immediate.map(disk.unlink(path), () => true)
       }
@@ -580,20 +460,13 @@ export const make = (options: {
   }
 
   const remove: Protocol["remove"] = (place, level, own) =>
-    Effect.withFiberRuntime((fiber) =>
-      Immediate.matchEffect(removeOnce(fiber, place, level, own), {
-        onSuccess: (removed) => Effect.as(Effect.zipRight(retire(own), discard(place, own)), removed),
-        onFailure: () => removeAgain(fiber, place, level, own)
-      })
-    )
+    Immediate.matchEffect(removeOnce(place, level, own), {
+      onSuccess: (removed) => Immediate.as(Immediate.andThen(retire(own), () => discard(place, own)), removed),
+      onFailure: () => removeAgain(place, level, own)
+    })
 
-  const removeAgain = (
-    fiber: Runtime.RuntimeFiber,
-    place: Place,
-    level: number,
-    own: OwnRecord
-  ): Effect.Effect<boolean> =>
-    Effect.matchEffect(Effect.retry(Effect.suspend(() => removeOnce(fiber, place, level, own)), promptly), {
+  const removeAgain = (place: Place, level: number, own: OwnRecord): Effect.Effect<boolean> =>
+    Effect.matchEffect(Effect.retry(Effect.suspend(() => removeOnce(place, level, own)), promptly), {
       onSuccess: (removed) => Effect.as(retire(own), removed),
       onFailure: (error) =>
         Effect.logWarning(

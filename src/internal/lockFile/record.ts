@@ -117,7 +117,7 @@ const integerIn = (fields: Fields, field: string, least: number, most: number): 
 }
 
 const timeIn = (fields: Fields, field: string): DateTime.Utc =>
-  DateTime.unsafeMake(Date.parse(matchIn(fields, field, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/)))
+  DateTime.unsafeMake(Date.parse(matchIn(fields, field, /^(\d{4}|[+-]\d{6})-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/)))
 
 /** As the schema of `LockHolder` decodes it, which takes ten times as long. */
 const toHolder = (fields: Fields): LockHolder.LockHolder => ({

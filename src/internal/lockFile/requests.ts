@@ -81,11 +81,11 @@ export const make = (options: {
       })
     },
     isRequested: (place, token) =>
-      isShared(place) ? Effect.succeed(false) : Immediate.matchEffect(protocol.readRequest(place, token), {
+      isShared(place) ? Exit.succeed(false) : Immediate.matchEffect(protocol.readRequest(place, token), {
         onFailure: () => Exit.succeed(false),
         onSuccess: (seen): Effect.Effect<boolean> =>
           seen._tag === "Record" && Record.hasToken(seen, token) && identity.canReach?.(seen.holder) === true
-            ? Effect.map(identity.isAlive(seen.holder), (liveness) => liveness !== "dead")
+            ? Immediate.map(identity.isAlive(seen.holder), (liveness) => liveness !== "dead")
             : Exit.succeed(false)
       })
   }

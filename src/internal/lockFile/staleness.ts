@@ -1,6 +1,8 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import type { ProcessIdentity } from "../../ProcessIdentity.js"
+import * as Immediate from "../immediate.js"
 import type { Seen } from "./record.js"
 
 /** Whether the owner of a record lives. */
@@ -70,17 +72,20 @@ export const make = (identity: ProcessIdentity, lease: number): Check => {
     checkUnknown,
     check: (path, seen) => {
       if (seen._tag === "Zeros") {
-        return Effect.succeed(seen.modifiedAt < identity.bootedAt ? stale : live)
+        return Exit.succeed(seen.modifiedAt < identity.bootedAt ? stale : live)
       }
       if (seen._tag !== "Record") {
-        return Effect.succeed(live)
+        return Exit.succeed(live)
       }
-      return Effect.flatMap(identity.isAlive(seen.holder), (liveness) =>
-        liveness === "alive"
-          ? Effect.succeed(live)
-          : liveness === "dead"
-          ? Effect.succeed(stale)
-          : checkUnknown(path, seen.text))
+      return Immediate.flatMap(
+        identity.isAlive(seen.holder),
+        (liveness): Effect.Effect<Staleness> =>
+          liveness === "alive"
+            ? Exit.succeed(live)
+            : liveness === "dead"
+            ? Exit.succeed(stale)
+            : checkUnknown(path, seen.text)
+      )
     }
   }
 }

@@ -1,6 +1,8 @@
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import type * as ProcessIdentity from "../../ProcessIdentity.js"
 import type { Channel } from "../handover/channel.js"
+import * as Immediate from "../immediate.js"
 
 /** The tokens of one realm of one process that are alive. */
 export interface Tokens {
@@ -75,7 +77,7 @@ export const toIdentity = (options: {
     channel,
     leavesCalls: options.leavesCalls === true,
     canReach,
-    issueToken: Effect.sync(() => {
+    issueToken: Immediate.sync(() => {
       // Before its first record can be seen: an address that refuses is a dead process's.
       if (info.network === "" && network !== "" && channel.open()) {
         info.network = network
@@ -84,9 +86,9 @@ export const toIdentity = (options: {
       tokens.live.add(token)
       return token
     }),
-    retireToken: (token) => Effect.sync(() => void tokens.live.delete(token)),
+    retireToken: (token) => Immediate.sync(() => void tokens.live.delete(token)),
     isAlive: (record) =>
-      Effect.suspend(() => {
+      Immediate.suspend(() => {
         const liveness = checkInTable(record)
         // The process table does not know the threads of a process, nor what is in another pid namespace.
         const isOpen = liveness === "unknown" ||
@@ -95,7 +97,7 @@ export const toIdentity = (options: {
           ? Effect.async<ProcessIdentity.Liveness>((resume) =>
             channel.ask(record.instance, (answer) => resume(Effect.succeed(answer === "unknown" ? liveness : answer)))
           )
-          : Effect.succeed(liveness)
+          : Exit.succeed(liveness)
       })
   }
 }

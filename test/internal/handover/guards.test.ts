@@ -5,9 +5,10 @@ import * as Fiber from "effect/Fiber"
 import * as Schedule from "effect/Schedule"
 import { MemoryNetwork } from "../../../src/internal/handover/memoryChannel.js"
 import * as Message from "../../../src/internal/handover/message.js"
-import { lookEvery, Pollers } from "../../../src/internal/handover/pollers.js"
+import { lookEvery, Others } from "../../../src/internal/handover/others.js"
 import * as Machine from "../../../src/internal/process/machine.js"
 import * as MemoryFileSystem from "../../../src/MemoryFileSystem.js"
+import { makeHolder } from "../../utils/records.js"
 import { directory, lockPath, path, play, type Process } from "../../utils/Scene.js"
 
 const settle = Effect.sleep("100 millis")
@@ -256,36 +257,50 @@ describe("A release", () => {
     ))
 })
 
-describe("The pollers of a lock", () => {
-  const lookedAt = (pollers: Pollers, path: string) => {
+describe("Those that a process has seen in the directory", () => {
+  const lookedAt = (others: Others, path: string) => {
     for (let count = 1; count < lookEvery; count++) {
-      assert.isFalse(pollers.isDue(path))
+      assert.isFalse(others.isDue(path))
     }
-    assert.isTrue(pollers.isDue(path))
+    assert.isTrue(others.isDue(path))
   }
 
-  it("are alive when they are new, or have another beat, since this process looked last", () => {
-    const pollers = new Pollers()
-    lookedAt(pollers, lockPath)
-    assert.deepStrictEqual(pollers.alive(lockPath, new Map([["one", "1"], ["two", "1"]])), [])
-    lookedAt(pollers, lockPath)
-    assert.deepStrictEqual(pollers.alive(lockPath, new Map([["one", "1"], ["two", "2"], ["three", "1"]])), [
-      "two",
-      "three"
-    ])
-    lookedAt(pollers, lockPath)
-    assert.deepStrictEqual(pollers.alive(lockPath, new Map([["one", "1"], ["two", "2"], ["three", "1"]])), [])
+  const requests = (texts: { readonly [token: string]: string }) =>
+    Object.entries(texts).map(([token, text]) => ({ holder: makeHolder({ token }), text }))
+
+  it("and that poll, are alive when they are new, or have another beat, since this process looked last", () => {
+    const others = new Others()
+    const found = (texts: { readonly [token: string]: string }) => {
+      lookedAt(others, lockPath)
+      others.add(lockPath, requests(texts), [])
+      const { polling } = others.take(lockPath)
+      return polling
+    }
+    assert.strictEqual(found({ one: "1", two: "1" }), undefined)
+    assert.strictEqual(found({ one: "1", two: "2" }), "two")
+    assert.strictEqual(found({ one: "1", two: "2" }), undefined)
+    assert.strictEqual(found({ one: "1", two: "2", three: "1" }), "three")
   })
 
-  it("of one lock are not those of another, and those of a lock that was forgotten are not alive", () => {
-    const pollers = new Pollers()
-    lookedAt(pollers, lockPath)
-    pollers.alive(lockPath, new Map())
+  it("are taken once", () => {
+    const others = new Others()
+    lookedAt(others, lockPath)
+    others.add(lockPath, [], requests({ one: "1" }))
+    assert.deepStrictEqual(others.take(lockPath), { polling: undefined, waiting: ["one"] })
+    assert.deepStrictEqual(others.take(lockPath), { polling: undefined, waiting: [] })
+  })
+
+  it("for one lock are not those of another, and those of a lock that was forgotten are not alive", () => {
+    const others = new Others()
+    lookedAt(others, lockPath)
+    others.add(lockPath, [], [])
     for (let index = 0; index < 2_000; index++) {
-      pollers.isDue(`/elsewhere/${index}.lock`)
+      others.isDue(`/elsewhere/${index}.lock`)
     }
-    lookedAt(pollers, lockPath)
-    assert.deepStrictEqual(pollers.alive(lockPath, new Map([["one", "1"]])), [])
-    assert.deepStrictEqual(pollers.alive("/never/seen.lock", new Map([["one", "1"]])), [])
+    lookedAt(others, lockPath)
+    others.add(lockPath, requests({ one: "1" }), [])
+    others.add("/never/seen.lock", requests({ one: "1" }), [])
+    assert.isFalse(others.has(lockPath))
+    assert.isFalse(others.has("/never/seen.lock"))
   })
 })

@@ -667,6 +667,57 @@ describe("A message", () => {
       })
     ))
 
+  it.effect("that asks for the lock when it was released already gets it", () =>
+    play((scene) =>
+      Effect.gen(function*() {
+        const { come, order, times } = yield* makeVisits(scene)
+        const held: Array<() => void> = []
+        const machine = yield* machineWith((arrive) => void held.push(arrive))
+        const join = scene.join({ machine })
+        const [holder, first, second] = yield* Effect.all([join, join, join])
+        const fibers = [
+          yield* come(holder, "holder"),
+          yield* come(first, "first"),
+          yield* come(second, "second")
+        ]
+        yield* Effect.sleep("2 seconds")
+        assert.deepStrictEqual(order, ["holder"])
+        const deliver = Effect.sync(() => held.splice(0).forEach((arrive) => arrive()))
+        yield* Effect.repeat(deliver, { times: 3_000, schedule: Schedule.spaced("1 millis") })
+        yield* Fiber.joinAll(fibers)
+        assert.deepStrictEqual(order, ["holder", "first", "second"])
+        isPrompt((times[1] ?? 0) + 1_000, times[2])
+      })
+    ))
+
+  it.effect("that says who waits reaches the next holder although the lock was released already", () =>
+    play((scene) =>
+      Effect.gen(function*() {
+        const { come, order, visit } = yield* makeVisits(scene)
+        const held: Array<() => void> = []
+        let late = false
+        const machine = yield* machineWith((arrive, soon) => late ? void held.push(arrive) : soon(arrive))
+        const join = scene.join({ machine })
+        const [holder, first, second, barging] = yield* Effect.all([join, join, join, join])
+        const fibers = [yield* come(holder, "holder"), yield* come(first, "first"), yield* come(second, "second")]
+        const giving = yield* holder.stopAt("link", lockPath)
+        yield* giving.reached
+        const held0 = yield* Effect.fork(visit(barging, "barging", { timeout: 0 }))
+        yield* settle
+        late = true
+        yield* giving.goOn
+        yield* Fiber.join(held0)
+        yield* settle
+        assert.deepStrictEqual(order, ["holder", "barging"])
+        late = false
+        held.forEach((arrive) => arrive())
+        yield* settle
+        assert.deepStrictEqual(order, ["holder", "barging", "first"])
+        yield* Fiber.joinAll(fibers)
+        assert.deepStrictEqual(order, ["holder", "barging", "first", "second"])
+      })
+    ))
+
   it.effect("is not needed: where all are lost, those that wait look for themselves", () =>
     play((scene) =>
       Effect.gen(function*() {

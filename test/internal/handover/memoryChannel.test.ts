@@ -131,16 +131,20 @@ describe("A channel in memory", () => {
       holder.channel.hold("/data/other.lock", `${holder.instance}-other`, listen(fiber))
       waiter.channel.send(holder.instance, wait)
       yield* settle
-      assert.deepStrictEqual(waiter.heard, [{ ...wait, _tag: "moved" }], "no lock is held there")
+      assert.deepStrictEqual(
+        [before.heard, now.heard],
+        [[wait], []],
+        "no lock is held there: who has held it hears of it"
+      )
       holder.channel.hold(lockPath, `${holder.instance}-now`, now)
       waiter.channel.send(holder.instance, wait)
       yield* settle
-      assert.deepStrictEqual([before.heard, now.heard], [[], [wait]])
-      holder.channel.release(lockPath, `${holder.instance}-now`, new Set())
-      waiter.channel.send(holder.instance, wait)
+      assert.deepStrictEqual([before.heard, now.heard], [[wait], [wait]])
+      holder.channel.release(lockPath, `${holder.instance}-now`, new Set([waiter.token]))
+      waiter.channel.send(holder.instance, { ...wait, owner: `${holder.instance}-now` })
       yield* settle
-      assert.strictEqual(waiter.heard.length, 2)
-      assert.strictEqual(now.heard.length, 1)
+      assert.deepStrictEqual([before.heard, now.heard], [[wait], [wait]], "it was passed on already")
+      assert.deepStrictEqual(waiter.heard, [])
     })))
 
   it.effect("leaves a lock with its new holder when the old one is released later", () =>

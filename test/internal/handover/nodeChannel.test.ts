@@ -210,8 +210,12 @@ describe("A channel over local sockets", () => {
       waiter.channel.send(holder.instance, wait)
       assert.deepStrictEqual(yield* now.next, wait)
       holder.channel.release("/data/a.lock", later, new Set())
-      waiter.channel.send(holder.instance, wait)
-      assert.deepStrictEqual(yield* waiter.listener.next, { ...wait, _tag: "moved" })
+      waiter.channel.send(holder.instance, { ...wait, owner: later })
+      assert.deepStrictEqual(
+        yield* now.next,
+        { ...wait, owner: later },
+        "no lock is held there: who has held it hears of it"
+      )
     }))
 
   it.scoped("brings what a process sends to itself, once what runs now waits, whether it listens or not", () =>

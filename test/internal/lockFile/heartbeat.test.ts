@@ -11,6 +11,7 @@ import type { Settings } from "../../../src/FileLock.js"
 import { absent, type Disk, DiskError, type Entry } from "../../../src/internal/lockFile/disk.js"
 import * as FileSystemDisk from "../../../src/internal/lockFile/fileSystemDisk.js"
 import * as Heartbeat from "../../../src/internal/lockFile/heartbeat.js"
+import { OwnRecord } from "../../../src/internal/lockFile/ownRecord.js"
 import * as Protocol from "../../../src/internal/lockFile/protocol.js"
 import * as Staleness from "../../../src/internal/lockFile/staleness.js"
 import * as MemoryFileSystem from "../../../src/MemoryFileSystem.js"
@@ -111,17 +112,17 @@ const holdOn = (disk: Disk, clock: Clock.Clock, lease: number) =>
     const protocol = Protocol.make({ disk, identity, staleness: Staleness.make(identity, lease), lease })
     const heartbeat = Heartbeat.make({ disk, protocol, lease })
     const lost: Array<Heartbeat.Gone> = []
-    const owns: Array<Protocol.OwnRecord> = []
+    const owns: Array<OwnRecord> = []
     const add = (lockPath: string) =>
       Effect.withFiberRuntime<Heartbeat.Member, DiskError>((fiber) =>
         Effect.gen(function*() {
           const token = yield* identity.issueToken
-          const own = new Protocol.OwnRecord(
+          const own = new OwnRecord(
             token,
             `${lockPath}.${token}`,
             identity.info,
             undefined,
-            Protocol.momentAt(clock)
+            clock
           )
           yield* disk.create(lockPath, own.text)
           owns.push(own)
@@ -204,12 +205,12 @@ describe("Heartbeats", () => {
           (lockPath) =>
             Effect.gen(function*() {
               const token = yield* identity.issueToken
-              const own = new Protocol.OwnRecord(
+              const own = new OwnRecord(
                 token,
                 `${lockPath}.${token}`,
                 identity.info,
                 undefined,
-                Protocol.momentAt(yield* Effect.clock)
+                yield* Effect.clock
               )
               heartbeat.add(
                 new Heartbeat.Member(Protocol.placeOf(lockPath), own, fiber, (gone) => void lost.push(gone))
@@ -249,7 +250,7 @@ describe("Heartbeats", () => {
       clock.stop(5_000)
       yield* Effect.sleep("20 seconds")
       assert.deepStrictEqual(lost, [])
-      assert.isAtMost(Math.max(...owns.map(({ heardAt }) => Protocol.since(clock, heardAt))), lease / 2)
+      assert.isAtMost(Math.max(...owns.map(({ silence }) => silence)), lease / 2)
       assert.isAtMost(clock.longest(), 100)
     }).pipe(Simulation.run))
 
