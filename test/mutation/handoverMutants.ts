@@ -125,7 +125,8 @@ export const handoverMutants: ReadonlyArray<Mutant> = [
     bug: "tells nobody when another process came in between the release and the hand-over",
     change: ({ HolderQueue }) => {
       HolderQueue.prototype["passToOther"] = function() {
-        return this["end"]()
+        this["end"]()
+        return Effect.void
       }
     }
   }),

@@ -365,7 +365,8 @@ export class HolderQueue implements Endpoint {
   handOver(): Effect.Effect<void> {
     this.disarm()
     if (this.entries.size === 0 && !this.context.others.has(this.place.lockPath)) {
-      return this.end()
+      this.end()
+      return Exit.void
     }
     const isOver = this.now >= this.sliceEnd
     if (isOver && !this.context.turns.end()) {
@@ -471,21 +472,22 @@ export class HolderQueue implements Endpoint {
     if (head !== undefined) {
       channel.send(instanceOf(head.token), { _tag: "next", token: head.token, owner: holder })
     }
-    return this.end(new Set(queue))
+    this.end(new Set(queue))
+    return Exit.void
   }
 
   /** None is known to be awake, or none can be given the lock: each looks for itself. */
   private tellAll(): Effect.Effect<void> {
     for (const { token } of this.first(atOnce)) this.tell(token)
-    return this.end()
+    this.end()
+    return Exit.void
   }
 
-  private end(passed: ReadonlySet<string> = nobody): Effect.Effect<void> {
+  private end(passed: ReadonlySet<string> = nobody): void {
     this.released = true
     this.gives = false
     for (const { unwatch } of this.entries.values()) unwatch?.()
     this.entries = new Map()
     this.context.channel.release(this.place.lockPath, this.token, passed)
-    return Exit.void
   }
 }
