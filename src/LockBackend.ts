@@ -185,7 +185,8 @@ export const fromTryAcquire = (
 ): Context.Tag.Service<LockBackend> => ({
   ...engine,
   acquire: (key, request) =>
-    Effect.flatMap(Polling.make(request.schedule), (polling) => {
+    Effect.suspend(() => {
+      const polling = Polling.make(request.schedule)
       const again: ReturnType<typeof engine.tryAcquire> = Effect.flatMap(
         Effect.suspend(() => engine.tryAcquire(key, request)),
         (grant) =>

@@ -17,20 +17,25 @@ export interface Polling {
 }
 
 /** Starts a schedule. */
-export const make = (schedule: Schedule.Schedule<unknown>): Effect.Effect<Polling> =>
-  Effect.sync(() => {
-    let state: unknown = schedule.initial
-    const next = Effect.flatMap(Clock.currentTimeMillis, (now) =>
+export const make = (schedule: Schedule.Schedule<unknown>): Polling => {
+  let state: unknown = schedule.initial
+  const next = Effect.flatMap(
+    Clock.currentTimeMillis,
+    (now) =>
       Effect.map(schedule.step(now, undefined, state), ([following, _, decision]) => {
         state = following
         return ScheduleDecision.isDone(decision)
           ? undefined
           : Math.max(shortest, ScheduleIntervals.start(decision.intervals) - now)
-      }))
-    const pause = Effect.flatMap(next, (millis) =>
-      millis === undefined ? Effect.succeed(false) : Effect.as(Effect.sleep(Duration.millis(Math.ceil(millis))), true))
-    return { next, pause }
-  })
+      })
+  )
+  const pause = Effect.flatMap(
+    next,
+    (millis) =>
+      millis === undefined ? Effect.succeed(false) : Effect.as(Effect.sleep(Duration.millis(Math.ceil(millis))), true)
+  )
+  return { next, pause }
+}
 
 /** Exponential from 2 milliseconds up to a cap, with full jitter. */
 export const defaultSchedule = (cap: Duration.Duration): Schedule.Schedule<unknown> =>

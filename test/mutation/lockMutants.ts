@@ -157,7 +157,7 @@ export const lockMutants: ReadonlyArray<Mutant> = [
     bug: "looks once, and not again",
     replaces: ["make"],
     change: ({ make }) => ({
-      make: (schedule) => Effect.map(make(schedule), (polling) => ({ ...polling, next: Effect.succeed(undefined) }))
+      make: (schedule) => ({ ...make(schedule), next: Effect.succeed(undefined) })
     })
   }),
   mutant<typeof Timer>()({

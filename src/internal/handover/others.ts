@@ -5,7 +5,7 @@ import type { Requested } from "../lockFile/requests.js"
  * One that polls, and is found twice with a sign of life in between, gets the lock next. One whose messages come too late, since the lock
  * passes on faster, is put in front of the queue.
  */
-export const lookEvery = 8
+export const lookEvery = 16
 
 /** How many locks are remembered. */
 const maxLocks = 1_000

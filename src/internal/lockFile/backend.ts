@@ -1,11 +1,9 @@
-import * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
-import * as Random from "effect/Random"
 import * as LockBackend from "../../LockBackend.js"
 import { type LockDirectoryError, LockLostError } from "../../LockError.js"
 import type { LockHolder } from "../../LockHolder.js"
@@ -16,7 +14,6 @@ import { Others } from "../handover/others.js"
 import { Requester } from "../handover/requester.js"
 import * as Turns from "../handover/turns.js"
 import * as Immediate from "../immediate.js"
-import * as Polling from "../polling.js"
 import * as Runtime from "../runtime.js"
 import * as Cleanup from "./cleanup.js"
 import type { Disk, DiskError } from "./disk.js"
@@ -27,32 +24,10 @@ import * as Protocol from "./protocol.js"
 import type { Seen } from "./record.js"
 import * as Requests from "./requests.js"
 import * as Staleness from "./staleness.js"
+import { type Blocked, Crowd, Wait } from "./waiting.js"
 
 /** An attempt waits for no other process, so it looks only so often at a path that changes under its eyes. */
 const maxRounds = 16
-
-/**
- * How often a waiter asks whether a holder lives that it cannot reach, or whether another process's takeover is over, in milliseconds: a
- * fortieth of the time that it has waited for this holder, within these bounds.
- */
-const shortestProbe = 5
-const longestProbe = 50
-
-/**
- * How often a waiter looks at the lock that is going to be told when it is its turn, in milliseconds: an eighth of the time that it has
- * waited, within these bounds, and a quarter more or less. A message may be lost.
- */
-const shortestLook = 100
-const longestLook = 1_000
-
-/** How often a waiter shows in its request file that it lives, in milliseconds, unless it looks less often. */
-const signOfLife = 100
-
-/** More waiters than this, on as many locks, poll and ask less often each. */
-const maxPollers = 50
-
-/** The same for those that are told. */
-const maxLookers = 1_000
 
 /** How often the breaking of a lock is tried again while other processes take it over, and for how long. */
 const breakInterval = Duration.millis(5)
@@ -86,13 +61,6 @@ interface Attempt {
 interface Waiting extends Attempt {
   readonly requester: Requester
   readonly refused?: Blocked
-}
-
-/** The lock cannot be had now. */
-interface Blocked extends LockBackend.Blocked {
-  readonly _tag: "Blocked"
-  /** In milliseconds: later, the count of an owner's silence would start anew. */
-  readonly readAgainIn?: number | undefined
 }
 
 const reasonOf = ({ code }: DiskError): "PermissionDenied" | "StorageFull" | "SystemError" => {
@@ -405,103 +373,45 @@ export const make = (options: {
   // waiting
   // ---------------------------------------------------------------------------------------------
 
-  /** How many waiters there are. */
-  let waiters = 0
+  const crowd = new Crowd()
 
   /**
    * Waits until another process hands the lock over, or the file says that it is free, or that its holder is dead. An interruption, and the
    * end of the schedule, leave nothing behind.
    */
   const acquire: Engine["acquire"] = (key, request) =>
-    Effect.withFiberRuntime((fiber) => {
+    Immediate.withFiber((fiber) => {
       const waiting: Waiting = begun.get(request) ?? attemptOf(key, request, fiber)
-      waiters += 1
-      return Effect.zipRight(deferred.has(request) ? Turns.next : Effect.void, wait(waiting)).pipe(
-        Effect.onExit((exit) => Exit.isSuccess(exit) && Option.isSome(exit.value) ? Effect.void : giveUp(waiting)),
-        Effect.ensuring(Effect.sync(() => (waiters -= 1)))
+      const { place, refused, requester } = waiting
+      const wait = new Wait(
+        Runtime.clockOf(fiber),
+        crowd,
+        request,
+        requester,
+        () => conclude(waiting, requester.own === undefined ? requester.enter() : requester.look()),
+        (holder) => canReach(holder) && !Requests.isShared(place),
+        identity.isAlive
       )
+      crowd.size += 1
+      const waited = deferred.has(request) ? Effect.flatMap(Turns.next, () => wait.run()) : wait.run(refused)
+      return Effect.onExit(waited, (exit) => {
+        crowd.size -= 1
+        return Exit.isSuccess(exit) && Option.isSome(exit.value) ? Exit.void : giveUp(waiting)
+      })
     })
 
   /** Withdraws the request. If the lock was given to it meanwhile, the next one gets it. */
   const giveUp = (attempt: Waiting): Effect.Effect<void> => {
     const { requester } = attempt
     const { own } = requester
-    return Effect.flatMap(requester.withdraw(), (granted) =>
-      granted && own !== undefined
-        ? Effect.flatMap(grant(attempt, own, false), ({ release }) => release)
-        : Effect.sync(() => requester.end(undefined)))
-  }
-
-  /** What the pauses of a waiter are multiplied by: the many waiters of a process, on as many locks, look no oftener than a few do. */
-  const crowd = (most: number): number => Math.max(1, waiters / most)
-
-  const wait = (waiting: Waiting): ReturnType<Engine["acquire"]> =>
-    Effect.gen(function*() {
-      const { request, requester } = waiting
-      let { refused } = waiting
-      const polling = yield* Polling.make(request.schedule)
-      const since = yield* clock
-      let beatAt = since
-      let scheduledAt = -Infinity
-      let token: string | undefined
-      let foundAt = 0
-      const probe = (now: number) =>
-        crowd(maxPollers) * Math.min(Math.max((now - foundAt) / 40, shortestProbe), longestProbe)
-      for (;;) {
-        const began = yield* clock
-        const answer = refused ??
-          (yield* conclude(waiting, requester.own === undefined ? requester.enter() : requester.look()))
-        refused = undefined
-        if ("release" in answer) {
-          return Option.some(answer)
-        }
-        requester.hasWaited = true
-        request.onBlocked(answer)
-        requester.deny()
-        const { holder, readAgainIn, state } = answer
-        const isTold = holder !== undefined && state === "held" && canReach(holder) && !Requests.isShared(waiting.place)
-        if (isTold) {
-          requester.register(holder)
-        }
-        let now = yield* clock
-        if (now >= scheduledAt) {
-          if (isTold && request.isDefaultSchedule) {
-            const pause = Math.min(Math.max((now - since) / 8, shortestLook), longestLook)
-            scheduledAt = now + pause * crowd(maxLookers) * (0.75 + (yield* Random.next) / 2)
-          } else {
-            const pause = yield* polling.next
-            if (pause === undefined) {
-              return Option.none()
-            }
-            scheduledAt = now + (request.isDefaultSchedule ? pause * crowd(maxPollers) : pause)
-          }
-        }
-        if (holder?.token !== token) {
-          token = holder?.token
-          foundAt = now
-        }
-        // From the beginning of the attempt: on a slow disk, the reads of one owner would come too far apart to tell its silence. A process
-        // that takes a dead holder's lock over is done at once, unless it is stopped or its disk is slow.
-        const again = readAgainIn === undefined
-          ? state === "abandoned" ? now + probe(now) : Infinity
-          : began + readAgainIn
-        const lookAt = Math.min(scheduledAt, again)
-        const mayProbe = holder !== undefined && state === "held" && !isTold
-        for (let due = false; !due;) {
-          const wakeAt = mayProbe ? Math.min(lookAt, now + probe(now)) : lookAt
-          const hinted = yield* Effect.interruptible(requester.sleepUntil(wakeAt))
-          now = yield* clock
-          due = hinted || now >= lookAt || (mayProbe && (yield* identity.isAlive(holder)) === "dead")
-        }
-        if (now >= scheduledAt) {
-          requester.forget()
-          if (now - beatAt >= signOfLife) {
-            beatAt = now
-            yield* requester.beat()
-          }
-        }
+    return Immediate.flatMap(requester.withdraw(), (granted) => {
+      if (granted && own !== undefined) {
+        return Immediate.flatMap(grant(attempt, own, false), ({ release }) => release)
       }
+      requester.end(undefined)
+      return Exit.void
     })
+  }
 
   // ---------------------------------------------------------------------------------------------
   // inspection
@@ -591,6 +501,3 @@ export const make = (options: {
     close: cleanup.close
   }
 }
-
-/** Milliseconds on the monotonic clock. */
-const clock: Effect.Effect<number> = Effect.map(Clock.currentTimeNanos, (nanos) => Number(nanos) / 1e6)
