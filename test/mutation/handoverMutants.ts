@@ -162,6 +162,18 @@ export const handoverMutants: ReadonlyArray<Mutant> = [
   }),
   mutant<typeof HolderQueue>()({
     ...holderQueue,
+    name: "short-holders-ask-nobody",
+    bug: "does not find out who waits when its critical section is over before the last holder might have told",
+    change: ({ HolderQueue }) => {
+      const { handOver } = HolderQueue.prototype
+      HolderQueue.prototype.handOver = function() {
+        this["disarm"]()
+        return handOver.call(this)
+      }
+    }
+  }),
+  mutant<typeof HolderQueue>()({
+    ...holderQueue,
     name: "late-requests-are-dropped",
     bug: "does not pass on who waits when it hears of that after its release",
     change: ({ HolderQueue }) => {

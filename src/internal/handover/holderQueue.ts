@@ -79,7 +79,8 @@ export class HolderQueue implements Endpoint {
   private gives = false
   /** Who waits is known: the last holder has told it, or the directory. */
   private known: boolean
-  private asks = false
+  /** The last holder may tell yet who waits. */
+  private isUntold = false
   private reads = 0
   private alarm: Alarm | undefined
   /** Its clock at the acquisition goes for all that is done here: the fiber may go by another one later. */
@@ -94,10 +95,10 @@ export class HolderQueue implements Endpoint {
     private readonly token: string,
     readonly fiber: Runtime.RuntimeFiber,
     /**
-     * Who waits, as the last holder has told. `"ask"`: others may wait, and if the last holder does not tell soon who they are, the
-     * directory does. `undefined`: nobody, as far as is known.
+     * Who waits, as the last holder has told. `"unknown"`: the directory tells. `"untold"`: the last holder tells, or if it does not
+     * do so soon, the directory. `undefined`: nobody, as far as is known.
      */
-    queue: ReadonlyArray<string> | "ask" | undefined,
+    queue: ReadonlyArray<string> | "unknown" | "untold" | undefined,
     /** In milliseconds. */
     slice: number
   ) {
@@ -110,8 +111,10 @@ export class HolderQueue implements Endpoint {
     this.known = typeof queue === "object" || lingering !== undefined
     if (typeof queue === "object") {
       this.adopt(queue)
-    } else if (queue === "ask" && !this.known) {
-      this.asks = true
+    } else if (queue === "unknown") {
+      this.list()
+    } else if (queue === "untold" && !this.known) {
+      this.isUntold = true
       this.arm()
     }
   }
@@ -257,13 +260,12 @@ export class HolderQueue implements Endpoint {
     this.run(Effect.match(this.context.list(this.place), { onFailure: () => {}, onSuccess }))
   }
 
-  /** Those that the directory knows. What is found after the release is told to look for itself. */
+  /** Those that the directory knows. */
   private list(): void {
     this.readDirectory((requests) => {
-      for (const { holder } of requests.filter(({ holder }) => this.context.canReach(holder))) {
-        if (this.released) this.tell(holder.token)
-        else this.enqueue(holder.token, true)
-      }
+      const tokens = requests.filter(({ holder }) => this.context.canReach(holder)).map(({ holder }) => holder.token)
+      if (this.released) this.passLate(tokens)
+      else tokens.forEach((token) => this.enqueue(token, true))
     })
   }
 
@@ -321,13 +323,13 @@ export class HolderQueue implements Endpoint {
 
   /** While the lock is held for longer, it is known which of the next ones are awake. */
   private arm(): void {
-    if (this.alarm === undefined && !this.released && (this.entries.size > 0 || this.asks)) {
+    if (this.alarm === undefined && !this.released && (this.entries.size > 0 || this.isUntold)) {
       this.alarm = {
-        at: this.now + (this.asks ? answerTime : this.pause),
+        at: this.now + (this.isUntold ? answerTime : this.pause),
         run: () => {
           this.alarm = undefined
-          if (this.asks) {
-            this.asks = false
+          if (this.isUntold) {
+            this.isUntold = false
             if (!this.known) this.list()
             return this.arm()
           }
@@ -363,7 +365,8 @@ export class HolderQueue implements Endpoint {
    * else has asked for the lock. To be run uninterruptibly.
    */
   handOver(): Effect.Effect<void> {
-    this.disarm()
+    // Who waits may have to be found out all the same: the last holder may have died before it could tell.
+    if (!this.isUntold) this.disarm()
     if (this.entries.size === 0 && !this.context.others.has(this.place.lockPath)) {
       this.end()
       return Exit.void

@@ -137,7 +137,7 @@ export const make = (options: {
       private readonly request: LockBackend.Request,
       private readonly own: OwnRecord,
       readonly recovered: boolean,
-      queue: ReadonlyArray<string> | "ask" | undefined,
+      queue: ReadonlyArray<string> | "unknown" | "untold" | undefined,
       private readonly place: Protocol.Place,
       private readonly fiber: Runtime.RuntimeFiber
     ) {
@@ -192,9 +192,9 @@ export const make = (options: {
   ): Effect.Effect<Grant> =>
     Immediate.withFiber((fiber) => {
       if (requester === undefined) {
-        return Exit.succeed(new Grant(key, request, own, recovered, recovered ? "ask" : undefined, place, fiber))
+        return Exit.succeed(new Grant(key, request, own, recovered, recovered ? "unknown" : undefined, place, fiber))
       }
-      const queue = requester.queue ?? (recovered || requester.hasWaited ? "ask" : undefined)
+      const queue = requester.queue ?? (recovered ? "unknown" : requester.hasWaited ? "untold" : undefined)
       const granted = new Grant(key, request, own, recovered, queue, place, fiber)
       if (requester.own === own) {
         own.acquired()

@@ -446,6 +446,26 @@ describe("A process that dies", () => {
       })
     ))
 
+  it.effect("in the critical section leaves the lock to all that wait, also if the first of them is inside for no time", () =>
+    play((scene) =>
+      Effect.gen(function*() {
+        const { come, order, times } = yield* makeVisits(scene)
+        const [first, dying, ...others] = yield* joinSeveral(scene, 6)
+        if (first === undefined || dying === undefined) return assert.fail("they have joined")
+        const before = yield* come(first, "first")
+        yield* Effect.forkDaemon(dying.run(dying.locks.withLock(Effect.never, path, { schedule: hourly })))
+        yield* settle
+        const fibers = yield* Effect.forEach(others, (other, index) => come(other, `waiter ${index}`, { stay: 0 }))
+        yield* Fiber.join(before)
+        yield* Effect.sleep("500 millis")
+        assert.deepStrictEqual(order, ["first"])
+        yield* dying.kill
+        yield* Fiber.joinAll(fibers)
+        assert.strictEqual(order.length, 5)
+        assert.isAtMost((times[4] ?? Infinity) - (times[1] ?? 0), 20)
+      })
+    ))
+
   it.effect("between its unlink and its link is noticed at once by those that wait", () =>
     play((scene) =>
       Effect.gen(function*() {
@@ -462,6 +482,25 @@ describe("A process that dies", () => {
         assert.strictEqual(order.length, 3)
         isPrompt(died + 2_000, yield* Clock.currentTimeMillis)
         isPrompt((times[1] ?? 0) + 1_000, times[2])
+      })
+    ))
+
+  it.effect("between its unlink and its link leaves the lock to all that wait, also if they are inside for no time", () =>
+    play((scene) =>
+      Effect.gen(function*() {
+        const { come, comeToDie, order, times } = yield* makeVisits(scene)
+        const [first, dying, ...others] = yield* joinSeveral(scene, 6)
+        if (first === undefined || dying === undefined) return assert.fail("they have joined")
+        const before = yield* come(first, "first", { stay: "10 seconds" })
+        yield* comeToDie(dying, "dying", { stay: "10 millis" })
+        const giving = yield* dying.stopAt("link", lockPath)
+        const fibers = yield* Effect.forEach(others, (other, index) => come(other, `waiter ${index}`, { stay: 0 }))
+        yield* Fiber.join(before)
+        yield* giving.reached
+        yield* dying.kill
+        yield* Fiber.joinAll(fibers)
+        assert.strictEqual(order.length, 6)
+        assert.isAtMost((times[5] ?? Infinity) - (times[2] ?? 0), 20)
       })
     ))
 
