@@ -11,6 +11,7 @@ import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
+import * as Tracer from "effect/Tracer"
 import * as Fs from "node:fs"
 import { Session } from "node:inspector/promises"
 import { fileURLToPath } from "node:url"
@@ -201,4 +202,47 @@ describe("A lock that no other fiber and no other process wants", () => {
       assert.isAtMost(operations.length, 7)
       assert.isAtMost(files.size, 26)
     }).pipe(Effect.provide(NodeFileSystem.layer)))
+
+  it.scopedLive("can be acquired by runSync again and again", () =>
+    Effect.gen(function*() {
+      const path = `${yield* TemporaryDirectory.make("synchronous")}/tasks.json`
+      const locks = yield* build()
+      yield* locks.withLock(Effect.void, path)
+      for (let count = 0; count < 200; count++) {
+        Effect.runSync(locks.withLock(Effect.void, path))
+      }
+    }))
+
+  it.scopedLive("is not there yet when its span begins", () =>
+    Effect.gen(function*() {
+      const path = `${yield* TemporaryDirectory.make("span")}/tasks.json`
+      const locks = yield* build()
+      yield* locks.withLock(Effect.void, path)
+      const there: Array<boolean> = []
+      const tracer = Tracer.make({
+        context: (f) => f(),
+        span: (name, parent, context, links, startTime, kind) => {
+          if (name === "FileLock.acquire") there.push(Fs.existsSync(`${path}.lock`))
+          return {
+            _tag: "Span",
+            name,
+            parent,
+            context,
+            links,
+            kind,
+            attributes: new Map(),
+            spanId: name,
+            traceId: name,
+            sampled: true,
+            status: { _tag: "Started", startTime },
+            attribute: () => {},
+            event: () => {},
+            addLinks: () => {},
+            end: () => {}
+          }
+        }
+      })
+      yield* Effect.withTracer(locks.withLock(Effect.void, path), tracer)
+      assert.deepStrictEqual(there, [false])
+    }))
 })

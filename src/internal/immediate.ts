@@ -63,7 +63,7 @@ export const begin = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E
 }
 
 /** As `Exit.isExit` tells, of what is known to be an effect. */
-const isExit = <A, E, R>(effect: Effect.Effect<A, E, R>): effect is Exit.Exit<A, E> & Effect.Effect<A, E, R> =>
+export const isExit = <A, E, R>(effect: Effect.Effect<A, E, R>): effect is Exit.Exit<A, E> & Effect.Effect<A, E, R> =>
   "_tag" in effect && (effect._tag === "Success" || effect._tag === "Failure")
 
 const onlyFailure = <E>(cause: Cause.Cause<E>): { readonly error: E } | undefined =>

@@ -102,6 +102,10 @@ export const afterTurn = (fiber: RuntimeFiber, run: () => void): void =>
   // eslint-disable-next-line no-restricted-globals -- no time passes: it is the end of the turn that is waited for
   isEventLoop(fiber.currentScheduler) && typeof setImmediate === "function" ? void setImmediate(run) : soon(fiber, run)
 
+/** Whether a fiber has to end without waiting for anything, as with `Effect.runSync`. */
+export const isSynchronous = ({ currentScheduler }: RuntimeFiber): boolean =>
+  currentScheduler instanceof Scheduler.SyncScheduler && !currentScheduler.deferred
+
 /** A managed runtime has the scheduler that it was built with, which schedules as the default one from then on. */
 const isEventLoop = (scheduler: Scheduler.Scheduler): boolean =>
   scheduler instanceof Scheduler.MixedScheduler || scheduler instanceof Scheduler.SyncScheduler

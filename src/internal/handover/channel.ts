@@ -62,10 +62,12 @@ const recipientOf = (message: Message): string =>
 /** How many tokens of locks that were released are remembered. */
 const maxReleased = 256
 
+/** How many locks that were released are remembered with what held them. */
+const maxLate = 16
+
 /** A lock that was released. */
 interface Released {
   readonly lockPath: string
-  readonly endpoint: Endpoint | undefined
   readonly passed: ReadonlySet<string>
 }
 
@@ -74,6 +76,8 @@ export class Endpoints {
   private readonly endpoints = new Map<string, Endpoint>()
   private readonly held = new Map<string, Endpoint>()
   private readonly released = new Map<string, Released>()
+  /** What held a lock last, by its path. */
+  private readonly late = new Map<string, Endpoint>()
 
   readonly attach = (token: string, endpoint: Endpoint): void => void this.endpoints.set(token, endpoint)
 
@@ -90,10 +94,18 @@ export class Endpoints {
     const endpoint = this.endpoints.get(token)
     if (this.held.get(lockPath) === endpoint) this.held.delete(lockPath)
     this.endpoints.delete(token)
-    this.released.set(token, { lockPath, endpoint, passed })
+    this.released.set(token, { lockPath, passed })
     for (const oldest of this.released.keys()) {
       if (this.released.size <= maxReleased) break
       this.released.delete(oldest)
+    }
+    if (endpoint !== undefined) {
+      this.late.delete(lockPath)
+      this.late.set(lockPath, endpoint)
+      for (const oldest of this.late.keys()) {
+        if (this.late.size <= maxLate) break
+        this.late.delete(oldest)
+      }
     }
   }
 
@@ -103,7 +115,7 @@ export class Endpoints {
     const released = this.endpoints.has(recipient) ? undefined : this.released.get(recipient)
     const endpoint = released === undefined
       ? this.endpoints.get(recipient)
-      : this.held.get(released.lockPath) ?? released.endpoint
+      : this.held.get(released.lockPath) ?? this.late.get(released.lockPath)
     if (message._tag === "wait" && released?.passed.has(message.token) === true) {
       return false
     }

@@ -77,6 +77,8 @@ export class HolderQueue implements Endpoint {
   private released = false
   /** The hand-over is under way. */
   private gives = false
+  /** Another process has heard who waits. */
+  private hasPassed = false
   /** Who waits is known: the last holder has told it, or the directory. */
   private known: boolean
   /** The last holder may tell yet who waits. */
@@ -131,7 +133,7 @@ export class HolderQueue implements Endpoint {
       case "wait":
         return this.register(message.token)
       case "ready":
-        return this.heard(message.token)
+        return this.entries.has(message.token) ? this.heard(message.token) : this.register(message.token)
       case "granted": {
         // The lock was found before the message came, or between the release of the last holder and its hand-over.
         const isNew = !this.known
@@ -170,7 +172,7 @@ export class HolderQueue implements Endpoint {
     }
     let proven = false
     this.reads += 1
-    this.run(
+    this.run(() =>
       Immediate.flatMap(this.context.isRequested(this.place, token), (isRequest) => {
         this.reads -= 1
         proven = isRequest
@@ -187,9 +189,14 @@ export class HolderQueue implements Endpoint {
   }
 
   /** On a local disk it has ended when this returns. */
-  private run(effect: Effect.Effect<void>): void {
-    const begun = Immediate.begin(effect)
-    if (!Exit.isExit(begun)) Runtime.startUninterruptible(this.fiber, begun)
+  private run(effect: () => Effect.Effect<void>): void {
+    const begun = Immediate.begin(Immediate.suspend(effect))
+    if (!Immediate.isExit(begun) || Exit.isFailure(begun)) {
+      Runtime.startUninterruptible(
+        this.fiber,
+        Effect.catchAllCause(begun, (cause) => Effect.logError(`The hand-over of ${this.place.lockPath} failed`, cause))
+      )
+    }
   }
 
   /** Where there is no room, one that has proven that it waits takes that of one that has not. */
@@ -238,7 +245,10 @@ export class HolderQueue implements Endpoint {
         else entry.heardAt = this.now
       }
     }
-    for (const [token, entry] of others) this.entries.set(token, entry)
+    for (const [token, entry] of others) {
+      if (this.entries.size < maxQueue) this.entries.set(token, entry)
+      else entry.unwatch?.()
+    }
   }
 
   /** The same process has the lock again. */
@@ -257,7 +267,7 @@ export class HolderQueue implements Endpoint {
 
   /** Reads the directory. Those that are not found look by themselves before long. */
   private readDirectory(onSuccess: (requests: ReadonlyArray<Requested>) => void): void {
-    this.run(Effect.match(this.context.list(this.place), { onFailure: () => {}, onSuccess }))
+    this.run(() => Effect.match(this.context.list(this.place), { onFailure: () => {}, onSuccess }))
   }
 
   /** Those that the directory knows. */
@@ -377,7 +387,7 @@ export class HolderQueue implements Endpoint {
     }
     this.lingers = true
     const give = () => {
-      if (this.lingers) this.run(this.give())
+      if (this.lingers) this.run(() => this.give())
     }
     if (isOver) afterNext(this.fiber, give)
     else Runtime.afterTurn(this.fiber, give)
@@ -391,33 +401,45 @@ export class HolderQueue implements Endpoint {
     if (waiting.some((token) => !this.entries.has(token))) {
       this.adopt([...waiting, ...this.entries.keys()])
     }
-    if (polling !== undefined) {
+    return polling === undefined ? this.giveNext() : Immediate.flatMap(
+      this.context.protocol.give(this.place, polling),
       // All others have to poll until it has released the lock.
-      return Immediate.flatMap(
-        this.context.protocol.give(this.place, polling),
-        (given) => given === "withdrawn" ? this.give() : this.tellAll()
-      )
-    }
-    const next = this.next()
-    if (next === undefined) {
-      return this.tellAll()
-    }
-    return Immediate.flatMap(this.giveTo(next), (given) => {
-      switch (given) {
-        case "given":
-          this.drop(next)
-          return this.passTo(next.token)
-        case "withdrawn":
-          this.drop(next)
-          // Where its request file was cleaned up, it makes a new one.
-          this.tell(next.token)
-          return this.give()
-        case "occupied":
-          return this.passToOther()
-        case "refused":
-          return this.tellAll()
+      (given) => given === "withdrawn" ? this.giveNext() : this.tellAll()
+    )
+  }
+
+  /** One after the other, until one has the lock. */
+  private giveNext(): Effect.Effect<void> {
+    for (let next = this.next(); next !== undefined; next = this.next()) {
+      const entry = next
+      const given = Immediate.begin(this.giveTo(entry))
+      if (!Immediate.isExit(given)) {
+        return Effect.flatMap(given, (given) => this.onGiven(entry, given) ?? this.giveNext())
       }
-    })
+      const done = Exit.isSuccess(given) ? this.onGiven(entry, given.value) : Exit.failCause(given.cause)
+      if (done !== undefined) {
+        return done
+      }
+    }
+    return this.tellAll()
+  }
+
+  /** Nothing where another one is to have it. */
+  private onGiven(entry: Entry, given: Given): Effect.Effect<void> | undefined {
+    switch (given) {
+      case "given":
+        this.drop(entry)
+        return this.passTo(entry.token)
+      case "withdrawn":
+        this.drop(entry)
+        // Where its request file was cleaned up, it makes a new one.
+        if (entry.proven) this.tell(entry.token)
+        return undefined
+      case "occupied":
+        return this.passToOther()
+      case "refused":
+        return this.tellAll()
+    }
   }
 
   private giveTo({ proven, token }: Entry): Effect.Effect<Given> {
@@ -444,7 +466,7 @@ export class HolderQueue implements Endpoint {
     return Immediate.matchEffect(protocol.read(this.place.lockPath), {
       onFailure: () => this.tellAll(),
       onSuccess: (seen) => {
-        if (seen._tag === "Record" && canReach(seen.holder)) {
+        if (seen._tag === "Record" && seen.holder.token !== this.token && canReach(seen.holder)) {
           this.drop(this.entries.get(seen.holder.token))
           return this.passTo(seen.holder.token)
         }
@@ -453,21 +475,23 @@ export class HolderQueue implements Endpoint {
     })
   }
 
-  /** The lock was released before the last holder has told who waits. */
+  /** The lock was released before it was known who waits. `false` if none of those that are named waits. */
   private passLate(queue: ReadonlyArray<string>): boolean {
-    if (this.known || queue.length === 0) {
+    this.known = true
+    const late = queue.filter((token) => token !== this.token).slice(0, atOnce)
+    if (late.length === 0) {
       return false
     }
-    this.known = true
-    this.adopt(queue)
-    if (!this.gives) this.run(this.give())
-    return true
+    this.hasPassed = this.gives
+    this.adopt(late)
+    if (!this.gives) this.run(() => this.give())
+    return this.hasPassed
   }
 
   /** The new holder keeps the queue. One of those that wait hears who that is, and so of its death. */
   private passTo(holder: string): Effect.Effect<void> {
     const { channel } = this.context
-    const spoken = [...this.entries.values()].filter(({ spoken }) => spoken)
+    const [unheard, spoken] = Array.partition(this.entries.values(), ({ spoken }) => spoken)
     const head = this.next() ?? spoken[0]
     const others = spoken.filter((entry) => entry !== head)
     const queue = (head === undefined ? others : [head, ...others]).map(({ token }) => token)
@@ -475,6 +499,9 @@ export class HolderQueue implements Endpoint {
     if (head !== undefined) {
       channel.send(instanceOf(head.token), { _tag: "next", token: head.token, owner: holder })
     }
+    // Those that the directory has named, and that have not been heard of yet, ask for their turn themselves.
+    for (const { token } of unheard.slice(0, atOnce)) this.tell(token)
+    this.hasPassed = true
     this.end(new Set(queue))
     return Exit.void
   }
@@ -489,6 +516,7 @@ export class HolderQueue implements Endpoint {
   private end(passed: ReadonlySet<string> = nobody): void {
     this.released = true
     this.gives = false
+    if (!this.isUntold) this.disarm()
     for (const { unwatch } of this.entries.values()) unwatch?.()
     this.entries = new Map()
     this.context.channel.release(this.place.lockPath, this.token, passed)

@@ -10,7 +10,7 @@ import type * as Protocol from "../lockFile/protocol.js"
 import * as Record from "../lockFile/record.js"
 import * as Runtime from "../runtime.js"
 import type { Channel, Endpoint, Reply } from "./channel.js"
-import type { Message } from "./message.js"
+import { maxQueue, type Message } from "./message.js"
 
 /**
  * The pause after a look that a message led to and that found nothing new, in milliseconds: it doubles each time, between these. Such
@@ -173,7 +173,7 @@ export class Requester implements Endpoint {
   hear(message: Message, reply: Reply): boolean {
     switch (message._tag) {
       case "granted":
-        this.queue = this.queue === undefined ? message.queue : [...new Set([...this.queue, ...message.queue])]
+        this.queue = [...new Set([...this.queue ?? [], ...message.queue])].slice(0, maxQueue)
         return this.hint()
       case "next": {
         const { now } = this

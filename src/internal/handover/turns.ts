@@ -28,7 +28,7 @@ export class Turns {
       }
       return false
     }
-    return this.overdue || Runtime.monotonic(fiber) - this.since >= slice
+    return (this.overdue || Runtime.monotonic(fiber) - this.since >= slice) && !Runtime.isSynchronous(fiber)
   }
 
   /** A time slice is over. Whether what others have said was not heard in it: acquisitions wait for the next turn then. */

@@ -78,13 +78,13 @@ const outcomeOf = (exit: Exit.Exit<unknown, Failure>): string =>
   })
 
 /** With a span, where a tracer is there to see it. No code of the user runs inside. */
-const traced = <A>(fiber: Runtime.RuntimeFiber, path: string, acquisition: Effect.Effect<A, Failure>) =>
+const traced = <A>(fiber: Runtime.RuntimeFiber, path: string, acquire: () => Effect.Effect<A, Failure>) =>
   Runtime.isTraced(fiber)
-    ? acquisition.pipe(
+    ? Effect.suspend(acquire).pipe(
       Effect.onExit((exit) => Effect.annotateCurrentSpan("outcome", outcomeOf(exit))),
       Effect.withSpan("FileLock.acquire", { attributes: { path }, captureStackTrace: false })
     )
-    : acquisition
+    : acquire()
 
 /** The service over an engine. All services that share `queues` share the engine's locks. */
 export const make = (backend: Context.Tag.Service<LockBackend>, settings: Settings, queues: WaitQueues): Service => {
@@ -152,7 +152,7 @@ export const make = (backend: Context.Tag.Service<LockBackend>, settings: Settin
           (held) => held === undefined ? inside(key) : Effect.succeed(held)
         )
     }
-    return traced(fiber, call.path, Immediate.flatMap(keyOf(waiter, known, restore), inside))
+    return traced(fiber, call.path, () => Immediate.flatMap(keyOf(waiter, known, restore), inside))
   }
 
   const withKey = <A, E, R>(
@@ -225,12 +225,13 @@ export const make = (backend: Context.Tag.Service<LockBackend>, settings: Settin
     return traced(
       fiber,
       call.path,
-      Effect.flatMap(keyOf(waiter, known, restore), (key) => {
-        const outer = CriticalSection.find(fiber, queues, key.lockPath)
-        return outer !== undefined && call.timeout > 0 && CriticalSection.isOwn(fiber, outer)
-          ? Acquisition.fail(waiter, key.lockPath, "Deadlock")
-          : Acquisition.obtain(backend, queues, waiter, key, restore)
-      })
+      () =>
+        Effect.flatMap(keyOf(waiter, known, restore), (key) => {
+          const outer = CriticalSection.find(fiber, queues, key.lockPath)
+          return outer !== undefined && call.timeout > 0 && CriticalSection.isOwn(fiber, outer)
+            ? Acquisition.fail(waiter, key.lockPath, "Deadlock")
+            : Acquisition.obtain(backend, queues, waiter, key, restore)
+        })
     )
   }
 

@@ -195,9 +195,9 @@ export const make = (options: {
         return Exit.succeed(new Grant(key, request, own, recovered, recovered ? "unknown" : undefined, place, fiber))
       }
       const queue = requester.queue ?? (recovered ? "unknown" : requester.hasWaited ? "untold" : undefined)
+      if (requester.own === own) own.acquired()
       const granted = new Grant(key, request, own, recovered, queue, place, fiber)
       if (requester.own === own) {
-        own.acquired()
         requester.end(granted.queue)
         return Exit.succeed(granted)
       }
@@ -355,7 +355,7 @@ export const make = (options: {
       }
       const waiting = request.waits ? attemptOf(key, request, fiber) : undefined
       const now = waiting ?? attemptOnce(key, request)
-      const answered = Immediate.map(conclude(now, now.publish()), (answer) => {
+      const answered = Immediate.map(Immediate.suspend(() => conclude(now, now.publish())), (answer) => {
         if ("release" in answer) {
           return Option.some(answer)
         }
@@ -393,7 +393,9 @@ export const make = (options: {
         identity.isAlive
       )
       crowd.size += 1
-      const waited = deferred.has(request) ? Effect.flatMap(Turns.next, () => wait.run()) : wait.run(refused)
+      const waited = deferred.has(request)
+        ? Effect.flatMap(Turns.next, () => wait.run())
+        : Immediate.begin(Immediate.suspend(() => wait.run(refused)))
       return Effect.onExit(waited, (exit) => {
         crowd.size -= 1
         return Exit.isSuccess(exit) && Option.isSome(exit.value) ? Exit.void : giveUp(waiting)

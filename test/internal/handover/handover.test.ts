@@ -65,10 +65,10 @@ const isPrompt = (from: number | undefined, to: number | undefined) =>
   assert.isAtMost((to ?? Infinity) - (from ?? Infinity), 5, "it is told at once")
 
 /** A machine whose network does with what is sent what a test says, which may bring it later with `soon`. */
-const machineWith = (carry: (arrive: () => void, soon: (run: () => void) => void, to: string) => void) =>
+const machineWith = (carry: (arrive: () => void, soon: (run: () => void) => void, to: string, from: string) => void) =>
   Effect.withFiberRuntime<ProcessIdentity.Machine>((fiber) => {
     const soon = (run: () => void) => Runtime.soon(fiber, run)
-    return Machine.make({ network: new MemoryNetwork((_from, to, _what, arrive) => carry(arrive, soon, to)) })
+    return Machine.make({ network: new MemoryNetwork((from, to, _what, arrive) => carry(arrive, soon, to, from)) })
   })
 
 describe("Waiters of several processes", () => {
@@ -170,6 +170,20 @@ describe("Waiters of several processes", () => {
         for (let index = 1; index < times.length; index++) {
           isPrompt((times[index - 1] ?? 0) + 1_000, times[index])
         }
+      })
+    ))
+
+  it.effect("are known to hold it since they have it, and not since they have asked", () =>
+    play((scene) =>
+      Effect.gen(function*() {
+        const { come } = yield* makeVisits(scene)
+        const [holder, waiter] = yield* Effect.all([scene.join(), scene.join()])
+        const fibers = [yield* come(holder, "holder", { stay: "1 minute" }), yield* come(waiter, "waiter")]
+        yield* Effect.sleep("1 minute")
+        const { holders } = yield* Effect.flatten(holder.run(holder.locks.inspect(path)))
+        const acquiredAt = holders[0]?.acquiredAt.epochMillis ?? 0
+        assert.isAtMost((yield* Clock.currentTimeMillis) - acquiredAt, 1_000)
+        yield* Fiber.joinAll(fibers)
       })
     ))
 
@@ -754,6 +768,42 @@ describe("A message", () => {
         assert.deepStrictEqual(order, ["holder", "barging", "first"])
         yield* Fiber.joinAll(fibers)
         assert.deepStrictEqual(order, ["holder", "barging", "first", "second"])
+      })
+    ))
+
+  it.effect("that comes too late for a holder that knows its queue is passed on by it all the same", () =>
+    play((scene) =>
+      Effect.gen(function*() {
+        const { come, order, times } = yield* makeVisits(scene)
+        const onTheirWay: Array<() => void> = []
+        let isLate = (_to: string, _from: string): boolean => false
+        const machine = yield* machineWith((arrive, soon, to, from) =>
+          isLate(to, from) ? void onTheirWay.push(arrive) : soon(arrive)
+        )
+        const join = scene.join({ machine })
+        const [holder, next, last] = yield* Effect.all([join, join, join])
+        const deliver = Effect.sync(() => onTheirWay.splice(0).forEach((arrive) => arrive()))
+        const fibers = [
+          yield* come(holder, "holder", { stay: "1 second" }),
+          yield* come(next, "next", { stay: "1 second" })
+        ]
+        // The request of the last one reaches the holder when the lock is the next one's.
+        isLate = (_to, from) => from === last.identity.info.instance
+        fibers.push(yield* come(last, "last"))
+        yield* Effect.sleep("1 second")
+        assert.deepStrictEqual(order, ["holder", "next"])
+        // And what the holder says about it reaches the next one when that has released the lock.
+        isLate = (to) => to === next.identity.info.instance
+        yield* deliver
+        yield* Effect.sleep("2 seconds")
+        assert.deepStrictEqual(order, ["holder", "next"])
+        isLate = () => false
+        const delivered = yield* Clock.currentTimeMillis
+        yield* deliver
+        yield* Fiber.joinAll(fibers)
+        assert.deepStrictEqual(order, ["holder", "next", "last"])
+        isPrompt(delivered + 1_000, yield* Clock.currentTimeMillis)
+        assert.strictEqual(times.length, 3)
       })
     ))
 
