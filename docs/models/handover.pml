@@ -192,14 +192,13 @@ entered:
   mayDie;
 
 collect:
-  /* Without the last holder's queue the directory has it. */
+  /* Without the last holder's queue the directory has it. It is asked now, or later: also after the release. */
   if
   :: told -> queue = carried
-#ifdef NO_LIST
-  :: else -> skip
-#else
-  :: else -> list()
+#ifndef NO_LIST
+  :: !told -> list(); told = true
 #endif
+  :: !told -> skip
   fi;
   mayDie;
   if
@@ -212,7 +211,8 @@ collect:
       :: o == tok -> if :: exists(t) -> queue = queue | bit(t) :: else -> skip fi; FORGET
       :: else -> answer()
       fi }
-  :: atomic { to[p]?granted(t, o, q) -> if :: t == tok -> queue = queue | (q & ~bit(tok)) :: else -> skip fi; FORGET }
+  :: atomic { to[p]?granted(t, o, q) ->
+      if :: t == tok -> queue = queue | (q & ~bit(tok)); told = true :: else -> skip fi; FORGET }
   :: atomic { to[p]?next(t, o, q) -> FORGET }
   :: atomic { to[p]?moved(t, o, q) -> FORGET }
   :: break
@@ -226,6 +226,13 @@ release:
   mayDie;
 #ifdef LATE_UNLINK
   Q = Q & ~bit(tok);
+  mayDie;
+#endif
+#ifndef NO_LIST
+  if
+  :: told -> skip
+  :: !told -> queue = queue | (Q & ~bit(tok))
+  fi;
   mayDie;
 #endif
   /* The queue is a set here: it may be handed over in any order. */
