@@ -88,7 +88,7 @@ const runs: ReadonlyArray<Run> = [
     "-DN=2 -DF=4 -DCRASHES=2 -DERRORS=1 -DREMOVALS=1 -DFALLBACK -DPROGRESS",
     "long"
   ),
-  claim("handover", "3 processes, 2 kills, no poll", `${three} -DDEATHS=2`, "long"),
+  claim("handover", "3 processes, 2 kills, polls", `${three} -DDEATHS=2 -DPOLL`, "long"),
   claim(
     "handover",
     "2 processes, 2 rounds, a forged message, polls",
@@ -148,6 +148,7 @@ const runs: ReadonlyArray<Run> = [
   unblocks("handover", "a holder that was not told its queue does not list it", `${three} -DNO_LIST`),
   unblocks("handover", "the next one is not told who holds", `${three} -DNO_NEXT`),
   unblocks("handover", "the others are not told when another was faster", `${three} -DNO_BARGED`),
+  unblocks("handover", "no poll, and a second kill before the directory was asked", `${three} -DDEATHS=2`),
   unblocks("handover", "no poll, and a message is lost", "-DN=3 -DLOST=1 -DDEATHS=0"),
   needed("lease", "no comparison before the rename", "-DN=2 -DNO_COMPARE"),
   needed("lease", "a claim's age is not checked before the rename", `${lease3} -DCLAIM_AGE_UNCHECKED`),
