@@ -65,6 +65,14 @@ const maxReleased = 256
 /** How many locks that were released are remembered with what held them. */
 const maxLate = 16
 
+/** Leaves no more in a map than may be there. What was put there first goes first. */
+export const forgetOldest = (map: Map<string, unknown>, most: number): void => {
+  for (const oldest of map.keys()) {
+    if (map.size <= most) break
+    map.delete(oldest)
+  }
+}
+
 /** A lock that was released. */
 interface Released {
   readonly lockPath: string
@@ -95,17 +103,11 @@ export class Endpoints {
     if (this.held.get(lockPath) === endpoint) this.held.delete(lockPath)
     this.endpoints.delete(token)
     this.released.set(token, { lockPath, passed })
-    for (const oldest of this.released.keys()) {
-      if (this.released.size <= maxReleased) break
-      this.released.delete(oldest)
-    }
+    forgetOldest(this.released, maxReleased)
     if (endpoint !== undefined) {
       this.late.delete(lockPath)
       this.late.set(lockPath, endpoint)
-      for (const oldest of this.late.keys()) {
-        if (this.late.size <= maxLate) break
-        this.late.delete(oldest)
-      }
+      forgetOldest(this.late, maxLate)
     }
   }
 

@@ -1,4 +1,5 @@
 import type { Requested } from "../lockFile/requests.js"
+import { forgetOldest } from "./channel.js"
 
 /**
  * How often a process that hands a lock over looks in the directory for waiters: at each of so many acquisitions for which others waited.
@@ -41,10 +42,7 @@ export class Others {
     const seen = this.locks.get(lockPath) ?? { acquisitions: 0, looks: 0, texts: new Map(), found: nobody }
     this.locks.delete(lockPath)
     this.locks.set(lockPath, seen)
-    for (const oldest of this.locks.keys()) {
-      if (this.locks.size <= maxLocks) break
-      this.locks.delete(oldest)
-    }
+    forgetOldest(this.locks, maxLocks)
     seen.acquisitions += 1
     return seen.acquisitions % lookEvery === 0
   }
