@@ -99,6 +99,11 @@ export interface Grant {
   readonly fence: Option.Option<bigint>
   /** Whether the lock of a dead or silent holder was taken over. */
   readonly recovered: boolean
+  /**
+   * Whether others wait for the lock, as far as the engine knows. Within `handoff` the core then keeps it until the end of the turn of
+   * the event loop, for its own fibers: to pass a lock on costs more than to have it again.
+   */
+  readonly isAwaited?: () => boolean
   /** Asks the engine now. Fails with reason `"BackendUnavailable"` when it cannot be asked, which is not a loss. */
   readonly verify: Effect.Effect<void, LockLostError>
   /**

@@ -66,6 +66,20 @@ export const begin = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E
 export const isExit = <A, E, R>(effect: Effect.Effect<A, E, R>): effect is Exit.Exit<A, E> & Effect.Effect<A, E, R> =>
   "_tag" in effect && (effect._tag === "Success" || effect._tag === "Failure")
 
+/**
+ * Runs, in the background and uninterruptibly, what a fiber has to do once it has no part in it any more. What can be done at once is
+ * done when this returns. The log of the fiber says what fails.
+ */
+export const start = (fiber: Runtime.RuntimeFiber, make: () => Effect.Effect<void>, what: string): void => {
+  const begun = begin(suspend(make))
+  if (!isExit(begun) || begun._tag === "Failure") {
+    Runtime.startUninterruptible(
+      fiber,
+      Effect.catchAllCause(begun, (cause) => Effect.logError(`${what} failed`, cause))
+    )
+  }
+}
+
 const onlyFailure = <E>(cause: Cause.Cause<E>): { readonly error: E } | undefined =>
   cause._tag === "Fail" ? cause : undefined
 

@@ -6,7 +6,7 @@ import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as DefaultServices from "effect/DefaultServices"
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
@@ -28,6 +28,8 @@ export type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect
 /** The fiber that runs now. */
 export const current = (): RuntimeFiber | undefined => Option.getOrUndefined(Fiber.getCurrentFiber())
 
+const defaultClock = Context.get(DefaultServices.liveServices, Clock.Clock)
+
 /** The clock of a fiber. */
 export const clockOf = (fiber: RuntimeFiber): Clock.Clock => Context.get(fiber.currentDefaultServices, Clock.Clock)
 
@@ -35,7 +37,8 @@ export const clockOf = (fiber: RuntimeFiber): Clock.Clock => Context.get(fiber.c
 export const monotonic = (fiber: RuntimeFiber): number => monotonicOf(clockOf(fiber))
 
 /** Milliseconds, with fractions, on a monotonic clock. */
-export const monotonicOf = (clock: Clock.Clock): number => Number(clock.unsafeCurrentTimeNanos()) / 1e6
+export const monotonicOf = (clock: Clock.Clock): number =>
+  clock === defaultClock ? performance.now() : Number(clock.unsafeCurrentTimeNanos()) / 1e6
 
 /** Milliseconds since 1970 on the wall clock of a fiber. */
 export const wallClock = (fiber: RuntimeFiber): number => wallClockOf(clockOf(fiber))
@@ -43,16 +46,24 @@ export const wallClock = (fiber: RuntimeFiber): number => wallClockOf(clockOf(fi
 /** Milliseconds since 1970 on a wall clock. */
 export const wallClockOf = (clock: Clock.Clock): number => clock.unsafeCurrentTimeMillis()
 
-const defaultClock = Context.get(DefaultServices.liveServices, Clock.Clock)
-
 /** Whether a clock is the one that Effect's programs go by unless they are told otherwise. */
 export const isSystemClock = (clock: Clock.Clock): boolean => clock === defaultClock
 
-/** A sleep on that clock, without a fiber. Answers with how to end it. */
-export const systemSleep = (_: RuntimeFiber, millis: number, wake: () => void): () => void => {
+/** What calls a function after some time. */
+export interface Sleeper {
+  readonly stop: () => void
+  /** From now on nobody waits for it, or somebody does again: whether that keeps the process alive. `undefined` if it does in any case. */
+  readonly rest: ((isWanted: boolean) => void) | undefined
+}
+
+/** A sleep on that clock, without a fiber. */
+export const systemSleep = (_: RuntimeFiber, millis: number, wake: () => void): Sleeper => {
   // eslint-disable-next-line no-restricted-globals -- as the clock itself sleeps
   const timeout = setTimeout(wake, millis)
-  return () => clearTimeout(timeout)
+  return {
+    stop: () => clearTimeout(timeout),
+    rest: typeof timeout === "object" ? (isWanted) => void (isWanted ? timeout.ref() : timeout.unref()) : undefined
+  }
 }
 
 /** The labels that a fiber gives its metrics. */
@@ -102,6 +113,29 @@ export const afterTurn = (fiber: RuntimeFiber, run: () => void): void =>
   // eslint-disable-next-line no-restricted-globals -- no time passes: it is the end of the turn that is waited for
   isEventLoop(fiber.currentScheduler) && typeof setImmediate === "function" ? void setImmediate(run) : soon(fiber, run)
 
+const atExit = new Set<() => void>()
+
+let listensForExit = false
+
+/**
+ * Runs a function at the end of the current turn of the event loop, as `afterTurn`, or when the process, or the worker thread, ends by
+ * itself within that turn. `again` puts it off for one more turn.
+ */
+export const afterTurnOrExit = (fiber: RuntimeFiber, run: () => void, again: () => boolean): void => {
+  const end = () => {
+    atExit.delete(run)
+    run()
+  }
+  if (isEventLoop(fiber.currentScheduler)) {
+    if (!listensForExit) {
+      listensForExit = true
+      globalThis.process?.once?.("exit", () => atExit.forEach((run) => run()))
+    }
+    atExit.add(run)
+  }
+  afterTurn(fiber, () => again() ? afterTurn(fiber, end) : end())
+}
+
 /** Whether a fiber has to end without waiting for anything, as with `Effect.runSync`. */
 export const isSynchronous = ({ currentScheduler }: RuntimeFiber): boolean =>
   currentScheduler instanceof Scheduler.SyncScheduler && !currentScheduler.deferred
@@ -109,6 +143,9 @@ export const isSynchronous = ({ currentScheduler }: RuntimeFiber): boolean =>
 /** A managed runtime has the scheduler that it was built with, which schedules as the default one from then on. */
 const isEventLoop = (scheduler: Scheduler.Scheduler): boolean =>
   scheduler instanceof Scheduler.MixedScheduler || scheduler instanceof Scheduler.SyncScheduler
+
+/** Whether what is restored can be interrupted. `false` where that is not known. */
+export const isInterruptible = (restore: Restore): boolean => restore === Effect.interruptible
 
 /** Interrupts a fiber without waiting for it. */
 export const interrupt = (fiber: Fiber.RuntimeFiber<unknown, unknown>): void =>
@@ -165,6 +202,13 @@ export class Body {
       }
     }
     fiber.unsafeInterruptAsFork(this.id)
+  }
+
+  /** Whether a body that has failed was stopped by `interrupt`, and by nothing else. */
+  isInterruptedBy(cause: Cause.Cause<unknown>): boolean {
+    const { id } = this
+    return id !== undefined && Cause.isInterruptedOnly(cause) &&
+      Array.from(Cause.interruptors(cause)).every((fiberId) => isSame(fiberId, id))
   }
 
   /** To be called in the caller's fiber, when the body has ended. What it answers with is to be run uninterruptibly. */

@@ -39,6 +39,25 @@ layer(Scene.Script.layer, { excludeTestServices: true })("The hand-over between 
       assert.deepStrictEqual(scene.files(), [])
     }))
 
+  it.scoped("happens when the process exits before its turn of the event loop ends", () =>
+    Effect.gen(function*() {
+      const scene = yield* Scene.make
+      const script = yield* Bundle.makeTemporary(new URL("./fixtures/exitingProgram.ts", import.meta.url))
+      const program = yield* Program.start(process.execPath, [script, scene.path])
+      yield* program.prints("locked")
+      const other = yield* scene.start()
+      yield* other.ask("infinity")
+      // Until the holder has heard of it.
+      yield* Effect.repeat(Effect.sleep("5 millis"), { until: () => scene.files().length > 1 })
+      yield* Effect.sleep("50 millis")
+      yield* program.endInput
+      assert.strictEqual(yield* program.exit, 0)
+      assert.include(program.output(), "passed on")
+      assert.deepInclude(yield* other.answer, acquired)
+      yield* other.release
+      assert.deepStrictEqual(scene.files(), [])
+    }))
+
   it.scoped("keeps no process alive that has handed its lock over, and none that has waited", () =>
     Effect.gen(function*() {
       const scene = yield* Scene.make

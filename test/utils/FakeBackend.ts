@@ -44,6 +44,8 @@ export interface FakeBackend {
   readonly free: (path: string) => void
   /** Lets this process lose a lock. */
   readonly lose: (path: string, reason?: LostReason) => void
+  /** Whether other processes wait, as the engine says of each lock. `undefined`: it says nothing. */
+  awaited: boolean | undefined
   /** Takes a lock away, so that only its release finds it gone. */
   readonly steal: (path: string) => void
   /** The holders of a lock now. */
@@ -87,6 +89,7 @@ export const make = ({ immediate = false, shared = false }: Options = {}): FakeB
     mode: owner.mode,
     fence: Option.some(BigInt(serial)),
     recovered: false,
+    ...(backend.awaited === undefined ? {} : { isAwaited: () => backend.awaited === true }),
     verify: Effect.suspend(() => at(owner.key.path).includes(owner) ? Effect.void : lossOf(owner, "Removed")),
     release: step("release", owner.key.path, () =>
       Effect.sync(() => {
@@ -135,7 +138,7 @@ export const make = ({ immediate = false, shared = false }: Options = {}): FakeB
     breakLock: () => Effect.succeed(false)
   })
 
-  return {
+  const backend: FakeBackend = {
     service,
     calls,
     steps,
@@ -163,8 +166,10 @@ export const make = ({ immediate = false, shared = false }: Options = {}): FakeB
       owners.delete(path)
     },
     holders: (path) => at(path).map(({ holder }) => holder),
-    count: (call) => calls.filter((made) => made.startsWith(call)).length
+    count: (call) => calls.filter((made) => made.startsWith(call)).length,
+    awaited: undefined
   }
+  return backend
 }
 
 /** The service over an engine. */

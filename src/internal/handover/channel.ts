@@ -118,7 +118,7 @@ export class Endpoints {
     const endpoint = released === undefined
       ? this.endpoints.get(recipient)
       : this.held.get(released.lockPath) ?? this.late.get(released.lockPath)
-    if (message._tag === "wait" && released?.passed.has(message.token) === true) {
+    if ((message._tag === "wait" || message._tag === "ready") && released?.passed.has(message.token) === true) {
       return false
     }
     if (endpoint !== undefined) {

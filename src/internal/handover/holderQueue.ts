@@ -12,7 +12,6 @@ import * as Runtime from "../runtime.js"
 import type { Channel, Endpoint } from "./channel.js"
 import { instanceOf, maxQueue, type Message } from "./message.js"
 import type { Others } from "./others.js"
-import { afterNext, type Turns } from "./turns.js"
 
 /** A waiter that has not answered for so long, in milliseconds, may be stopped. */
 const answerTime = 5
@@ -48,7 +47,6 @@ export interface Context {
   readonly canReach: (holder: LockHolder) => boolean
   readonly list: (place: Place) => Effect.Effect<ReadonlyArray<Requested>, DiskError>
   readonly others: Others
-  readonly turns: Turns
 }
 
 /** A request of another process. */
@@ -72,8 +70,6 @@ interface Entry {
 export class HolderQueue implements Endpoint {
   /** By token, in order. */
   private entries = new Map<string, Entry>()
-  /** The lock is free, and the next one gets it at the end of the turn, unless this process takes it again before. */
-  private lingers = false
   private released = false
   /** The hand-over is under way. */
   private gives = false
@@ -88,8 +84,6 @@ export class HolderQueue implements Endpoint {
   /** Its clock at the acquisition goes for all that is done here: the fiber may go by another one later. */
   private readonly clock: Clock.Clock
   private readonly since: number
-  /** Until when this process may have the lock again before others, on the monotonic clock. */
-  private readonly sliceEnd: number
 
   constructor(
     private readonly context: Context,
@@ -100,22 +94,17 @@ export class HolderQueue implements Endpoint {
      * Who waits, as the last holder has told. `"unknown"`: the directory tells. `"untold"`: the last holder tells, or if it does not
      * do so soon, the directory. `undefined`: nobody, as far as is known.
      */
-    queue: ReadonlyArray<string> | "unknown" | "untold" | undefined,
-    /** In milliseconds. */
-    slice: number
+    queue: ReadonlyArray<string> | "unknown" | "untold" | undefined
   ) {
     this.clock = Runtime.clockOf(fiber)
     this.since = this.now
-    const before = context.channel.hold(place.lockPath, token, this)
-    const lingering = before instanceof HolderQueue && before.lingers ? before : undefined
-    this.sliceEnd = lingering?.sliceEnd ?? this.since + slice
-    lingering?.passOn(this)
-    this.known = typeof queue === "object" || lingering !== undefined
+    context.channel.hold(place.lockPath, token, this)
+    this.known = typeof queue === "object"
     if (typeof queue === "object") {
       this.adopt(queue)
     } else if (queue === "unknown") {
       this.list()
-    } else if (queue === "untold" && !this.known) {
+    } else if (queue === "untold") {
       this.isUntold = true
       this.arm()
     }
@@ -189,14 +178,8 @@ export class HolderQueue implements Endpoint {
   }
 
   /** On a local disk it has ended when this returns. */
-  private run(effect: () => Effect.Effect<void>): void {
-    const begun = Immediate.begin(Immediate.suspend(effect))
-    if (!Immediate.isExit(begun) || Exit.isFailure(begun)) {
-      Runtime.startUninterruptible(
-        this.fiber,
-        Effect.catchAllCause(begun, (cause) => Effect.logError(`The hand-over of ${this.place.lockPath} failed`, cause))
-      )
-    }
+  private run(make: () => Effect.Effect<void>): void {
+    Immediate.start(this.fiber, make, `The hand-over of ${this.place.lockPath}`)
   }
 
   /** Where there is no room, one that has proven that it waits takes that of one that has not. */
@@ -249,20 +232,6 @@ export class HolderQueue implements Endpoint {
       if (this.entries.size < maxQueue) this.entries.set(token, entry)
       else entry.unwatch?.()
     }
-  }
-
-  /** The same process has the lock again. */
-  private passOn(to: HolderQueue): void {
-    this.lingers = false
-    to.entries = this.entries
-    this.entries = new Map()
-    for (const entry of to.entries.values()) {
-      // They watch for, and are to answer, the new token from now on.
-      entry.unwatch?.()
-      entry.unwatch = undefined
-    }
-    to.arm()
-    this.end()
   }
 
   /** Reads the directory. Those that are not found look by themselves before long. */
@@ -369,33 +338,23 @@ export class HolderQueue implements Endpoint {
   // release
   // ---------------------------------------------------------------------------------------------
 
-  /**
-   * Our record is gone from the lock: the next one gets it. Within the time slice of this process that is at the end of the turn of the
-   * event loop: its own code may want the lock again at once. Where the slice was one turn, it is in the next one, when it is known who
-   * else has asked for the lock. To be run uninterruptibly.
-   */
+  /** Whether the lock is to be handed over when it is released. */
+  get isAwaited(): boolean {
+    return this.entries.size > 0 || this.context.others.has(this.place.lockPath)
+  }
+
+  /** Our record is gone from the lock: the next one gets it. To be run uninterruptibly. */
   handOver(): Effect.Effect<void> {
     // Who waits may have to be found out all the same: the last holder may have died before it could tell.
     if (!this.isUntold) this.disarm()
-    if (this.entries.size === 0 && !this.context.others.has(this.place.lockPath)) {
+    if (!this.isAwaited) {
       this.end()
       return Exit.void
     }
-    const isOver = this.now >= this.sliceEnd
-    if (isOver && !this.context.turns.end()) {
-      return this.give()
-    }
-    this.lingers = true
-    const give = () => {
-      if (this.lingers) this.run(() => this.give())
-    }
-    if (isOver) afterNext(this.fiber, give)
-    else Runtime.afterTurn(this.fiber, give)
-    return Exit.void
+    return this.give()
   }
 
   private give(): Effect.Effect<void> {
-    this.lingers = false
     this.released = this.gives = true
     const { polling, waiting } = this.context.others.take(this.place.lockPath)
     if (waiting.some((token) => !this.entries.has(token))) {
@@ -502,7 +461,7 @@ export class HolderQueue implements Endpoint {
     // Those that the directory has named, and that have not been heard of yet, ask for their turn themselves.
     for (const { token } of unheard.slice(0, atOnce)) this.tell(token)
     this.hasPassed = true
-    this.end(new Set(queue))
+    this.end(new Set([holder, ...queue]))
     return Exit.void
   }
 

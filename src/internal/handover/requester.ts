@@ -46,6 +46,8 @@ export class Requester implements Endpoint {
   private asking: Array<readonly [message: Message, reply: Reply]> = []
   private resume: (() => void) | undefined
   private hinted = false
+  /** It has been told that its record is at the lock. */
+  private isGranted = false
   /** When it looked last, whether a message led to that, what it found, and how long after it no message leads to another look. */
   private lookedAt = -Infinity
   private wasHinted = false
@@ -103,6 +105,17 @@ export class Requester implements Endpoint {
 
   /** What is at the lock; our own record there is accepted. */
   look(): Effect.Effect<Protocol.Published | Protocol.Occupied, DiskError> {
+    const { isGranted, own } = this
+    this.isGranted = false
+    return own !== undefined && isGranted
+      ? Immediate.matchEffect(this.protocol.holds(this.place, own), {
+        onSuccess: (holds) => holds ? this.protocol.accept(this.place, own) : this.lookAgain(),
+        onFailure: () => this.lookAgain()
+      })
+      : this.lookAgain()
+  }
+
+  private lookAgain(): Effect.Effect<Protocol.Published | Protocol.Occupied, DiskError> {
     const startedAt = momentAt(this.clock)
     this.lookedAt = startedAt.monotonic
     return Immediate.matchEffect(this.protocol.read(this.place.lockPath), {
@@ -173,6 +186,7 @@ export class Requester implements Endpoint {
   hear(message: Message, reply: Reply): boolean {
     switch (message._tag) {
       case "granted":
+        this.isGranted = true
         this.queue = [...new Set([...this.queue ?? [], ...message.queue])].slice(0, maxQueue)
         return this.hint()
       case "next": {

@@ -12,7 +12,6 @@ export class Turns {
   private acquisitions = 0
   /** Since when the turn has been watched that has not ended yet, on the monotonic clock. */
   private since: number | undefined
-  private overdue = false
 
   /** Whether an acquisition that begins now is to wait for the next turn. */
   isOverdue(fiber: Runtime.RuntimeFiber, slice: number): boolean {
@@ -23,23 +22,16 @@ export class Turns {
         this.since = Runtime.monotonic(fiber)
         afterNext(fiber, () => {
           this.since = undefined
-          this.overdue = false
         })
       }
       return false
     }
-    return (this.overdue || Runtime.monotonic(fiber) - this.since >= slice) && !Runtime.isSynchronous(fiber)
-  }
-
-  /** A time slice is over. Whether what others have said was not heard in it: acquisitions wait for the next turn then. */
-  end(): boolean {
-    this.overdue = this.since !== undefined
-    return this.overdue
+    return Runtime.monotonic(fiber) - this.since >= slice && !Runtime.isSynchronous(fiber)
   }
 }
 
 /** Runs a function once what has come meanwhile was read: in the next turn. */
-export const afterNext = (fiber: Runtime.RuntimeFiber, run: () => void): void =>
+const afterNext = (fiber: Runtime.RuntimeFiber, run: () => void): void =>
   Runtime.afterTurn(fiber, () => Runtime.afterTurn(fiber, run))
 
 /** Waits for the next turn. */

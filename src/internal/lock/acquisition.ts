@@ -4,6 +4,7 @@ import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
+import { constVoid } from "effect/Function"
 import * as Option from "effect/Option"
 import * as Metrics from "../../FileLockMetrics.js"
 import type { BackendError, Grant, LockBackend, LockKey } from "../../LockBackend.js"
@@ -11,7 +12,7 @@ import { LockAcquisitionError, LockDirectoryError, type Reason } from "../../Loc
 import * as Immediate from "../immediate.js"
 import * as Runtime from "../runtime.js"
 import * as Background from "./background.js"
-import { giveBack, HeldLock } from "./heldLock.js"
+import { giveBack, HeldLock, takeKept } from "./heldLock.js"
 import type { Waiter, WaitQueue, WaitQueues } from "./waitQueue.js"
 
 type Backend = Context.Tag.Service<LockBackend>
@@ -145,16 +146,18 @@ export const obtain = (
   const queue = queues.at(key.lockPath)
   queue.enqueue(waiter)
   waiter.busy = !waiter.first || queues.isBusy(key.lockPath, waiter)
-  return waiter.first
-    ? ask(backend, queue, waiter, key, restore)
-    : Effect.flatMap(untilFirst(waiter, key.lockPath, queue, restore), () => {
-      const { origin } = waiter
-      return origin?.grant === undefined
-        ? ask(backend, queue, waiter, key, restore)
-        : Effect.succeed(
-          new HeldLock(queue, waiter, origin, key, origin.grant, undefined, Runtime.monotonic(waiter.fiber))
-        )
-    })
+  const begin = (): Effect.Effect<HeldLock, Failure> => {
+    const { origin } = waiter
+    return origin?.grant === undefined
+      ? ask(backend, queue, waiter, key, restore)
+      : Exit.succeed(
+        new HeldLock(queue, waiter, origin, key, origin.grant, undefined, Runtime.monotonic(waiter.fiber))
+      )
+  }
+  return Immediate.andThen(
+    queue.kept === undefined ? Exit.void : takeKept(queue, queue.kept, waiter),
+    () => waiter.first ? begin() : Effect.flatMap(untilFirst(waiter, key.lockPath, queue, restore), begin)
+  )
 }
 
 /** The first waiter asks the engine. */
@@ -188,9 +191,24 @@ const ask = (
     return Effect.matchCauseEffect(Background.attempt(waiter, restore, Effect.suspend(step), undo), {
       onSuccess: (grant) =>
         grant !== undefined && Option.isSome(grant)
-          ? Effect.succeed(begin(queue, waiter, key, grant.value))
+          ? Effect.succeed(granted(queue, waiter, key, grant.value))
           : refuse(),
       onFailure
+    })
+  }
+  /** In the caller's fiber, where nothing but another holder is waited for. The deadline interrupts the wait, and not the caller. */
+  const inCaller = (step: () => ReturnType<Backend["acquire"]>) => {
+    const wait = new Runtime.Body(waiter.fiber)
+    queue.startWaiting(waiter)
+    waiter.onDeadline = wait.interrupt
+    const end = <A>(answer: () => Effect.Effect<A, Failure>) => {
+      waiter.onDeadline = constVoid
+      return Immediate.andThen(wait.end(), answer)
+    }
+    return Effect.matchCauseEffect(Effect.suspend(step), {
+      onSuccess: (grant) =>
+        end(() => Option.isSome(grant) ? Exit.succeed(granted(queue, waiter, key, grant.value)) : refuse()),
+      onFailure: (cause) => end(() => wait.isInterruptedBy(cause) ? refuse() : onFailure(cause))
     })
   }
   if (!waiter.immediate) {
@@ -200,9 +218,9 @@ const ask = (
   return Immediate.matchCauseEffect(Immediate.suspend(() => backend.tryAcquire(key, waiter)), {
     onSuccess: (grant): Effect.Effect<HeldLock, Failure> =>
       Option.isSome(grant)
-        ? Exit.succeed(begin(queue, waiter, key, grant.value))
+        ? Exit.succeed(granted(queue, waiter, key, grant.value))
         : waits
-        ? inBackground(() => backend.acquire(key, waiter))
+        ? (Runtime.isInterruptible(restore) ? inCaller : inBackground)(() => backend.acquire(key, waiter))
         : refuse(),
     onFailure
   })
@@ -211,7 +229,7 @@ const ask = (
 const undo = (grant: Option.Option<Grant>): Effect.Effect<void> =>
   Option.isSome(grant) ? grant.value.release : Effect.void
 
-const begin = (queue: WaitQueue, waiter: Waiter, key: LockKey, grant: Grant): HeldLock => {
+const granted = (queue: WaitQueue, waiter: Waiter, key: LockKey, grant: Grant): HeldLock => {
   waiter.grant = grant
   waiter.grantedAt = Runtime.monotonic(waiter.fiber)
   if (grant.recovered) {

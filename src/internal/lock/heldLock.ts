@@ -2,13 +2,14 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as FiberId from "effect/FiberId"
+import { constVoid } from "effect/Function"
 import * as Metrics from "../../FileLockMetrics.js"
 import type { Grant, LockKey } from "../../LockBackend.js"
 import { LockLostError } from "../../LockError.js"
 import * as Immediate from "../immediate.js"
 import * as Runtime from "../runtime.js"
 import * as Background from "./background.js"
-import { type Waiter, WaitQueue, type WaitQueues } from "./waitQueue.js"
+import { type Kept, type Waiter, WaitQueue, type WaitQueues } from "./waitQueue.js"
 
 /**
  * One critical section on a lock: the lock as one fiber holds it, or a re-entry by that fiber or by one that it started. The lock
@@ -157,8 +158,9 @@ export class HeldLock {
 
 /**
  * Gives back a lock that was granted to `origin`: to the next waiter, without a step of the engine, as long as the time slice lasts that
- * began at the grant, and to the engine otherwise. Where several fibers want the lock one right after the other, those that are about to
- * run have their turn first: they may want it again.
+ * began at the grant, and to the engine otherwise. Where other processes wait, it is kept until the end of the turn of the event loop:
+ * a fiber of this process may want it again by then. Where several fibers want the lock one right after the other, those that are about
+ * to run have their turn first, for the same reason.
  *
  * Up to the decision everything is synchronous: the lock belongs to exactly one waiter at any moment. A lock that is lost is not
  * handed off, and neither is one whose label would be wrong for its next holder.
@@ -170,17 +172,66 @@ export const giveBack = (
   grant: Grant,
   now: number
 ): Effect.Effect<void> => {
-  const sliceEnd = origin.grantedAt + waiter.call.handoff
-  const handOff = (now: number) => now < sliceEnd && origin.loss === undefined && queue.handOff(waiter, origin)
-  if (handOff(now)) {
+  if (handOff(queue, waiter, origin, now)) {
     return Exit.void
   }
-  return now < sliceEnd && waiter.busy && queue.isEmpty
+  if (!queue.isEmpty || origin.loss !== undefined) {
+    return release(queue, waiter, origin, grant, now)
+  }
+  const isOver = now >= sliceEnd(waiter, origin)
+  if (origin.immediate && grant.isAwaited?.() === true && (!isOver || queue.isDeaf(waiter, now))) {
+    return Immediate.matchCauseEffect(grant.verify, {
+      onSuccess: () => {
+        keep(queue, { waiter, origin, grant })
+        return Exit.void
+      },
+      // What became of it is told by the release.
+      onFailure: () => release(queue, waiter, origin, grant, now)
+    })
+  }
+  return waiter.busy && !isOver
     ? Effect.flatMap(
       Effect.yieldNow(),
-      () => handOff(Runtime.monotonic(waiter.fiber)) ? Exit.void : release(queue, waiter, origin, grant, now)
+      () =>
+        handOff(queue, waiter, origin, Runtime.monotonic(waiter.fiber))
+          ? Exit.void
+          : release(queue, waiter, origin, grant, now)
     )
     : release(queue, waiter, origin, grant, now)
+}
+
+const sliceEnd = ({ call }: Waiter, origin: Waiter): number => origin.grantedAt + call.handoff
+
+const handOff = (queue: WaitQueue, waiter: Waiter, origin: Waiter, now: number): boolean =>
+  now < sliceEnd(waiter, origin) && origin.loss === undefined && queue.handOff(waiter, origin)
+
+/** Keeps a lock that nobody of this process wants just now. */
+const keep = (queue: WaitQueue, kept: Kept): void => {
+  kept.origin.lost = constVoid
+  queue.keep(kept, () => releaseKept(queue))
+}
+
+/** The lock is not kept any longer. To be run uninterruptibly. */
+export const releaseKept = (queue: WaitQueue): Effect.Effect<void> => {
+  const { kept } = queue
+  if (kept === undefined) {
+    return Exit.void
+  }
+  queue.kept = undefined
+  return release(queue, kept.waiter, kept.origin, kept.grant, Runtime.monotonic(kept.waiter.fiber))
+}
+
+/** The kept lock goes to a waiter that is first in the queue, or is released. Where others are heard first, it waits for that. */
+export const takeKept = (queue: WaitQueue, kept: Kept, waiter: Waiter): Effect.Effect<void> => {
+  const now = Runtime.monotonic(waiter.fiber)
+  if (handOff(queue, kept.waiter, kept.origin, now)) {
+    queue.kept = undefined
+    return Exit.void
+  }
+  return now >= sliceEnd(kept.waiter, kept.origin) && queue.isDeaf(waiter, now) && waiter.waits &&
+      !Runtime.isSynchronous(waiter.fiber)
+    ? Exit.void
+    : releaseKept(queue)
 }
 
 const release = (

@@ -10,7 +10,7 @@ export interface Alarm {
 }
 
 /** Calls a function after some milliseconds, unless it is told not to. */
-type Sleep = (fiber: Runtime.RuntimeFiber, millis: number, wake: () => void) => () => void
+type Sleep = (fiber: Runtime.RuntimeFiber, millis: number, wake: () => void) => Runtime.Sleeper
 
 /** A sleep on a clock. By the time that it begins, the fiber may go by another one. */
 const sleepOn = (clock: Clock.Clock): Sleep => (fiber, millis, wake) => {
@@ -18,7 +18,7 @@ const sleepOn = (clock: Clock.Clock): Sleep => (fiber, millis, wake) => {
     fiber,
     Effect.withClock(Effect.zipRight(Effect.sleep(millis), Effect.sync(wake)), clock)
   )
-  return () => Runtime.interrupt(sleeper)
+  return { stop: () => Runtime.interrupt(sleeper), rest: undefined }
 }
 
 /**
@@ -30,7 +30,7 @@ export class Timer {
   private readonly alarms = new Set<Alarm>()
   private readonly isSystems: boolean
   private readonly sleep: Sleep
-  private stop: (() => void) | undefined
+  private sleeper: Runtime.Sleeper | undefined
   private wakesAt = Infinity
   private checks = false
 
@@ -43,12 +43,16 @@ export class Timer {
     this.alarms.add(alarm)
     if (alarm.at < this.wakesAt) {
       this.check(fiber)
+    } else if (this.alarms.size === 1) {
+      this.sleeper?.rest?.(true)
     }
   }
 
   cancel(fiber: Runtime.RuntimeFiber, alarm: Alarm): void {
     if (this.alarms.delete(alarm) && this.alarms.size === 0) {
-      this.check(fiber)
+      // It would most often be set again at once.
+      if (this.sleeper?.rest === undefined) this.check(fiber)
+      else this.sleeper.rest(false)
     }
   }
 
@@ -72,17 +76,17 @@ export class Timer {
     if (next >= this.wakesAt && next !== Infinity) {
       return
     }
-    this.stop?.()
-    this.stop = undefined
+    this.sleeper?.stop()
+    this.sleeper = undefined
     this.wakesAt = next
     if (next !== Infinity) {
       const millis = Math.ceil(next - Runtime.monotonicOf(this.clock))
-      this.stop = this.sleep(fiber, Math.min(Math.max(1, millis), longestSleep), () => this.wake(fiber))
+      this.sleeper = this.sleep(fiber, Math.min(Math.max(1, millis), longestSleep), () => this.wake(fiber))
     }
   }
 
   private wake(fiber: Runtime.RuntimeFiber): void {
-    this.stop = undefined
+    this.sleeper = undefined
     this.wakesAt = Infinity
     const now = Runtime.monotonicOf(this.clock)
     for (const alarm of [...this.alarms]) {

@@ -4,7 +4,8 @@ import type * as Schedule from "effect/Schedule"
 import type { Blocked, Grant, Mode, Request } from "../../LockBackend.js"
 import type { LockLostError } from "../../LockError.js"
 import type { LockHolder } from "../../LockHolder.js"
-import type * as Runtime from "../runtime.js"
+import * as Immediate from "../immediate.js"
+import * as Runtime from "../runtime.js"
 import { type Alarm, timerOf } from "./timer.js"
 import { WaitLog } from "./waitLog.js"
 
@@ -60,6 +61,8 @@ export class Waiter implements Request {
   handedOff = false
   /** The loss of what was granted to this request. */
   loss: LockLostError | undefined
+  /** Ends a wait in the fiber of the caller. */
+  onDeadline: () => void = constVoid
   /** To be called at a loss: stops what runs under the lock. */
   lost: () => void = constVoid
   previous: Waiter | undefined
@@ -126,6 +129,7 @@ export class Waiter implements Request {
         at: requestedAt + (timeout > 0 ? timeout : cleanupTimeout),
         run: () => {
           this.expired = this.outOfTime = true
+          this.onDeadline()
           this.notify()
         }
       }
@@ -141,6 +145,15 @@ export class Waiter implements Request {
   }
 }
 
+/** A lock that was released, and is not given back yet. */
+export interface Kept {
+  /** That has released it. */
+  readonly waiter: Waiter
+  /** That it was granted to. */
+  readonly origin: Waiter
+  readonly grant: Grant
+}
+
 /**
  * The waiters of one lock within a process, first come, first served. One is first, the others wait.
  *
@@ -152,6 +165,10 @@ export class WaitQueue {
   own: Grant | undefined
   /** The first waiter, while it asks the engine. */
   asking: Waiter | undefined
+  /** The lock, while no fiber of this process wants it, until the turn of the event loop ends. */
+  kept: Kept | undefined
+  /** Since when something is to be done when the turn ends. */
+  private turnSince = Infinity
   private occupied = false
   private head: Waiter | undefined
   private tail: Waiter | undefined
@@ -185,6 +202,28 @@ export class WaitQueue {
     waiter.startDeadline()
     this.log ??= new WaitLog(this.lockPath, this)
     this.log.add(waiter)
+  }
+
+  /** The first waiter has released the lock. Unless another one gets it, `release` is run at the end of the turn, or of the process. */
+  keep(kept: Kept, release: () => Effect.Effect<void>): void {
+    const { fiber } = kept.waiter
+    this.kept = kept
+    if (this.turnSince === Infinity) {
+      this.turnSince = Runtime.monotonic(fiber)
+      Runtime.afterTurnOrExit(
+        fiber,
+        () => {
+          this.turnSince = Infinity
+          Immediate.start(fiber, release, `The release of ${this.lockPath}`)
+        },
+        () => this.kept !== undefined && this.isDeaf(kept.waiter, Runtime.monotonic(fiber))
+      )
+    }
+  }
+
+  /** Whether the turn of the event loop has gone on for so long that others should be heard before the lock goes to one of them. */
+  isDeaf({ handoff }: Waiter, now: number): boolean {
+    return now - this.turnSince > handoff / 2
   }
 
   /** The waiter, which is first, has the lock. */

@@ -120,7 +120,8 @@ export const make = (options: {
   const cleanup = Cleanup.make({ disk, syntax, protocol, staleness })
   const { canReach = () => false, channel = Channel.none } = identity
   const requests = Requests.make({ disk, syntax, protocol, identity })
-  const handover = { ...requests, channel, protocol, canReach, others: new Others(), turns: new Turns.Turns() }
+  const handover = { ...requests, channel, protocol, canReach, others: new Others() }
+  const turns = new Turns.Turns()
 
   let lastPlace: Protocol.Place | undefined
 
@@ -142,7 +143,7 @@ export const make = (options: {
       private readonly fiber: Runtime.RuntimeFiber
     ) {
       this.member = new Heartbeat.Member(place, own, fiber, (gone) => this.onGone(gone))
-      this.queue = new HolderQueue(handover, place, own.token, fiber, queue, request.handoff)
+      this.queue = new HolderQueue(handover, place, own.token, fiber, queue)
       heartbeat.add(this.member)
       if (recovered || place !== lastPlace) {
         lastPlace = place
@@ -154,8 +155,17 @@ export const make = (options: {
       return this.own.holder
     }
 
+    isAwaited(): boolean {
+      return this.queue.isAwaited
+    }
+
     get verify(): Effect.Effect<void, LockLostError> {
-      return Effect.mapError(Effect.suspend(() => heartbeat.verify(this.member)), (gone) => this.toLoss(gone))
+      return Immediate.suspend(() =>
+        Immediate.matchEffect(heartbeat.verify(this.member), {
+          onSuccess: () => Exit.void,
+          onFailure: (gone) => Exit.fail(this.toLoss(gone))
+        })
+      )
     }
 
     get release(): Effect.Effect<void> {
@@ -349,7 +359,7 @@ export const make = (options: {
 
   const tryAcquire: Engine["tryAcquire"] = (key, request) =>
     Immediate.withFiber((fiber) => {
-      if (request.waits && handover.turns.isOverdue(fiber, request.handoff)) {
+      if (request.waits && turns.isOverdue(fiber, request.handoff)) {
         deferred.add(request)
         return Exit.succeed(Option.none())
       }
@@ -396,9 +406,15 @@ export const make = (options: {
       const waited = deferred.has(request)
         ? Effect.flatMap(Turns.next, () => wait.run())
         : Immediate.begin(Immediate.suspend(() => wait.run(refused)))
-      return Effect.onExit(waited, (exit) => {
+      const end = (exit: Exit.Exit<Option.Option<LockBackend.Grant>, LockBackend.BackendError | LockDirectoryError>) => {
         crowd.size -= 1
-        return Exit.isSuccess(exit) && Option.isSome(exit.value) ? Exit.void : giveUp(waiting)
+        return Exit.isSuccess(exit) && Option.isSome(exit.value)
+          ? exit
+          : Effect.zipRight(giveUp(waiting), exit)
+      }
+      return Effect.matchCauseEffect(waited, {
+        onSuccess: (grant) => end(Exit.succeed(grant)),
+        onFailure: (cause) => end(Exit.failCause(cause))
       })
     })
 

@@ -157,16 +157,16 @@ export const make = (options: {
 
   /** What cannot be read now is not gone. */
   const checkPath = ({ own, place }: Member): Effect.Effect<void, DiskError | Gone> =>
-    Effect.flatMap(
-      Effect.suspend(() => protocol.read(place.lockPath)),
-      (seen) =>
+    Immediate.flatMap(protocol.holds(place, own), (isOurs) =>
+      isOurs ? Exit.void : Immediate.flatMap(protocol.read(place.lockPath), (seen) =>
         Record.hasToken(seen, own.token)
-          ? Effect.void
-          : new Gone({
-            reason: seen._tag === "Absent" ? "Removed" : "Replaced",
-            holder: seen._tag === "Record" ? seen.holder : undefined
-          })
-    )
+          ? Exit.void
+          : Exit.fail(
+            new Gone({
+              reason: seen._tag === "Absent" ? "Removed" : "Replaced",
+              holder: seen._tag === "Record" ? seen.holder : undefined
+            })
+          )))
 
   /** On a local disk it is made when it is called. */
   const beat = (member: Member): Effect.Effect<void, DiskError | Gone> => {
@@ -197,7 +197,7 @@ export const make = (options: {
     Effect.suspend(() => {
       const { heardAt } = member.own
       return Effect.flatMap(
-        protocol.whileClaimed(member.place, Effect.flatMap(checkPath(member), () => beat(member))),
+        protocol.whileClaimed(member.place, Effect.suspend(() => Effect.flatMap(checkPath(member), () => beat(member)))),
         Option.match({
           onNone: () => {
             member.own.heardAt = heardAt
@@ -407,14 +407,14 @@ export const make = (options: {
       return last === undefined ? Exit.void : Effect.asVoid(Fiber.await(last))
     },
     verify: (member) =>
-      Effect.suspend(() =>
+      Immediate.suspend(() =>
         member.own.silence > allowed
           ? insist(member, inTurn(member, beatLate(member)), beatLate(member))
-          : Effect.catchTag(
-            checkPath(member),
-            "DiskError",
-            ({ cause }) => new Gone({ reason: "BackendUnavailable", cause })
-          )
+          : Immediate.matchEffect(checkPath(member), {
+            onSuccess: () => Exit.void,
+            onFailure: (error) =>
+              Exit.fail(error._tag === "Gone" ? error : new Gone({ reason: "BackendUnavailable", cause: error.cause }))
+          })
       )
   }
 }

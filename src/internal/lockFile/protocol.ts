@@ -9,7 +9,7 @@ import type { ProcessIdentity, ProcessInfo } from "../../ProcessIdentity.js"
 import { syscallOf } from "../errno.js"
 import * as Immediate from "../immediate.js"
 import * as Runtime from "../runtime.js"
-import { type Disk, DiskError } from "./disk.js"
+import { type Disk, DiskError, type Entry } from "./disk.js"
 import { OwnRecord } from "./ownRecord.js"
 import { claimOf, claimRequestOf, prefixOf, requestOf } from "./paths.js"
 import * as Record from "./record.js"
@@ -123,6 +123,8 @@ export interface Protocol {
   readonly beatRequest: (own: OwnRecord) => Effect.Effect<void, DiskError>
   /** Puts the record of another process's request at the lock file, if nothing is there. */
   readonly give: (place: Place, token: string) => Effect.Effect<Given>
+  /** Whether our record is at the lock file. */
+  readonly holds: (place: Place, own: OwnRecord) => Effect.Effect<boolean, DiskError>
   /** What is at the lock file, or at the claim of a level. */
   readonly read: (path: string) => Effect.Effect<Record.Seen, DiskError>
   /** What the request file with a token says. */
@@ -171,6 +173,12 @@ export const make = (options: {
     identity.leavesCalls === true && disk.isSynchronous?.(lockPath) !== true ? unreachable : identity.info
 
   const read: Protocol["read"] = (path) => Immediate.map(disk.read(path), Record.toSeen)
+
+  const isOwn = (entry: Entry, own: OwnRecord): boolean =>
+    entry._tag === "File" && (entry.text === own.text || Record.hasToken(Record.toSeen(entry), own.token))
+
+  const holds: Protocol["holds"] = (place, own) =>
+    Immediate.map(disk.peek(place.lockPath), (entry) => isOwn(entry, own))
 
   const isLate = ({ silence }: OwnRecord): boolean => silence > inTime
 
@@ -442,9 +450,7 @@ export const make = (options: {
   ): Effect.Effect<boolean, DiskError | StillClaimed> => {
     const path = pathOf(place, level)
     return Immediate.flatMap(disk.peek(path), (entry): Effect.Effect<boolean, DiskError | StillClaimed> => {
-      const isOwn = entry._tag === "File" &&
-        (entry.text === own.text || Record.hasToken(Record.toSeen(entry), own.token))
-      if (!isOwn) {
+      if (!isOwn(entry, own)) {
         return Exit.succeed(own.removing)
       }
       if (!isLate(own)) {
@@ -484,6 +490,7 @@ export const make = (options: {
     withdraw,
     beatRequest,
     give,
+    holds,
     read,
     readRequest: (place, token) => Immediate.map(disk.peek(requestOf(place.prefix, token)), Record.toSeen),
     takeOver,

@@ -7,7 +7,6 @@ import { type Channel, none } from "../../../src/internal/handover/channel.js"
 import { HolderQueue } from "../../../src/internal/handover/holderQueue.js"
 import { maxQueue } from "../../../src/internal/handover/message.js"
 import { Others } from "../../../src/internal/handover/others.js"
-import { Turns } from "../../../src/internal/handover/turns.js"
 import * as NodeDisk from "../../../src/internal/lockFile/nodeDisk.js"
 import * as Protocol from "../../../src/internal/lockFile/protocol.js"
 import * as Staleness from "../../../src/internal/lockFile/staleness.js"
@@ -37,12 +36,11 @@ const make = Effect.gen(function*() {
     },
     canReach: () => true,
     list: () => Exit.succeed([]),
-    others: new Others(),
-    turns: new Turns()
+    others: new Others()
   }
   const place = Protocol.placeOf(`${directory}/file.lock`)
   return yield* Effect.withFiberRuntime<{ readonly queue: HolderQueue; readonly counts: typeof counts }>((fiber) =>
-    Effect.succeed({ queue: new HolderQueue(context, place, holder, fiber, undefined, 0), counts })
+    Effect.succeed({ queue: new HolderQueue(context, place, holder, fiber, undefined), counts })
   )
 }).pipe(Effect.provide(NodeFileSystem.layer))
 

@@ -25,18 +25,7 @@ describe("A process that takes locks within one turn of the event loop", () => {
   test("does not wait before, nor for few locks", (turns, fiber) =>
     Effect.gen(function*() {
       assert.isFalse(turns.isOverdue(fiber, none))
-      assert.isFalse(turns.end())
       assert.isFalse(isEverOverdue(turns, fiber, long))
       yield* Turns.next
-    }))
-
-  test("waits when its time slice for a lock is over", (turns, fiber) =>
-    Effect.gen(function*() {
-      assert.isFalse(isEverOverdue(turns, fiber, long))
-      assert.isTrue(turns.end())
-      assert.isTrue(turns.isOverdue(fiber, long))
-      yield* Turns.next
-      assert.isFalse(turns.isOverdue(fiber, long))
-      assert.isFalse(turns.end())
     }))
 })

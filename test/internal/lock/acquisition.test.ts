@@ -109,7 +109,10 @@ describe("An interruption at any step of an acquisition", () => {
     ))
 })
 
-describe("A deadline", () => {
+describe.each([
+  ["in the background", false],
+  ["in the caller's fiber", true]
+])("A deadline of a wait %s", (_, immediate) => {
   const path = "/data/tasks.json"
   const paths = ["/data/a", "/data/b", "/data/c", "/data/d"]
 
@@ -128,7 +131,7 @@ describe("A deadline", () => {
   ) =>
     it.effect(behaviour, () =>
       Effect.gen(function*() {
-        const backend = FakeBackend.make()
+        const backend = FakeBackend.make({ immediate })
         yield* self(yield* FakeBackend.locksOver(backend), backend)
       }).pipe(Effect.scoped, Simulation.run))
 
@@ -199,7 +202,7 @@ describe("A deadline", () => {
       })
   )
 
-  test("counts the time that the name of the lock takes", (locks, backend) =>
+  test("counts the time that the name of the lock takes, where it takes some", (locks, backend) =>
     Effect.gen(function*() {
       backend.occupy(path)
       backend.steps.canonical = (step) => Effect.delay(step, "300 millis")
@@ -247,6 +250,62 @@ describe("A deadline", () => {
       assert.strictEqual(backend.calls.length, before)
       backend.free(path)
       yield* locks.withLock(Effect.void, path, { timeout: 0 })
+    }))
+
+  test("ends no fiber that the caller has forked before", (locks, backend) =>
+    Effect.gen(function*() {
+      backend.occupy(path)
+      yield* Effect.gen(function*() {
+        const child = yield* Effect.fork(Effect.sleep("1 minute"))
+        yield* Effect.flip(locks.withLock(Effect.void, path, { timeout: "1 second" }))
+        yield* Effect.sleep("1 second")
+        assert.isNull(child.unsafePoll())
+        yield* Fiber.join(child)
+      })
+    }))
+
+  test("is no interruption of the caller", (locks, backend) =>
+    Effect.gen(function*() {
+      backend.occupy(path)
+      const caller = yield* Effect.fork(Effect.gen(function*() {
+        yield* Effect.flip(locks.withLock(Effect.void, path, { timeout: "1 second" }))
+        yield* Effect.sleep("1 second")
+        return "went on"
+      }))
+      assert.strictEqual(yield* Fiber.join(caller), "went on")
+    }))
+
+  test("is all that ends the wait of a caller that may not be interrupted", (locks, backend) =>
+    Effect.gen(function*() {
+      for (const isFreed of [true, false]) {
+        backend.occupy(path)
+        let outcome: unknown
+        const caller = yield* locks.withLock(Effect.void, path, { timeout: "1 second" }).pipe(
+          Effect.exit,
+          Effect.flatMap((exit) => Effect.sync(() => outcome = reasonOf(exit))),
+          Effect.uninterruptible,
+          Effect.fork
+        )
+        yield* Effect.sleep("100 millis")
+        const interruption = yield* Effect.fork(Fiber.interrupt(caller))
+        yield* Effect.sleep("100 millis")
+        assert.isNull(caller.unsafePoll())
+        if (isFreed) backend.free(path)
+        yield* Fiber.join(interruption)
+        if (isFreed) assert.strictEqual(outcome, "acquired")
+        else assert.deepInclude(outcome, { reason: "Timeout", waited: 1_000 })
+      }
+    }))
+
+  test("that comes with an interruption leaves the lock alone", (locks, backend) =>
+    Effect.gen(function*() {
+      backend.occupy(path)
+      const caller = yield* Effect.fork(locks.withLock(Effect.void, path, { timeout: "1 second" }))
+      yield* Effect.sleep("1 second")
+      assert.isTrue(Exit.isFailure(yield* Fiber.interrupt(caller)))
+      backend.free(path)
+      yield* locks.withLock(Effect.void, path, { timeout: 0 })
+      assert.deepStrictEqual(backend.holders(path), [])
     }))
 })
 

@@ -46,6 +46,103 @@ const tokensOf = (
 
 const distinct = (tokens: ReadonlyArray<string>): number => new Set(tokens).size
 
+describe("A lock that other processes wait for", () => {
+  const nextTurn = Effect.async<void>((resume) => void setImmediate(() => resume(Effect.void)))
+
+  const test = (
+    behaviour: string,
+    self: (locks: Locks, backend: FakeBackend.FakeBackend) => Effect.Effect<void, unknown>,
+    handoff: Duration.DurationInput = "1 minute"
+  ) =>
+    it.scopedLive(behaviour, () =>
+      Effect.gen(function*() {
+        const backend = FakeBackend.make({ immediate: true })
+        backend.awaited = true
+        yield* self(yield* FakeBackend.locksOver(backend, { handoff }), backend)
+        yield* Effect.repeatN(nextTurn, 2)
+        assert.deepStrictEqual(backend.holders(path), [])
+        assert.strictEqual(backend.count("release"), backend.count("tryAcquire"))
+      }))
+
+  const token = (backend: FakeBackend.FakeBackend) => Effect.sync(() => backend.holders(path)[0]?.token)
+
+  /** Takes longer than a time slice of a millisecond, in one turn of the event loop. */
+  const busy = Effect.sync(() => {
+    const end = performance.now() + 3
+    while (performance.now() < end) { /* others are not heard */ }
+  })
+
+  test("stays with its process until the end of the turn", (locks, backend) =>
+    Effect.gen(function*() {
+      const first = yield* locks.withLock(token(backend), path)
+      assert.strictEqual(yield* locks.withLock(token(backend), path), first)
+      assert.strictEqual(yield* Effect.scoped(Effect.zipRight(locks.acquire(path), token(backend))), first)
+      assert.strictEqual(backend.count("release"), 0)
+      yield* nextTurn
+      assert.strictEqual(backend.count("release"), 1)
+      assert.notStrictEqual(yield* locks.withLock(token(backend), path), first)
+    }))
+
+  test("does not stay once its time slice is over", (locks, backend) =>
+    Effect.gen(function*() {
+      const first = yield* locks.withLock(token(backend), path)
+      assert.notStrictEqual(yield* locks.withLock(token(backend), path), first)
+    }), 0)
+
+  test("does not stay where nobody waits", (locks, backend) =>
+    Effect.gen(function*() {
+      backend.awaited = false
+      yield* locks.withLock(Effect.void, path)
+      assert.deepStrictEqual(backend.holders(path), [])
+    }))
+
+  test("goes to no section with another label, which need not wait for it", (locks, backend) =>
+    Effect.gen(function*() {
+      const first = yield* locks.withLock(token(backend), path, { label: "import" })
+      const second = yield* locks.withLock(token(backend), path, { label: "export", timeout: 0 })
+      assert.isString(second)
+      assert.notStrictEqual(second, first)
+    }))
+
+  test("is not kept when it is lost, which its section hears of", (locks, backend) =>
+    Effect.gen(function*() {
+      const lost = locks.withLock(Effect.sync(() => backend.steal(path)), path)
+      assert.deepInclude(yield* Effect.flip(lost), { _tag: "LockLostError", reason: "Removed" })
+      assert.strictEqual(backend.count("release"), 1)
+    }))
+
+  test("is asked for anew when it was lost in between", (locks, backend) =>
+    Effect.gen(function*() {
+      const first = yield* locks.withLock(token(backend), path)
+      backend.lose(path)
+      const second = yield* locks.withLock(token(backend), path)
+      assert.isString(second)
+      assert.notStrictEqual(second, first)
+    }))
+
+  test("goes on to others after a long turn once they are heard, and its process waits for that", (locks, backend) =>
+    Effect.gen(function*() {
+      const heard: Array<string> = []
+      backend.steps.release = (step) => Effect.zipRight(Effect.sync(() => heard.push("release")), step)
+      const first = yield* locks.withLock(token(backend), path)
+      yield* busy
+      setImmediate(() => heard.push("message"))
+      const second = yield* locks.withLock(token(backend), path)
+      assert.notStrictEqual(second, first)
+      assert.deepStrictEqual(heard, ["message", "release"])
+    }), "1 millis")
+
+  test("goes on at once after a long turn for those that do not wait", (locks, backend) =>
+    Effect.gen(function*() {
+      const first = yield* locks.withLock(token(backend), path)
+      yield* busy
+      const second = yield* locks.withLock(token(backend), path, { timeout: 0 })
+      assert.isString(second)
+      assert.notStrictEqual(second, first)
+      assert.strictEqual(Effect.runSync(locks.withLock(Effect.succeed("done"), path)), "done")
+    }), "1 millis")
+})
+
 describe("A hand-off", () => {
   const over = (
     settings: { readonly handoff?: Duration.DurationInput; readonly shared?: boolean },

@@ -2,7 +2,7 @@ import { assert, describe, it, vi } from "@effect/vitest"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Timer from "../../../src/internal/lock/timer.js"
-import type * as Runtime from "../../../src/internal/runtime.js"
+import * as Runtime from "../../../src/internal/runtime.js"
 import * as Simulation from "../../utils/Simulation.js"
 
 /** A timer on a clock that counts its sleepers. */
@@ -130,7 +130,7 @@ describe("A timer", () => {
       Effect.gen(function*() {
         const clock = yield* Effect.clock
         const timer = Timer.timerAt(clock)
-        const since = Number(clock.unsafeCurrentTimeNanos()) / 1e6
+        const since = Runtime.monotonicOf(clock)
         vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] })
         const ran: Array<string> = []
         const alarm = (name: string, millis: number) => ({ at: since + millis, run: () => void ran.push(name) })
@@ -142,6 +142,12 @@ describe("A timer", () => {
         assert.deepStrictEqual(ran, ["due"])
         assert.strictEqual(vi.getTimerCount(), 1)
         timer.cancel(fiber, late)
+        // It is left alone, and keeps no process alive, until an alarm needs it again.
+        const again = alarm("again", 20_000)
+        timer.add(fiber, again)
+        assert.strictEqual(vi.getTimerCount(), 1)
+        timer.cancel(fiber, again)
+        vi.advanceTimersByTime(10_000)
         assert.strictEqual(vi.getTimerCount(), 0)
       }).pipe(Effect.ensuring(Effect.sync(() => vi.useRealTimers())))
     ))

@@ -649,8 +649,7 @@ describe("Asking for a lock", () => {
       Effect.gen(function*() {
         let unreadable = false
         const holder = yield* joinElsewhere(scene, {
-          fault: ({ method, path }) =>
-            unreadable && method === "readLink" && path === lockPath ? Fail({ errno: "EIO" }) : undefined
+          fault: ({ path }) => unreadable && path === lockPath ? Fail({ errno: "EIO" }) : undefined
         })
         yield* holder.run(Effect.scoped(Effect.gen(function*() {
           const { isHeld, verify } = yield* holder.locks.acquire(path)

@@ -260,7 +260,7 @@ describe("A takeover", () => {
         }
         yield* quick.suspend
         yield* Effect.sleep("8 seconds")
-        const beating = yield* quick.stopAt("readlink", lockPath)
+        const beating = yield* quick.stopAt("stat", lockPath)
         yield* quick.resume
         yield* beating.reached
         assert.include(yield* scene.names, "tasks.json.lock.claim")
