@@ -38,6 +38,7 @@ export const monotonic = (fiber: RuntimeFiber): number => monotonicOf(clockOf(fi
 
 /** Milliseconds, with fractions, on a monotonic clock. */
 export const monotonicOf = (clock: Clock.Clock): number =>
+  // eslint-disable-next-line no-restricted-globals -- the clock itself makes a bigint of it, and that takes longer
   clock === defaultClock ? performance.now() : Number(clock.unsafeCurrentTimeNanos()) / 1e6
 
 /** Milliseconds since 1970 on the wall clock of a fiber. */

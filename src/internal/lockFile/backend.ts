@@ -406,7 +406,9 @@ export const make = (options: {
       const waited = deferred.has(request)
         ? Effect.flatMap(Turns.next, () => wait.run())
         : Immediate.begin(Immediate.suspend(() => wait.run(refused)))
-      const end = (exit: Exit.Exit<Option.Option<LockBackend.Grant>, LockBackend.BackendError | LockDirectoryError>) => {
+      const end = (
+        exit: Exit.Exit<Option.Option<LockBackend.Grant>, LockBackend.BackendError | LockDirectoryError>
+      ) => {
         crowd.size -= 1
         return Exit.isSuccess(exit) && Option.isSome(exit.value)
           ? exit

@@ -157,16 +157,19 @@ export const make = (options: {
 
   /** What cannot be read now is not gone. */
   const checkPath = ({ own, place }: Member): Effect.Effect<void, DiskError | Gone> =>
-    Immediate.flatMap(protocol.holds(place, own), (isOurs) =>
-      isOurs ? Exit.void : Immediate.flatMap(protocol.read(place.lockPath), (seen) =>
-        Record.hasToken(seen, own.token)
-          ? Exit.void
-          : Exit.fail(
-            new Gone({
-              reason: seen._tag === "Absent" ? "Removed" : "Replaced",
-              holder: seen._tag === "Record" ? seen.holder : undefined
-            })
-          )))
+    Immediate.flatMap(
+      protocol.holds(place, own),
+      (isOurs) =>
+        isOurs ? Exit.void : Immediate.flatMap(protocol.read(place.lockPath), (seen) =>
+          Record.hasToken(seen, own.token)
+            ? Exit.void
+            : Exit.fail(
+              new Gone({
+                reason: seen._tag === "Absent" ? "Removed" : "Replaced",
+                holder: seen._tag === "Record" ? seen.holder : undefined
+              })
+            ))
+    )
 
   /** On a local disk it is made when it is called. */
   const beat = (member: Member): Effect.Effect<void, DiskError | Gone> => {
@@ -197,7 +200,10 @@ export const make = (options: {
     Effect.suspend(() => {
       const { heardAt } = member.own
       return Effect.flatMap(
-        protocol.whileClaimed(member.place, Effect.suspend(() => Effect.flatMap(checkPath(member), () => beat(member)))),
+        protocol.whileClaimed(
+          member.place,
+          Effect.suspend(() => Effect.flatMap(checkPath(member), () => beat(member)))
+        ),
         Option.match({
           onNone: () => {
             member.own.heardAt = heardAt

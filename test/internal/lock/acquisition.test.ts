@@ -202,14 +202,17 @@ describe.each([
       })
   )
 
-  test("counts the time that the name of the lock takes, where it takes some", (locks, backend) =>
-    Effect.gen(function*() {
-      backend.occupy(path)
-      backend.steps.canonical = (step) => Effect.delay(step, "300 millis")
-      const { exit, took } = yield* timed(locks.withLock(Effect.void, path, { timeout: "500 millis" }))
-      assert.strictEqual(took, 500)
-      assert.deepInclude(reasonOf(exit), { reason: "Timeout", waited: 500 })
-    }))
+  test(
+    "counts the time that the name of the lock takes, where it takes some",
+    (locks, backend) =>
+      Effect.gen(function*() {
+        backend.occupy(path)
+        backend.steps.canonical = (step) => Effect.delay(step, "300 millis")
+        const { exit, took } = yield* timed(locks.withLock(Effect.void, path, { timeout: "500 millis" }))
+        assert.strictEqual(took, 500)
+        assert.deepInclude(reasonOf(exit), { reason: "Timeout", waited: 500 })
+      })
+  )
 
   test("names the holder, and the path as the caller spelled it", (locks, backend) =>
     Effect.gen(function*() {

@@ -120,17 +120,21 @@ describe("A lock that other processes wait for", () => {
       assert.notStrictEqual(second, first)
     }))
 
-  test("goes on to others after a long turn once they are heard, and its process waits for that", (locks, backend) =>
-    Effect.gen(function*() {
-      const heard: Array<string> = []
-      backend.steps.release = (step) => Effect.zipRight(Effect.sync(() => heard.push("release")), step)
-      const first = yield* locks.withLock(token(backend), path)
-      yield* busy
-      setImmediate(() => heard.push("message"))
-      const second = yield* locks.withLock(token(backend), path)
-      assert.notStrictEqual(second, first)
-      assert.deepStrictEqual(heard, ["message", "release"])
-    }), "1 millis")
+  test(
+    "goes on to others after a long turn once they are heard, and its process waits for that",
+    (locks, backend) =>
+      Effect.gen(function*() {
+        const heard: Array<string> = []
+        backend.steps.release = (step) => Effect.zipRight(Effect.sync(() => heard.push("release")), step)
+        const first = yield* locks.withLock(token(backend), path)
+        yield* busy
+        setImmediate(() => heard.push("message"))
+        const second = yield* locks.withLock(token(backend), path)
+        assert.notStrictEqual(second, first)
+        assert.deepStrictEqual(heard, ["message", "release"])
+      }),
+    "1 millis"
+  )
 
   test("goes on at once after a long turn for those that do not wait", (locks, backend) =>
     Effect.gen(function*() {
