@@ -137,7 +137,7 @@ export const handoverMutants: ReadonlyArray<Mutant> = [
     change: ({ HolderQueue }) => {
       const passTo = HolderQueue.prototype["passTo"]
       HolderQueue.prototype["passTo"] = function(holder) {
-        this["entries"] = new Map()
+        this["entries"].clear()
         return passTo.call(this, holder)
       }
     }

@@ -12,6 +12,7 @@ import type * as Heartbeat from "../../src/internal/lockFile/heartbeat.js"
 import type * as Paths from "../../src/internal/lockFile/paths.js"
 import type * as Protocol from "../../src/internal/lockFile/protocol.js"
 import type * as Record from "../../src/internal/lockFile/record.js"
+import type * as Round from "../../src/internal/lockFile/round.js"
 import type * as Staleness from "../../src/internal/lockFile/staleness.js"
 import { type Mutant, mutant } from "./Mutant.js"
 
@@ -331,8 +332,9 @@ export const lockFileMutants: ReadonlyArray<Mutant> = [
     bug: "does not look at the lock file when it is to verify a lock",
     change: ({ make }) => ({ make: (options) => ({ ...make(options), verify: () => Effect.void }) })
   }),
-  mutant<typeof Heartbeat>()({
+  mutant<typeof Round>()({
     ...heartbeat,
+    module: "internal/lockFile/round",
     replaces: ["Member"],
     name: "losses-are-not-told",
     bug: "does not say that a heartbeat found the lock lost",

@@ -10,7 +10,8 @@ import type { Given, Place, Protocol } from "../lockFile/protocol.js"
 import type { Requested } from "../lockFile/requests.js"
 import * as Runtime from "../runtime.js"
 import type { Channel, Endpoint } from "./channel.js"
-import { instanceOf, maxQueue, type Message } from "./message.js"
+import { Entries, type Entry } from "./entries.js"
+import { instanceOf, type Message } from "./message.js"
 import type { Others } from "./others.js"
 
 /** A waiter that has not answered for so long, in milliseconds, may be stopped. */
@@ -49,27 +50,12 @@ export interface Context {
   readonly others: Others
 }
 
-/** A request of another process. */
-interface Entry {
-  readonly token: string
-  /** Its request file has been read. */
-  proven: boolean
-  /** Its process has said that it waits: to this holder, or to one before. */
-  spoken: boolean
-  /** When it was heard of last, by this holder, or by the last one that has told of it. On the monotonic clock, as the next one. */
-  heardAt: number
-  /** When it was asked last. */
-  askedAt: number
-  unwatch: (() => void) | undefined
-}
-
 /**
  * The waiters of other processes, as the process keeps them that holds the lock: who comes next when it is released. They have said so
  * themselves, or the last holder has, or the directory.
  */
 export class HolderQueue implements Endpoint {
-  /** By token, in order. */
-  private entries = new Map<string, Entry>()
+  private readonly entries: Entries
   private released = false
   /** The hand-over is under way. */
   private gives = false
@@ -79,6 +65,8 @@ export class HolderQueue implements Endpoint {
   private known: boolean
   /** The last holder may tell yet who waits. */
   private isUntold = false
+  /** Whether others have waited. */
+  private begun = false
   private reads = 0
   private alarm: Alarm | undefined
   /** Its clock at the acquisition goes for all that is done here: the fiber may go by another one later. */
@@ -98,6 +86,7 @@ export class HolderQueue implements Endpoint {
   ) {
     this.clock = Runtime.clockOf(fiber)
     this.since = this.now
+    this.entries = new Entries(token, () => this.now)
     context.channel.hold(place.lockPath, token, this)
     this.known = typeof queue === "object"
     if (typeof queue === "object") {
@@ -122,7 +111,7 @@ export class HolderQueue implements Endpoint {
       case "wait":
         return this.register(message.token)
       case "ready":
-        return this.entries.has(message.token) ? this.heard(message.token) : this.register(message.token)
+        return this.entries.has(message.token) ? this.entries.heard(message.token) : this.register(message.token)
       case "granted": {
         // The lock was found before the message came, or between the release of the last holder and its hand-over.
         const isNew = !this.known
@@ -139,25 +128,13 @@ export class HolderQueue implements Endpoint {
   // entries
   // ---------------------------------------------------------------------------------------------
 
-  /** Whether that was not known. */
-  private heard(token: string): boolean {
-    const entry = this.entries.get(token)
-    if (entry === undefined) {
-      return false
-    }
-    const isNew = entry.heardAt < entry.askedAt
-    entry.heardAt = this.now
-    entry.spoken = true
-    return isNew
-  }
-
   /**
    * A waiter has asked for its turn. Its request file proves that it may. `false` as long as that is not read. One that has asked too late
    * gets the lock, if it is free, and otherwise the holder hears of it.
    */
   private register(token: string): boolean {
     if (token === this.token || this.entries.get(token)?.proven === true || this.reads >= maxReads) {
-      return this.heard(token)
+      return this.entries.heard(token)
     }
     let proven = false
     this.reads += 1
@@ -182,56 +159,27 @@ export class HolderQueue implements Endpoint {
     Immediate.start(this.fiber, make, `The hand-over of ${this.place.lockPath}`)
   }
 
-  /** Where there is no room, one that has proven that it waits takes that of one that has not. */
   private enqueue(token: string, proven: boolean): Entry | undefined {
-    const there = this.entries.get(token)
-    if (token === this.token || there !== undefined) {
-      return there
-    }
-    if (this.entries.size >= maxQueue) {
-      const unproven = proven ? [...this.entries.values()].reverse().find(({ proven }) => !proven) : undefined
-      if (unproven === undefined) {
-        return undefined
-      }
-      this.drop(unproven)
-    }
-    const entry: Entry = {
-      token,
-      proven,
-      spoken: false,
-      heardAt: -Infinity,
-      askedAt: -Infinity,
-      unwatch: undefined
-    }
-    this.entries.set(token, entry)
-    if (this.entries.size === 1) {
-      this.lookForOthers()
-      this.arm()
-    }
+    const entry = this.entries.enqueue(token, proven)
+    this.begin()
     return entry
   }
 
-  /** The last holder has told the first one of these that it is next. They come before those that have registered meanwhile. */
   private adopt(queue: ReadonlyArray<string>): void {
-    const others = this.entries
-    this.entries = new Map()
-    for (const token of queue) {
-      const entry = others.get(token)
-      if (entry !== undefined) this.entries.set(token, entry)
-      others.delete(token)
+    this.entries.adopt(queue)
+    this.begin()
+  }
+
+  /** Others wait: from now on the holder looks after them. */
+  private begin(): void {
+    if (this.entries.size === 0) {
+      return
     }
-    for (const [index, token] of queue.entries()) {
-      const entry = this.enqueue(token, false)
-      if (entry !== undefined) {
-        entry.spoken = true
-        if (index === 0) entry.askedAt = this.now
-        else entry.heardAt = this.now
-      }
+    if (!this.begun) {
+      this.begun = true
+      this.lookForOthers()
     }
-    for (const [token, entry] of others) {
-      if (this.entries.size < maxQueue) this.entries.set(token, entry)
-      else entry.unwatch?.()
-    }
+    this.arm()
   }
 
   /** Reads the directory. Those that are not found look by themselves before long. */
@@ -262,15 +210,8 @@ export class HolderQueue implements Endpoint {
 
   private watch(entry: Entry): void {
     entry.unwatch ??= this.context.channel.watch(instanceOf(entry.token), (isDead) => {
-      if (isDead) this.drop(entry)
+      if (isDead) this.entries.drop(entry)
     })
-  }
-
-  private drop(entry: Entry | undefined): void {
-    if (entry !== undefined) {
-      entry.unwatch?.()
-      this.entries.delete(entry.token)
-    }
   }
 
   // ---------------------------------------------------------------------------------------------
@@ -281,14 +222,6 @@ export class HolderQueue implements Endpoint {
     entry.askedAt = this.now
     this.watch(entry)
     this.context.channel.send(instanceOf(entry.token), { _tag: "next", token: entry.token, owner: this.token })
-  }
-
-  private first(count: number): ReadonlyArray<Entry> {
-    const first: globalThis.Array<Entry> = []
-    for (const entry of this.entries.values()) {
-      if (first.push(entry) >= count) break
-    }
-    return first
   }
 
   private get pause(): number {
@@ -313,8 +246,8 @@ export class HolderQueue implements Endpoint {
             return this.arm()
           }
           // Where the next ones do not answer, others are asked.
-          const next = this.first(nextOnes)
-          const others = next.some((entry) => this.isAwake(entry)) ? next : this.first(atOnce)
+          const next = this.entries.first(nextOnes)
+          const others = next.some((entry) => this.isAwake(entry)) ? next : this.entries.first(atOnce)
           for (const entry of others) this.ask(entry)
           this.arm()
         }
@@ -358,7 +291,7 @@ export class HolderQueue implements Endpoint {
     this.released = this.gives = true
     const { polling, waiting } = this.context.others.take(this.place.lockPath)
     if (waiting.some((token) => !this.entries.has(token))) {
-      this.adopt([...waiting, ...this.entries.keys()])
+      this.adopt([...waiting, ...Array.fromIterable(this.entries.values()).map(({ token }) => token)])
     }
     return polling === undefined ? this.giveNext() : Immediate.flatMap(
       this.context.protocol.give(this.place, polling),
@@ -387,10 +320,10 @@ export class HolderQueue implements Endpoint {
   private onGiven(entry: Entry, given: Given): Effect.Effect<void> | undefined {
     switch (given) {
       case "given":
-        this.drop(entry)
+        this.entries.drop(entry)
         return this.passTo(entry.token)
       case "withdrawn":
-        this.drop(entry)
+        this.entries.drop(entry)
         // Where its request file was cleaned up, it makes a new one.
         if (entry.proven) this.tell(entry.token)
         return undefined
@@ -411,12 +344,7 @@ export class HolderQueue implements Endpoint {
 
   /** The first one that has said that it waits, and is awake. */
   private next(): Entry | undefined {
-    for (const entry of this.entries.values()) {
-      if (entry.spoken && this.isAwake(entry)) {
-        return entry
-      }
-    }
-    return undefined
+    return this.entries.find((entry) => entry.spoken && this.isAwake(entry))
   }
 
   /** Another process came in between. It keeps the queue from now on, if it can be told. */
@@ -426,7 +354,7 @@ export class HolderQueue implements Endpoint {
       onFailure: () => this.tellAll(),
       onSuccess: (seen) => {
         if (seen._tag === "Record" && seen.holder.token !== this.token && canReach(seen.holder)) {
-          this.drop(this.entries.get(seen.holder.token))
+          this.entries.drop(this.entries.get(seen.holder.token))
           return this.passTo(seen.holder.token)
         }
         return this.tellAll()
@@ -467,7 +395,7 @@ export class HolderQueue implements Endpoint {
 
   /** None is known to be awake, or none can be given the lock: each looks for itself. */
   private tellAll(): Effect.Effect<void> {
-    for (const { token } of this.first(atOnce)) this.tell(token)
+    for (const { token } of this.entries.first(atOnce)) this.tell(token)
     this.end()
     return Exit.void
   }
@@ -476,8 +404,7 @@ export class HolderQueue implements Endpoint {
     this.released = true
     this.gives = false
     if (!this.isUntold) this.disarm()
-    for (const { unwatch } of this.entries.values()) unwatch?.()
-    this.entries = new Map()
+    this.entries.clear()
     this.context.channel.release(this.place.lockPath, this.token, passed)
   }
 }

@@ -4,7 +4,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
-import * as LockBackend from "../../LockBackend.js"
+import type * as LockBackend from "../../LockBackend.js"
 import { type LockDirectoryError, LockLostError } from "../../LockError.js"
 import type { LockHolder } from "../../LockHolder.js"
 import type { ProcessIdentity } from "../../ProcessIdentity.js"
@@ -18,23 +18,19 @@ import * as Runtime from "../runtime.js"
 import * as Cleanup from "./cleanup.js"
 import type { Disk, DiskError } from "./disk.js"
 import * as Heartbeat from "./heartbeat.js"
+import * as Inspection from "./inspection.js"
 import type { OwnRecord } from "./ownRecord.js"
 import * as Paths from "./paths.js"
 import * as Protocol from "./protocol.js"
-import type { Seen } from "./record.js"
+import { holderOf, type Seen } from "./record.js"
+import { type Blocked, blockedBy, blockedByForeign, failed, reasonOf, refused } from "./refusal.js"
 import * as Requests from "./requests.js"
+import { Gone, Member } from "./round.js"
 import * as Staleness from "./staleness.js"
-import { type Blocked, Crowd, Wait } from "./waiting.js"
+import { Crowd, Wait } from "./waiting.js"
 
 /** An attempt waits for no other process, so it looks only so often at a path that changes under its eyes. */
 const maxRounds = 16
-
-/** How often the breaking of a lock is tried again while other processes take it over, and for how long. */
-const breakInterval = Duration.millis(5)
-const breakTimeout = Duration.seconds(10)
-
-/** A live holder whose lock is broken may be about to unlink it: our record stays for as long, so that it is ours that goes. */
-const breakPause = Duration.seconds(1)
 
 /** The engine of lock files over one disk. */
 export interface Engine extends Context.Tag.Service<LockBackend.LockBackend> {
@@ -61,49 +57,9 @@ interface Attempt {
 interface Waiting extends Attempt {
   readonly requester: Requester
   readonly refused?: Blocked
+  /** It begins in the next turn of the event loop. */
+  readonly later?: boolean
 }
-
-const reasonOf = ({ code }: DiskError): "PermissionDenied" | "StorageFull" | "SystemError" => {
-  switch (code) {
-    case "EACCES":
-    case "EPERM":
-      return "PermissionDenied"
-    case "ENOSPC":
-    case "EDQUOT":
-    case "EFBIG":
-      return "StorageFull"
-    default:
-      return "SystemError"
-  }
-}
-
-const refused = (error: DiskError) => new LockBackend.BackendError({ reason: reasonOf(error), cause: error.cause })
-
-/** A system call that failed for a reason that may pass. */
-const failed = (error: DiskError): Blocked => ({
-  _tag: "Blocked",
-  state: "held",
-  reason: reasonOf(error),
-  cause: error.cause
-})
-
-const blockedByForeign = (what: string): Blocked => ({
-  _tag: "Blocked",
-  state: "foreign",
-  reason: "Foreign",
-  cause: new Error(`it is ${what}`)
-})
-
-/** A record is in the way. */
-const blockedBy = (state: LockBackend.State, holder: LockHolder | undefined, readAgainIn?: number): Blocked => ({
-  _tag: "Blocked",
-  state,
-  reason: "Timeout",
-  holder,
-  readAgainIn
-})
-
-const holderOf = (seen: Seen): LockHolder | undefined => seen._tag === "Record" ? seen.holder : undefined
 
 export const make = (options: {
   readonly disk: Disk
@@ -122,6 +78,7 @@ export const make = (options: {
   const requests = Requests.make({ disk, syntax, protocol, identity })
   const handover = { ...requests, channel, protocol, canReach, others: new Others() }
   const turns = new Turns.Turns()
+  const { breakLock, inspect } = Inspection.make({ protocol, requests, identity, staleness })
 
   let lastPlace: Protocol.Place | undefined
 
@@ -129,7 +86,7 @@ export const make = (options: {
   class Grant implements LockBackend.Grant {
     readonly mode = "exclusive"
     readonly fence = Option.none()
-    private readonly member: Heartbeat.Member
+    private readonly member: Member
     /** The waiters of other processes. */
     readonly queue: HolderQueue
 
@@ -142,7 +99,7 @@ export const make = (options: {
       private readonly place: Protocol.Place,
       private readonly fiber: Runtime.RuntimeFiber
     ) {
-      this.member = new Heartbeat.Member(place, own, fiber, (gone) => this.onGone(gone))
+      this.member = new Member(place, own, fiber, (gone) => this.onGone(gone))
       this.queue = new HolderQueue(handover, place, own.token, fiber, queue)
       heartbeat.add(this.member)
       if (recovered || place !== lastPlace) {
@@ -185,11 +142,11 @@ export const make = (options: {
       )
     }
 
-    onGone(gone: Heartbeat.Gone): void {
+    onGone(gone: Gone): void {
       this.request.onLost(this.toLoss(gone))
     }
 
-    private toLoss({ cause, holder, reason }: Heartbeat.Gone): LockLostError {
+    private toLoss({ cause, holder, reason }: Gone): LockLostError {
       const at = DateTime.unsafeMake(Runtime.wallClock(this.fiber))
       return new LockLostError({ ...this.key, reason, holder, cause, at })
     }
@@ -219,13 +176,13 @@ export const make = (options: {
     })
 
   /** What became of a lock that was not ours any more when it was released. */
-  const released = (place: Protocol.Place): Effect.Effect<Heartbeat.Gone> =>
+  const released = (place: Protocol.Place): Effect.Effect<Gone> =>
     Immediate.matchEffect(protocol.read(place.lockPath), {
-      onFailure: () => Effect.succeed(new Heartbeat.Gone({ reason: "Removed" })),
+      onFailure: () => Effect.succeed(new Gone({ reason: "Removed" })),
       onSuccess: (seen) =>
         Effect.as(
           Effect.logWarning(`The lock ${place.lockPath} was not ours any more when it was released`),
-          new Heartbeat.Gone({ reason: seen._tag === "Absent" ? "Removed" : "Replaced", holder: holderOf(seen) })
+          new Gone({ reason: seen._tag === "Absent" ? "Removed" : "Replaced", holder: holderOf(seen) })
         )
     })
 
@@ -284,12 +241,8 @@ export const make = (options: {
   const refuse = (
     error: DiskError,
     holder: LockHolder | undefined
-  ): Effect.Effect<Answer, LockBackend.BackendError> => {
-    const reason = reasonOf(error)
-    return reason === "SystemError" || syntax.sep !== "/"
-      ? Exit.succeed(failed(error))
-      : new LockBackend.BackendError({ reason, holder, cause: error.cause })
-  }
+  ): Effect.Effect<Answer, LockBackend.BackendError> =>
+    reasonOf(error) === "SystemError" || syntax.sep !== "/" ? Exit.succeed(failed(error)) : refused(error, holder)
 
   /** What was seen is in the way, as long as it lives. */
   const takeOverStale = (
@@ -351,16 +304,13 @@ export const make = (options: {
       ? Exit.succeed(blockedBy("held", holderOf(seen), 0))
       : conclude(attempt, Immediate.suspend(attempt.publish), round + 1)
 
-  /** Those that `acquire` goes on with, and what they were refused by. */
+  /** Those that `acquire` goes on with: what they were refused by, or that they begin in the next turn only. */
   const begun = new WeakMap<LockBackend.Request, Waiting>()
-
-  /** Those that `acquire` begins with in the next turn. */
-  const deferred = new WeakSet<LockBackend.Request>()
 
   const tryAcquire: Engine["tryAcquire"] = (key, request) =>
     Immediate.withFiber((fiber) => {
       if (request.waits && turns.isOverdue(fiber, request.handoff)) {
-        deferred.add(request)
+        begun.set(request, { ...attemptOf(key, request, fiber), later: true })
         return Exit.succeed(Option.none())
       }
       const waiting = request.waits ? attemptOf(key, request, fiber) : undefined
@@ -392,7 +342,7 @@ export const make = (options: {
   const acquire: Engine["acquire"] = (key, request) =>
     Immediate.withFiber((fiber) => {
       const waiting: Waiting = begun.get(request) ?? attemptOf(key, request, fiber)
-      const { place, refused, requester } = waiting
+      const { later = false, place, refused, requester } = waiting
       const wait = new Wait(
         Runtime.clockOf(fiber),
         crowd,
@@ -403,7 +353,7 @@ export const make = (options: {
         identity.isAlive
       )
       crowd.size += 1
-      const waited = deferred.has(request)
+      const waited = later
         ? Effect.flatMap(Turns.next, () => wait.run())
         : Immediate.begin(Immediate.suspend(() => wait.run(refused)))
       const end = (
@@ -433,91 +383,13 @@ export const make = (options: {
     })
   }
 
-  // ---------------------------------------------------------------------------------------------
-  // inspection
-  // ---------------------------------------------------------------------------------------------
-
-  const inspect: Engine["inspect"] = (key) => {
-    const place = Protocol.placeOf(key.lockPath)
-    return Effect.matchEffect(Effect.suspend(() => protocol.read(key.lockPath)), {
-      onFailure: (error) => Effect.fail(refused(error)),
-      onSuccess: (seen) => {
-        const status = (state: LockBackend.State, holders: ReadonlyArray<LockHolder> = []) =>
-          Effect.map(
-            Effect.orElseSucceed(requests.list(place), () => []),
-            (requests) =>
-              Option.some<LockBackend.LockStatus>({
-                state,
-                mode: "exclusive",
-                holders,
-                waiters: requests.map(({ holder }) => holder).filter(({ token }) =>
-                  holders.every((holder) => holder.token !== token)
-                )
-              })
-          )
-        switch (seen._tag) {
-          case "Absent":
-            return Effect.succeedNone
-          case "Foreign":
-            return status("foreign")
-          case "Zeros":
-            return Effect.flatMap(
-              staleness.check(key.lockPath, seen),
-              ({ _tag }) => status(_tag === "Stale" ? "abandoned" : "foreign")
-            )
-          case "Record":
-            return Effect.flatMap(identity.isAlive(seen.holder), (liveness) =>
-              status(
-                liveness === "alive" ? "held" : liveness === "dead" ? "abandoned" : "unverifiable",
-                [seen.holder]
-              ))
-        }
-      }
-    })
-  }
-
-  /** A beat of a live holder, or a process that takes the lock over, can come between; both pass. */
-  const breakOnce = (place: Protocol.Place, token: string): Effect.Effect<boolean, DiskError> =>
-    Effect.gen(function*() {
-      const seen = yield* protocol.read(place.lockPath)
-      if (seen._tag !== "Record" || seen.holder.token !== token) {
-        return false
-      }
-      const isDead = (yield* identity.isAlive(seen.holder)) === "dead"
-      const broken = yield* Effect.uninterruptible(
-        Effect.flatMap(protocol.takeOver(place, 0, seen, undefined), (taken) =>
-          taken._tag === "Published"
-            ? Effect.zipRight(
-              isDead ? Effect.void : Effect.sleep(breakPause),
-              Effect.as(Effect.suspend(() => protocol.remove(place, 0, taken.own)), true)
-            )
-            : Effect.succeed(false))
-      )
-      if (broken) {
-        return true
-      }
-      yield* Effect.sleep(breakInterval)
-      return yield* breakOnce(place, token)
-    })
-
   return {
     paths,
     canonical: (path) => Effect.suspend(() => paths.canonical(path)),
     tryAcquire,
     acquire,
     inspect,
-    breakLock: (key, holder) =>
-      breakOnce(Protocol.placeOf(key.lockPath), holder.token).pipe(
-        Effect.mapError(refused),
-        Effect.timeoutFail({
-          duration: breakTimeout,
-          onTimeout: () =>
-            new LockBackend.BackendError({
-              reason: "SystemError",
-              cause: new Error("other processes are taking the lock over")
-            })
-        })
-      ),
+    breakLock,
     close: cleanup.close
   }
 }

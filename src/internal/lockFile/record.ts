@@ -196,5 +196,9 @@ export const isSame = (before: Seen, now: Seen): boolean =>
     ? now._tag === "Record" && now.text === before.text
     : before._tag === "Zeros" && now._tag === "Zeros" && now.identity === before.identity
 
+/** Who has written what is there. */
+export const holderOf = (seen: Seen): LockHolder.LockHolder | undefined =>
+  seen._tag === "Record" ? seen.holder : undefined
+
 /** Whether it is the record with this token. */
 export const hasToken = (seen: Seen, token: string): boolean => seen._tag === "Record" && seen.holder.token === token

@@ -10,6 +10,7 @@ import type { Requester } from "../handover/requester.js"
 import * as Immediate from "../immediate.js"
 import * as Polling from "../polling.js"
 import * as Runtime from "../runtime.js"
+import type { Blocked } from "./refusal.js"
 
 /**
  * How often a waiter asks whether a holder lives that it cannot reach, or whether another process's takeover is over, in milliseconds: a
@@ -33,13 +34,6 @@ const maxPollers = 50
 
 /** The same for those that are told. */
 const maxLookers = 1_000
-
-/** The lock cannot be had now. */
-export interface Blocked extends LockBackend.Blocked {
-  readonly _tag: "Blocked"
-  /** In milliseconds: later, the count of an owner's silence would start anew. */
-  readonly readAgainIn?: number | undefined
-}
 
 /** The waiters of a process: the many, on as many locks, look no oftener than a few do. */
 export class Crowd {

@@ -13,6 +13,7 @@ import * as FileSystemDisk from "../../../src/internal/lockFile/fileSystemDisk.j
 import * as Heartbeat from "../../../src/internal/lockFile/heartbeat.js"
 import { OwnRecord } from "../../../src/internal/lockFile/ownRecord.js"
 import * as Protocol from "../../../src/internal/lockFile/protocol.js"
+import * as Round from "../../../src/internal/lockFile/round.js"
 import * as Staleness from "../../../src/internal/lockFile/staleness.js"
 import * as MemoryFileSystem from "../../../src/MemoryFileSystem.js"
 import * as ProcessIdentity from "../../../src/ProcessIdentity.js"
@@ -111,10 +112,10 @@ const holdOn = (disk: Disk, clock: Clock.Clock, lease: number) =>
     const identity = yield* Effect.flatMap(ProcessIdentity.makeMachine(), (machine) => machine.spawn())
     const protocol = Protocol.make({ disk, identity, staleness: Staleness.make(identity, lease), lease })
     const heartbeat = Heartbeat.make({ disk, protocol, lease })
-    const lost: Array<Heartbeat.Gone> = []
+    const lost: Array<Round.Gone> = []
     const owns: Array<OwnRecord> = []
     const add = (lockPath: string) =>
-      Effect.withFiberRuntime<Heartbeat.Member, DiskError>((fiber) =>
+      Effect.withFiberRuntime<Round.Member, DiskError>((fiber) =>
         Effect.gen(function*() {
           const token = yield* identity.issueToken
           const own = new OwnRecord(
@@ -126,7 +127,7 @@ const holdOn = (disk: Disk, clock: Clock.Clock, lease: number) =>
           )
           yield* disk.create(lockPath, own.text)
           owns.push(own)
-          const member = new Heartbeat.Member(
+          const member = new Round.Member(
             Protocol.placeOf(lockPath),
             own,
             fiber,
@@ -198,7 +199,7 @@ describe("Heartbeats", () => {
       const protocol = Protocol.make({ disk, identity, staleness: Staleness.make(identity, lease), lease })
       const heartbeat = Heartbeat.make({ disk, protocol, lease })
       const start = yield* millis
-      const lost: Array<Heartbeat.Gone> = []
+      const lost: Array<Round.Gone> = []
       yield* Effect.withFiberRuntime<void>((fiber) =>
         Effect.forEach(
           Array.from({ length: locks }, (_, index) => `/tmp/${index}.lock`),
@@ -213,7 +214,7 @@ describe("Heartbeats", () => {
                 yield* Effect.clock
               )
               heartbeat.add(
-                new Heartbeat.Member(Protocol.placeOf(lockPath), own, fiber, (gone) => void lost.push(gone))
+                new Round.Member(Protocol.placeOf(lockPath), own, fiber, (gone) => void lost.push(gone))
               )
             }),
           { discard: true }

@@ -1,0 +1,57 @@
+/**
+ * Why a lock was refused, as the core is told it.
+ */
+import * as LockBackend from "../../LockBackend.js"
+import type { LockHolder } from "../../LockHolder.js"
+import type { DiskError } from "./disk.js"
+
+/** The lock cannot be had now. */
+export interface Blocked extends LockBackend.Blocked {
+  readonly _tag: "Blocked"
+  /** In milliseconds: later, the count of an owner's silence would start anew. */
+  readonly readAgainIn?: number | undefined
+}
+
+/** What a caller is told of a system call that failed. */
+export const reasonOf = ({ code }: DiskError): "PermissionDenied" | "StorageFull" | "SystemError" => {
+  switch (code) {
+    case "EACCES":
+    case "EPERM":
+      return "PermissionDenied"
+    case "ENOSPC":
+    case "EDQUOT":
+    case "EFBIG":
+      return "StorageFull"
+    default:
+      return "SystemError"
+  }
+}
+
+/** A system call that failed for a reason that does not pass. */
+export const refused = (error: DiskError, holder?: LockHolder): LockBackend.BackendError =>
+  new LockBackend.BackendError({ reason: reasonOf(error), holder, cause: error.cause })
+
+/** A system call that failed for a reason that may pass. */
+export const failed = (error: DiskError): Blocked => ({
+  _tag: "Blocked",
+  state: "held",
+  reason: reasonOf(error),
+  cause: error.cause
+})
+
+/** Something that is no lock of this package is in the way. */
+export const blockedByForeign = (what: string): Blocked => ({
+  _tag: "Blocked",
+  state: "foreign",
+  reason: "Foreign",
+  cause: new Error(`it is ${what}`)
+})
+
+/** A record is in the way. */
+export const blockedBy = (state: LockBackend.State, holder: LockHolder | undefined, readAgainIn?: number): Blocked => ({
+  _tag: "Blocked",
+  state,
+  reason: "Timeout",
+  holder,
+  readAgainIn
+})
