@@ -55,13 +55,16 @@ export interface Sleeper {
   readonly stop: () => void
   /** From now on nobody waits for it, or somebody does again: whether that keeps the process alive. `undefined` if it does in any case. */
   readonly rest: ((isWanted: boolean) => void) | undefined
+  /** The timers of the system are other ones by now, as in a test that plays with them: it may never wake up. */
+  readonly isStale: () => boolean
 }
 
 /** A sleep on that clock, without a fiber. */
 export const systemSleep = (_: RuntimeFiber, millis: number, wake: () => void): Sleeper => {
-  // eslint-disable-next-line no-restricted-globals -- as the clock itself sleeps
+  const { setTimeout } = globalThis
   const timeout = setTimeout(wake, millis)
   return {
+    isStale: () => globalThis.setTimeout !== setTimeout,
     stop: () => clearTimeout(timeout),
     rest: typeof timeout === "object" ? (isWanted) => void (isWanted ? timeout.ref() : timeout.unref()) : undefined
   }
@@ -106,17 +109,19 @@ export const startUninterruptible = <A, E>(parent: RuntimeFiber, effect: Effect.
 /** Runs a function once the fibers that are about to run have run. */
 export const soon = (fiber: RuntimeFiber, run: () => void): void => fiber.currentScheduler.scheduleTask(run, 0)
 
+/** Also where a test plays with the timers: no time passes, it is the end of the turn that is waited for. */
+const endOfTurn: ((run: () => void) => unknown) | undefined = globalThis.setImmediate
+
 /**
  * Runs a function at the end of the current turn of the event loop, where there is one and the fiber is run by it: once what the fibers
  * do without waiting has been done, and what follows in promises.
  */
 export const afterTurn = (fiber: RuntimeFiber, run: () => void): void =>
-  // eslint-disable-next-line no-restricted-globals -- no time passes: it is the end of the turn that is waited for
-  isEventLoop(fiber.currentScheduler) && typeof setImmediate === "function" ? void setImmediate(run) : soon(fiber, run)
+  isEventLoop(fiber.currentScheduler) && endOfTurn !== undefined ? void endOfTurn(run) : soon(fiber, run)
 
 const atExit = new Set<() => void>()
 
-let listensForExit = false
+let exits: "unheard" | "heard of" | "now" = "unheard"
 
 /**
  * Runs a function at the end of the current turn of the event loop, as `afterTurn`, or when the process, or the worker thread, ends by
@@ -127,10 +132,16 @@ export const afterTurnOrExit = (fiber: RuntimeFiber, run: () => void, again: () 
     atExit.delete(run)
     run()
   }
+  if (exits === "now") {
+    return run()
+  }
   if (isEventLoop(fiber.currentScheduler)) {
-    if (!listensForExit) {
-      listensForExit = true
-      globalThis.process?.once?.("exit", () => atExit.forEach((run) => run()))
+    if (exits === "unheard") {
+      exits = "heard of"
+      globalThis.process?.once?.("exit", () => {
+        exits = "now"
+        atExit.forEach((run) => run())
+      })
     }
     atExit.add(run)
   }
@@ -214,15 +225,17 @@ export class Body {
 
   /** To be called in the caller's fiber, when the body has ended. What it answers with is to be run uninterruptibly. */
   end(): Effect.Effect<void> {
-    const { before, fiber, id } = this
+    const { began, before, fiber, id } = this
     if (id === undefined) {
       return Exit.void
     }
     setRef(fiber, FiberRef.interruptedCause, without(fiber.getFiberRef(FiberRef.interruptedCause), id))
-    const forked = [...undeclared(fiber)._children ?? []]
+    const children = [...undeclared(fiber)._children ?? []]
+    // Another body within this one may have put them back.
+    const forked = children.filter((child) => began === undefined || child.id().id > began.id)
     const alive = before.filter((child) => child.unsafePoll() === null)
     if (alive.length > 0) {
-      undeclared(fiber)._children = new Set([...alive, ...forked])
+      undeclared(fiber)._children = new Set([...alive, ...children])
     }
     return forked.length === 0 ? Exit.void : Fiber.interruptAllAs(forked, id)
   }

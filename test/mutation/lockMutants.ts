@@ -18,6 +18,7 @@ import { type Mutant, mutant } from "./Mutant.js"
 
 const waitQueue = { module: "internal/lock/waitQueue", noticedBy: ["internal/lock/waitQueue", "FileLock"] }
 const heldLock = { module: "internal/lock/heldLock", noticedBy: ["internal/lock/criticalSection", "FileLock"] }
+const kept = { module: "internal/lock/waitQueue", noticedBy: ["internal/lock/heldLock"] }
 const reentry = { module: "internal/lock/criticalSection", noticedBy: ["FileLock"] }
 
 export const lockMutants: ReadonlyArray<Mutant> = [
@@ -176,6 +177,61 @@ export const lockMutants: ReadonlyArray<Mutant> = [
     bug: "does not say in the log what it waits for",
     change: ({ WaitLog }) => {
       WaitLog.prototype.add = () => {}
+    }
+  }),
+
+  // ---------------------------------------------------------------------------------------------
+  // a lock that is kept until the end of the turn, and waits in the fiber of the caller
+  // ---------------------------------------------------------------------------------------------
+  mutant<typeof WaitQueue>()({
+    ...kept,
+    name: "kept-locks-stay",
+    bug: "keeps a lock that others wait for beyond the turn of the event loop",
+    change: ({ WaitQueue }) => {
+      WaitQueue.prototype.keep = function(kept) {
+        this.kept = kept
+      }
+    }
+  }),
+  mutant<typeof WaitQueue>()({
+    ...kept,
+    name: "others-are-not-heard-first",
+    bug: "hands a lock over after a long turn before it has read what others have said",
+    change: ({ WaitQueue }) => {
+      WaitQueue.prototype.isDeaf = () => false
+    }
+  }),
+  mutant<typeof HeldLock>()({
+    ...kept,
+    module: "internal/lock/heldLock",
+    name: "kept-locks-are-in-the-way",
+    bug: "does not release a kept lock for a section that cannot have it",
+    replaces: ["takeKept"],
+    change: () => ({ takeKept: () => Effect.void })
+  }),
+  mutant<typeof WaitQueue>()({
+    ...kept,
+    name: "locks-are-always-kept",
+    bug: "keeps a lock also where its process does something else first, which may need it",
+    change: ({ WaitQueues }) => {
+      WaitQueues.prototype.isWantedAgain = () => true
+    }
+  }),
+  mutant<typeof Runtime>()({
+    module: "internal/runtime",
+    name: "interrupts-the-uninterruptible",
+    bug: "ends the wait of a caller that may not be interrupted",
+    noticedBy: ["internal/lock/acquisition"],
+    replaces: ["isInterruptible"],
+    change: () => ({ isInterruptible: () => true })
+  }),
+  mutant<typeof Runtime>()({
+    module: "internal/runtime",
+    name: "deadlines-are-interruptions",
+    bug: "takes the end of a wait by its deadline for an interruption of the caller",
+    noticedBy: ["internal/lock/acquisition"],
+    change: ({ Body }) => {
+      Body.prototype.isInterruptedBy = () => false
     }
   }),
 

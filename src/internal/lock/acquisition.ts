@@ -145,6 +145,7 @@ export const obtain = (
 ): Effect.Effect<HeldLock, Failure> => {
   const queue = queues.at(key.lockPath)
   queue.enqueue(waiter)
+  queues.wanted(key.lockPath, waiter)
   waiter.busy = !waiter.first || queues.isBusy(key.lockPath, waiter)
   const begin = (): Effect.Effect<HeldLock, Failure> => {
     const { origin } = waiter
@@ -201,6 +202,8 @@ const ask = (
     const wait = new Runtime.Body(waiter.fiber)
     queue.startWaiting(waiter)
     waiter.onDeadline = wait.interrupt
+    // It may have passed while the attempt was made.
+    if (waiter.outOfTime) wait.interrupt()
     const end = <A>(answer: () => Effect.Effect<A, Failure>) => {
       waiter.onDeadline = constVoid
       return Immediate.andThen(wait.end(), answer)

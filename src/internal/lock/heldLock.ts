@@ -9,7 +9,7 @@ import { LockLostError } from "../../LockError.js"
 import * as Immediate from "../immediate.js"
 import * as Runtime from "../runtime.js"
 import * as Background from "./background.js"
-import { type Kept, type Waiter, WaitQueue, type WaitQueues } from "./waitQueue.js"
+import { atOnce, type Kept, type Waiter, WaitQueue, type WaitQueues } from "./waitQueue.js"
 
 /**
  * One critical section on a lock: the lock as one fiber holds it, or a re-entry by that fiber or by one that it started. The lock
@@ -158,9 +158,9 @@ export class HeldLock {
 
 /**
  * Gives back a lock that was granted to `origin`: to the next waiter, without a step of the engine, as long as the time slice lasts that
- * began at the grant, and to the engine otherwise. Where other processes wait, it is kept until the end of the turn of the event loop:
- * a fiber of this process may want it again by then. Where several fibers want the lock one right after the other, those that are about
- * to run have their turn first, for the same reason.
+ * began at the grant, and to the engine otherwise. Where other processes wait, and this one has wanted it again at once after the last
+ * time, it is kept until the end of the turn of the event loop. Where several fibers want the lock one right after the other, those that
+ * are about to run have their turn first, since they may want it again.
  *
  * Up to the decision everything is synchronous: the lock belongs to exactly one waiter at any moment. A lock that is lost is not
  * handed off, and neither is one whose label would be wrong for its next holder.
@@ -179,10 +179,12 @@ export const giveBack = (
     return release(queue, waiter, origin, grant, now)
   }
   const isOver = now >= sliceEnd(waiter, origin)
-  if (origin.immediate && grant.isAwaited?.() === true && (!isOver || queue.isDeaf(waiter, now))) {
+  const isKept = origin.immediate && grant.isAwaited?.() === true &&
+    queue.registry?.isWantedAgain(queue.lockPath) === true
+  if (isKept && (!isOver || queue.isDeaf(waiter, now))) {
     return Immediate.matchCauseEffect(grant.verify, {
       onSuccess: () => {
-        keep(queue, { waiter, origin, grant })
+        keep(queue, { waiter, origin, grant, since: now })
         return Exit.void
       },
       // What became of it is told by the release.
@@ -208,6 +210,7 @@ const handOff = (queue: WaitQueue, waiter: Waiter, origin: Waiter, now: number):
 /** Keeps a lock that nobody of this process wants just now. */
 const keep = (queue: WaitQueue, kept: Kept): void => {
   kept.origin.lost = constVoid
+  queue.released(kept.waiter, kept.since)
   queue.keep(kept, () => releaseKept(queue))
 }
 
@@ -221,17 +224,27 @@ export const releaseKept = (queue: WaitQueue): Effect.Effect<void> => {
   return release(queue, kept.waiter, kept.origin, kept.grant, Runtime.monotonic(kept.waiter.fiber))
 }
 
-/** The kept lock goes to a waiter that is first in the queue, or is released. Where others are heard first, it waits for that. */
+/**
+ * The kept lock goes to a waiter that is first in the queue, if that has come at once: later it would have to be looked at anew. Otherwise
+ * it is released. Where others are heard first, the waiter waits for that.
+ */
 export const takeKept = (queue: WaitQueue, kept: Kept, waiter: Waiter): Effect.Effect<void> => {
   const now = Runtime.monotonic(waiter.fiber)
-  if (handOff(queue, kept.waiter, kept.origin, now)) {
+  if (now - kept.since < atOnce && handOff(queue, kept.waiter, kept.origin, now)) {
     queue.kept = undefined
     return Exit.void
   }
-  return now >= sliceEnd(kept.waiter, kept.origin) && queue.isDeaf(waiter, now) && waiter.waits &&
-      !Runtime.isSynchronous(waiter.fiber)
-    ? Exit.void
-    : releaseKept(queue)
+  if (
+    now >= sliceEnd(kept.waiter, kept.origin) && queue.isDeaf(waiter, now) && waiter.waits &&
+    !Runtime.isSynchronous(waiter.fiber)
+  ) {
+    return Exit.void
+  }
+  return Immediate.matchCauseEffect(releaseKept(queue), {
+    onSuccess: () => Exit.void,
+    // It is not this waiter's.
+    onFailure: (cause) => Effect.logError(`The release of ${queue.lockPath} failed`, cause)
+  })
 }
 
 const release = (

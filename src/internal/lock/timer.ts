@@ -18,7 +18,7 @@ const sleepOn = (clock: Clock.Clock): Sleep => (fiber, millis, wake) => {
     fiber,
     Effect.withClock(Effect.zipRight(Effect.sleep(millis), Effect.sync(wake)), clock)
   )
-  return { stop: () => Runtime.interrupt(sleeper), rest: undefined }
+  return { stop: () => Runtime.interrupt(sleeper), rest: undefined, isStale: () => false }
 }
 
 /**
@@ -41,7 +41,7 @@ export class Timer {
 
   add(fiber: Runtime.RuntimeFiber, alarm: Alarm): void {
     this.alarms.add(alarm)
-    if (alarm.at < this.wakesAt) {
+    if (alarm.at < this.wakesAt || this.sleeper?.isStale() === true) {
       this.check(fiber)
     } else if (this.alarms.size === 1) {
       this.sleeper?.rest?.(true)
@@ -73,7 +73,7 @@ export class Timer {
   /** Sleeps until the next alarm, if there is one. */
   private settle(fiber: Runtime.RuntimeFiber): void {
     const next = this.next()
-    if (next >= this.wakesAt && next !== Infinity) {
+    if (next >= this.wakesAt && next !== Infinity && this.sleeper?.isStale() !== true) {
       return
     }
     this.sleeper?.stop()

@@ -145,6 +145,12 @@ export class Waiter implements Request {
   }
 }
 
+/**
+ * A process that wants a lock again within so many milliseconds does so as a part of what it does anyway. It has started no other process
+ * in between, and waited for none, which may need the lock.
+ */
+export const atOnce = 1
+
 /** A lock that was released, and is not given back yet. */
 export interface Kept {
   /** That has released it. */
@@ -152,6 +158,8 @@ export interface Kept {
   /** That it was granted to. */
   readonly origin: Waiter
   readonly grant: Grant
+  /** When it was released. */
+  readonly since: number
 }
 
 /**
@@ -175,7 +183,7 @@ export class WaitQueue {
 
   private log: WaitLog | undefined
 
-  constructor(private readonly lockPath: string, readonly registry: WaitQueues | undefined) {}
+  constructor(readonly lockPath: string, readonly registry: WaitQueues | undefined) {}
 
   /** Why the first waiter has not got the lock yet. */
   get blocked(): Blocked | undefined {
@@ -319,12 +327,24 @@ export class WaitQueues {
   private lastPath = ""
   private lastFiber: Runtime.RuntimeFiber | undefined
   private lastRelease = 0
+  private wantedAgain = false
 
-  /** Remembers a release to the engine. */
+  /** Remembers a release. */
   released(lockPath: string, fiber: Runtime.RuntimeFiber, at: number): void {
+    if (this.lastPath !== lockPath) this.wantedAgain = false
     this.lastPath = lockPath
     this.lastFiber = fiber
     this.lastRelease = at
+  }
+
+  /** Remembers that a lock is wanted. */
+  wanted(lockPath: string, { call }: Waiter): void {
+    this.wantedAgain = this.lastPath === lockPath && call.requestedAt - this.lastRelease < atOnce
+  }
+
+  /** Whether this process has wanted the lock again at once, the last time that it had released it. */
+  isWantedAgain(lockPath: string): boolean {
+    return this.wantedAgain && this.lastPath === lockPath
   }
 
   /** Whether several fibers want a lock one right after the other: another one has just released it. */

@@ -3,6 +3,7 @@ import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import type * as LockBackend from "../../LockBackend.js"
 import { type LockDirectoryError, LockLostError } from "../../LockError.js"
@@ -350,7 +351,8 @@ export const make = (options: {
         requester,
         () => conclude(waiting, requester.own === undefined ? requester.enter() : requester.look()),
         (holder) => canReach(holder) && !Requests.isShared(place),
-        identity.isAlive
+        identity.isAlive,
+        disk.isSynchronous?.(key.lockPath) === true
       )
       crowd.size += 1
       const waited = later
@@ -360,12 +362,21 @@ export const make = (options: {
         exit: Exit.Exit<Option.Option<LockBackend.Grant>, LockBackend.BackendError | LockDirectoryError>
       ) => {
         crowd.size -= 1
-        return Exit.isSuccess(exit) && Option.isSome(exit.value)
-          ? exit
-          : Effect.zipRight(giveUp(waiting), exit)
+        if (Exit.isSuccess(exit) && Option.isSome(exit.value)) {
+          return exit
+        }
+        const { underWay } = wait
+        if (underWay === undefined || underWay.unsafePoll() !== null) {
+          return Effect.zipRight(giveUp(waiting), exit)
+        }
+        const undo = Effect.flatMap(Fiber.await(underWay), (late) =>
+          Exit.isSuccess(late) && "release" in late.value ? late.value.release : giveUp(waiting))
+        Runtime.startUninterruptible(fiber, undo)
+        return exit
       }
       return Effect.matchCauseEffect(waited, {
-        onSuccess: (grant) => end(Exit.succeed(grant)),
+        onSuccess: (grant) =>
+          end(Exit.succeed(grant)),
         onFailure: (cause) => end(Exit.failCause(cause))
       })
     })

@@ -1,6 +1,7 @@
 import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Hash from "effect/Hash"
 import * as Option from "effect/Option"
 import type * as LockBackend from "../../LockBackend.js"
@@ -59,6 +60,8 @@ export class Wait<E> {
   private token: string | undefined
   private foundAt = 0
   private polling: Polling.Polling | undefined
+  /** A step that has not ended at once. */
+  underWay: Fiber.RuntimeFiber<LockBackend.Grant | Blocked, E> | undefined
 
   constructor(
     private readonly clock: Clock.Clock,
@@ -69,7 +72,9 @@ export class Wait<E> {
     private readonly attempt: () => Effect.Effect<LockBackend.Grant | Blocked, E>,
     /** Whether messages come from a holder. */
     private readonly isTold: (holder: LockHolder) => boolean,
-    private readonly isAlive: (holder: LockHolder) => Effect.Effect<Liveness>
+    private readonly isAlive: (holder: LockHolder) => Effect.Effect<Liveness>,
+    /** Nothing is waited for but the lock: an attempt that does not end at once, on a disk that has become slow, is left behind. */
+    private readonly isImmediate: boolean
   ) {
     this.since = this.beatAt = this.now
   }
@@ -79,12 +84,22 @@ export class Wait<E> {
   }
 
   /** Waits until it has the lock; nothing when its schedule has ended. `refused` is the answer to the last attempt. */
-  run(refused?: Blocked): Effect.Effect<Option.Option<LockBackend.Grant>, E> {
+  run(refused?: Blocked, attempt = this.attempt): Effect.Effect<Option.Option<LockBackend.Grant>, E> {
     const began = this.now
     return Immediate.flatMap(
-      refused === undefined ? this.attempt() : Exit.succeed(refused),
+      refused === undefined ? this.try(attempt) : Exit.succeed(refused),
       (answer) => "release" in answer ? Exit.succeed(Option.some(answer)) : this.onBlocked(answer, began)
     )
+  }
+
+  private try(
+    attempt: () => Effect.Effect<LockBackend.Grant | Blocked, E>
+  ): Effect.Effect<LockBackend.Grant | Blocked, E> {
+    const begun = Immediate.begin(Immediate.suspend(attempt))
+    return Immediate.isExit(begun) || !this.isImmediate ? begun : Effect.withFiberRuntime((fiber) => {
+      this.underWay = Runtime.startUninterruptible(fiber, begun)
+      return Effect.interruptible(Effect.flatten(Fiber.await(this.underWay)))
+    })
   }
 
   private onBlocked(answer: Blocked, began: number): Effect.Effect<Option.Option<LockBackend.Grant>, E> {
@@ -167,7 +182,7 @@ export class Wait<E> {
       this.requester.forget()
       if (now - this.beatAt >= signOfLife) {
         this.beatAt = now
-        return Immediate.andThen(this.requester.beat(), () => this.run())
+        return this.run(undefined, () => Immediate.andThen(this.requester.beat(), this.attempt))
       }
     }
     return this.run()

@@ -300,6 +300,42 @@ describe.each([
       }
     }))
 
+  test(
+    "counts while the first attempt of a waiter goes on that has waited in the queue before",
+    (locks, backend) =>
+      Effect.gen(function*() {
+        const first = yield* Effect.fork(locks.withLock(Effect.sleep("100 millis"), path))
+        yield* Effect.sleep("10 millis")
+        const second = yield* Effect.fork(Effect.exit(locks.withLock(Effect.void, path, { timeout: "200 millis" })))
+        yield* Effect.sleep("10 millis")
+        backend.steps.release = (step) => Effect.tap(step, () => Effect.sync(() => backend.occupy(path)))
+        backend.steps.tryAcquire = (step) => Effect.delay(step, "300 millis")
+        yield* Fiber.join(first)
+        yield* Effect.sleep("1 second")
+        assert.deepInclude(reasonOf(Exit.flatten(yield* Effect.fromNullable(second.unsafePoll()))), {
+          reason: "Timeout"
+        })
+      })
+  )
+
+  test(
+    "that comes with the loss of an outer lock ends no fiber that the caller has forked before",
+    (locks, backend) =>
+      Effect.gen(function*() {
+        backend.occupy(path)
+        const caller = yield* Effect.fork(Effect.gen(function*() {
+          const child = yield* Effect.fork(Effect.sleep("1 hour"))
+          const inner = locks.withLock(Effect.void, path, { timeout: "1 second" })
+          yield* Effect.exit(locks.withLock(inner, "/data/outer"))
+          yield* Effect.sleep("1 second")
+          return child.unsafePoll()
+        }))
+        yield* Effect.sleep("1 second")
+        backend.lose("/data/outer")
+        assert.isNull(yield* Fiber.join(caller))
+      })
+  )
+
   test("that comes with an interruption leaves the lock alone", (locks, backend) =>
     Effect.gen(function*() {
       backend.occupy(path)

@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
@@ -49,102 +50,141 @@ const distinct = (tokens: ReadonlyArray<string>): number => new Set(tokens).size
 describe("A lock that other processes wait for", () => {
   const nextTurn = Effect.async<void>((resume) => void setImmediate(() => resume(Effect.void)))
 
-  const test = (
-    behaviour: string,
-    self: (locks: Locks, backend: FakeBackend.FakeBackend) => Effect.Effect<void, unknown>,
-    handoff: Duration.DurationInput = "1 minute"
-  ) =>
-    it.scopedLive(behaviour, () =>
-      Effect.gen(function*() {
+  /** Time passes when it is told to, within one turn of the event loop. */
+  class ManualClock {
+    now = 0
+    readonly clock: Clock.Clock = Object.assign<Clock.Clock, Partial<Clock.Clock>>(Object.create(Clock.make()), {
+      unsafeCurrentTimeNanos: () => BigInt(this.now * 1e6)
+    })
+    pass(millis: number) {
+      return Effect.sync(() => void (this.now += millis))
+    }
+  }
+
+  interface Scene {
+    readonly locks: Locks
+    readonly backend: FakeBackend.FakeBackend
+    /** Time passes before the turn ends. */
+    readonly pass: (millis: number) => Effect.Effect<void>
+    /** The process wants the lock again at once. */
+    readonly again: Effect.Effect<void, unknown>
+    readonly token: Effect.Effect<string | undefined>
+  }
+
+  const test = (behaviour: string, self: (scene: Scene) => Effect.Effect<void, unknown>) =>
+    it.scopedLive(behaviour, () => {
+      const time = new ManualClock()
+      return Effect.gen(function*() {
         const backend = FakeBackend.make({ immediate: true })
+        const locks = yield* FakeBackend.locksOver(backend)
+        const again = Effect.repeatN(locks.withLock(Effect.void, path), 1)
+        yield* again
         backend.awaited = true
-        yield* self(yield* FakeBackend.locksOver(backend, { handoff }), backend)
+        yield* self({
+          locks,
+          backend,
+          again,
+          pass: (millis) => time.pass(millis),
+          token: Effect.sync(() => backend.holders(path)[0]?.token)
+        })
         yield* Effect.repeatN(nextTurn, 2)
         assert.deepStrictEqual(backend.holders(path), [])
         assert.strictEqual(backend.count("release"), backend.count("tryAcquire"))
-      }))
+      }).pipe(Effect.withClock(time.clock))
+    })
 
-  const token = (backend: FakeBackend.FakeBackend) => Effect.sync(() => backend.holders(path)[0]?.token)
-
-  /** Takes longer than a time slice of a millisecond, in one turn of the event loop. */
-  const busy = Effect.sync(() => {
-    const end = performance.now() + 3
-    while (performance.now() < end) { /* others are not heard */ }
-  })
-
-  test("stays with its process until the end of the turn", (locks, backend) =>
+  test("stays with its process until the end of the turn", ({ backend, locks, token }) =>
     Effect.gen(function*() {
-      const first = yield* locks.withLock(token(backend), path)
-      assert.strictEqual(yield* locks.withLock(token(backend), path), first)
-      assert.strictEqual(yield* Effect.scoped(Effect.zipRight(locks.acquire(path), token(backend))), first)
-      assert.strictEqual(backend.count("release"), 0)
+      const first = yield* locks.withLock(token, path)
+      assert.strictEqual(yield* locks.withLock(token, path), first)
+      assert.strictEqual(yield* Effect.scoped(Effect.zipRight(locks.acquire(path), token)), first)
+      assert.strictEqual(backend.count("release"), 2)
       yield* nextTurn
-      assert.strictEqual(backend.count("release"), 1)
-      assert.notStrictEqual(yield* locks.withLock(token(backend), path), first)
+      assert.strictEqual(backend.count("release"), 3)
+      assert.notStrictEqual(yield* locks.withLock(token, path), first)
     }))
 
-  test("does not stay once its time slice is over", (locks, backend) =>
+  test("does not stay once its time slice is over", ({ locks, pass, token }) =>
     Effect.gen(function*() {
-      const first = yield* locks.withLock(token(backend), path)
-      assert.notStrictEqual(yield* locks.withLock(token(backend), path), first)
-    }), 0)
+      const first = yield* locks.withLock(Effect.zipLeft(token, pass(5)), path)
+      assert.notStrictEqual(yield* locks.withLock(token, path), first)
+    }))
 
-  test("does not stay where nobody waits", (locks, backend) =>
+  test("does not stay where nobody waits", ({ backend, locks }) =>
     Effect.gen(function*() {
       backend.awaited = false
       yield* locks.withLock(Effect.void, path)
       assert.deepStrictEqual(backend.holders(path), [])
     }))
 
-  test("goes to no section with another label, which need not wait for it", (locks, backend) =>
+  test("does not stay where its process does something else in between", ({ again, backend, locks, pass, token }) =>
     Effect.gen(function*() {
-      const first = yield* locks.withLock(token(backend), path, { label: "import" })
-      const second = yield* locks.withLock(token(backend), path, { label: "export", timeout: 0 })
+      const first = yield* locks.withLock(token, path)
+      yield* pass(1)
+      assert.notStrictEqual(yield* locks.withLock(token, path), first, "it was kept for too long to be believed")
+      assert.deepStrictEqual(backend.holders(path), [], "the same may come again")
+      yield* again
+      const last = yield* locks.withLock(token, path)
+      assert.strictEqual(yield* locks.withLock(token, path), last)
+    }))
+
+  test("goes to no section with another label, which need not wait for it", ({ locks, token }) =>
+    Effect.gen(function*() {
+      const first = yield* locks.withLock(token, path, { label: "import" })
+      const second = yield* locks.withLock(token, path, { label: "export", timeout: 0 })
       assert.isString(second)
       assert.notStrictEqual(second, first)
     }))
 
-  test("is not kept when it is lost, which its section hears of", (locks, backend) =>
+  test("is not kept when it is lost, which its section hears of", ({ backend, locks }) =>
     Effect.gen(function*() {
       const lost = locks.withLock(Effect.sync(() => backend.steal(path)), path)
       assert.deepInclude(yield* Effect.flip(lost), { _tag: "LockLostError", reason: "Removed" })
-      assert.strictEqual(backend.count("release"), 1)
+      assert.strictEqual(backend.count("release"), 3)
     }))
 
-  test("is asked for anew when it was lost in between", (locks, backend) =>
+  test("is asked for anew when it was lost in between", ({ backend, locks, token }) =>
     Effect.gen(function*() {
-      const first = yield* locks.withLock(token(backend), path)
+      const first = yield* locks.withLock(token, path)
       backend.lose(path)
-      const second = yield* locks.withLock(token(backend), path)
+      const second = yield* locks.withLock(token, path)
       assert.isString(second)
       assert.notStrictEqual(second, first)
     }))
 
-  test(
-    "goes on to others after a long turn once they are heard, and its process waits for that",
-    (locks, backend) =>
-      Effect.gen(function*() {
-        const heard: Array<string> = []
-        backend.steps.release = (step) => Effect.zipRight(Effect.sync(() => heard.push("release")), step)
-        const first = yield* locks.withLock(token(backend), path)
-        yield* busy
-        setImmediate(() => heard.push("message"))
-        const second = yield* locks.withLock(token(backend), path)
-        assert.notStrictEqual(second, first)
-        assert.deepStrictEqual(heard, ["message", "release"])
-      }),
-    "1 millis"
-  )
-
-  test("goes on at once after a long turn for those that do not wait", (locks, backend) =>
+  test("is free again where its release has a defect", ({ backend, locks }) =>
     Effect.gen(function*() {
-      const first = yield* locks.withLock(token(backend), path)
-      yield* busy
-      const second = yield* locks.withLock(token(backend), path, { timeout: 0 })
+      yield* locks.withLock(Effect.void, path, { label: "import" })
+      const defect = Effect.zipRight(
+        Effect.sync(() => backend.steps.release = (step) => step),
+        Effect.dieMessage("a defect of the engine")
+      )
+      backend.steps.release = (step) => Effect.zipRight(step, defect)
+      yield* locks.withLock(Effect.void, path, { label: "export" })
+      yield* locks.withLock(Effect.void, path, { timeout: 0 })
+    }))
+
+  test("goes on after a long turn once others are heard, and its process waits for that", ({ backend, locks, pass, token }) =>
+    Effect.gen(function*() {
+      const heard: Array<string> = []
+      const first = yield* locks.withLock(token, path)
+      backend.steps.release = (step) => Effect.zipRight(Effect.sync(() => heard.push("release")), step)
+      setImmediate(() => heard.push("message"))
+      yield* locks.withLock(pass(5), path)
+      const second = yield* locks.withLock(token, path)
+      assert.notStrictEqual(second, first)
+      assert.deepStrictEqual(heard, ["message", "release"])
+    }))
+
+  test("goes on at once after a long turn for those that do not wait", ({ locks, pass, token }) =>
+    Effect.gen(function*() {
+      const first = yield* locks.withLock(token, path)
+      yield* locks.withLock(pass(5), path)
+      const second = yield* locks.withLock(token, path, { timeout: 0 })
       assert.isString(second)
       assert.notStrictEqual(second, first)
       assert.strictEqual(Effect.runSync(locks.withLock(Effect.succeed("done"), path)), "done")
-    }), "1 millis")
+    }))
 })
 
 describe("A hand-off", () => {

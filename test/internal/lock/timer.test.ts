@@ -152,6 +152,23 @@ describe("A timer", () => {
       }).pipe(Effect.ensuring(Effect.sync(() => vi.useRealTimers())))
     ))
 
+  it.live("goes by the timers that there are, also after a test has played with them", () =>
+    Effect.withFiberRuntime<void>((fiber) =>
+      Effect.gen(function*() {
+        const timer = Timer.timerOf(fiber)
+        const ran: Array<string> = []
+        const alarm = (name: string) => ({ at: Runtime.monotonic(fiber) + 1, run: () => void ran.push(name) })
+        vi.useFakeTimers()
+        const played = alarm("played")
+        timer.add(fiber, played)
+        timer.cancel(fiber, played)
+        vi.useRealTimers()
+        timer.add(fiber, { ...alarm("real"), at: Runtime.monotonic(fiber) + 10 })
+        yield* Effect.repeat(Effect.sleep("5 millis"), { until: () => ran.length > 0 })
+        assert.deepStrictEqual(ran, ["real"])
+      })
+    ))
+
   it.effect("is one for each clock", () =>
     Effect.withFiberRuntime((fiber) => {
       assert.strictEqual(Timer.timerOf(fiber), Timer.timerOf(fiber))
