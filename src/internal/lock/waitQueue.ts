@@ -146,10 +146,10 @@ export class Waiter implements Request {
 }
 
 /**
- * A process that wants a lock again within so many milliseconds does so as a part of what it does anyway. It has started no other process
- * in between, and waited for none, which may need the lock.
+ * A process that wants a lock again within so many milliseconds does so as a part of what it does anyway: in between it has not waited for
+ * a program of Node's, which takes longer to start and may need the lock.
  */
-export const atOnce = 1
+export const atOnce = 5
 
 /** A lock that was released, and is not given back yet. */
 export interface Kept {
