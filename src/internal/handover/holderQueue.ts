@@ -55,7 +55,8 @@ export interface Context {
  * themselves, or the last holder has, or the directory.
  */
 export class HolderQueue implements Endpoint {
-  private readonly entries: Entries
+  /** Made when others wait. */
+  private waiters: Entries | undefined
   private released = false
   /** The hand-over is under way. */
   private gives = false
@@ -86,7 +87,6 @@ export class HolderQueue implements Endpoint {
   ) {
     this.clock = Runtime.clockOf(fiber)
     this.since = this.now
-    this.entries = new Entries(token, () => this.now)
     context.channel.hold(place.lockPath, token, this)
     this.known = typeof queue === "object"
     if (typeof queue === "object") {
@@ -97,6 +97,10 @@ export class HolderQueue implements Endpoint {
       this.isUntold = true
       this.arm()
     }
+  }
+
+  private get entries(): Entries {
+    return this.waiters ??= new Entries(this.token, () => this.now)
   }
 
   private get now(): number {
@@ -273,7 +277,9 @@ export class HolderQueue implements Endpoint {
 
   /** Whether the lock is to be handed over when it is released. */
   get isAwaited(): boolean {
-    return this.entries.size > 0 || this.context.others.has(this.place.lockPath)
+    const { others } = this.context
+    return (this.waiters !== undefined && this.waiters.size > 0) ||
+      (others.locks.size > 0 && others.has(this.place.lockPath))
   }
 
   /** Our record is gone from the lock: the next one gets it. To be run uninterruptibly. */
@@ -404,7 +410,7 @@ export class HolderQueue implements Endpoint {
     this.released = true
     this.gives = false
     if (!this.isUntold) this.disarm()
-    this.entries.clear()
+    this.waiters?.clear()
     this.context.channel.release(this.place.lockPath, this.token, passed)
   }
 }

@@ -35,7 +35,7 @@ interface Seen {
  * for a processor while the lock passes from one process to the next.
  */
 export class Others {
-  private readonly locks = new Map<string, Seen>()
+  readonly locks = new Map<string, Seen>()
 
   /** The process holds a lock for which others wait. Whether it is to look in the directory. */
   isDue(lockPath: string): boolean {
