@@ -145,7 +145,8 @@ export class BackendError extends Data.TaggedError("BackendError")<{
 /**
  * An engine.
  *
- * `tryAcquire` and `acquire` are run uninterruptibly, so a lock that they have obtained is never lost. Each runs in a fiber of its own.
+ * `tryAcquire` and `acquire` are run uninterruptibly, so a lock that they have obtained is never lost. Each runs in a fiber of its own,
+ * except where `immediate` knows the lock: then they run in the caller's fiber, and the deadline interrupts the waiting of `acquire`.
  * When a server or a disk does not answer, the caller is answered one second after its deadline, and a lock that is still obtained
  * later is released.
  *
@@ -157,7 +158,8 @@ export class LockBackend extends Context.Tag("effect-filelock/LockBackend")<Lock
   readonly canonical: (path: string) => Effect.Effect<LockKey, BackendError | LockDirectoryError>
   /**
    * The key of a lock whose `tryAcquire`, `verify` and `release` end without suspending their fiber, because they need no server and no
-   * other thread. The core runs these in the caller's fiber. `None` for all other locks, and where the engine does not know.
+   * other thread, and whose `acquire` waits for nothing but the lock. The core runs these in the caller's fiber. `None` for all other locks,
+   * and where the engine does not know.
    */
   readonly immediate?: (path: string) => Option.Option<LockKey>
   /** Tries once. Does not wait for another holder. `None` when the lock is taken. */
