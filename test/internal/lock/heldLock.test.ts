@@ -166,7 +166,9 @@ describe("A lock that other processes wait for", () => {
     Effect.gen(function*() {
       yield* locks.withLock(Effect.void, path, { label: "import" })
       const defect = Effect.zipRight(
-        Effect.sync(() => backend.steps.release = (step) => step),
+        Effect.sync(() => {
+          backend.steps.release = (step) => step
+        }),
         Effect.dieMessage("a defect of the engine")
       )
       backend.steps.release = (step) => Effect.zipRight(step, defect)
