@@ -110,7 +110,7 @@ export const handoverMutants: ReadonlyArray<Mutant> = [
     ...holderQueue,
     name: "requests-are-not-proven",
     bug: "queues whatever says that it waits, without a request file",
-    noticedBy: ["internal/handover/guards"],
+    noticedBy: ["internal/handover/holderQueue"],
     change: ({ HolderQueue }) => {
       HolderQueue.prototype["register"] = function(token) {
         const entry = this["enqueue"](token, true)

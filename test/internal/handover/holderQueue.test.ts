@@ -55,6 +55,17 @@ describe("A holder that is told of waiters that do not exist", () => {
       assert.strictEqual(counts.reads, maxQueue)
     }))
 
+  it.scoped("does not wait for those that say so themselves, without a request file", () =>
+    Effect.gen(function*() {
+      const { counts, queue } = yield* make
+      for (const token of invented(10)) {
+        assert.isFalse(queue.hear({ _tag: "wait", token, owner: holder }), "it says nothing to it")
+        assert.isFalse(queue.hear({ _tag: "ready", token, owner: holder }))
+      }
+      assert.isFalse(queue.isAwaited)
+      assert.strictEqual(counts.reads, 20)
+    }))
+
   it.scoped("after its release looks for few of them, and tells none", () =>
     Effect.gen(function*() {
       const { counts, queue } = yield* make
