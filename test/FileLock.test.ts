@@ -17,7 +17,6 @@ import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
-import * as Tracer from "effect/Tracer"
 import * as FileLock from "../src/FileLock.js"
 import * as Metrics from "../src/FileLockMetrics.js"
 import { LockAcquisitionError, type LockDirectoryError, type LockLostError } from "../src/LockError.js"
@@ -26,6 +25,7 @@ import * as NodeFileLock from "../src/NodeFileLock.js"
 import * as ProcessIdentity from "../src/ProcessIdentity.js"
 import { makeRecord } from "./utils/records.js"
 import * as Simulation from "./utils/Simulation.js"
+import * as Tracer from "./utils/tracer.js"
 
 type Platform = FileSystem.FileSystem | Path.Path
 
@@ -707,29 +707,9 @@ for (const ground of grounds) {
         const { fs, lockPath, path } = yield* makeArena
         const spans: Array<string> = []
         const tracer = Tracer.make({
-          context: (f) => f(),
-          span: (name, parent, context, links, startTime, kind) => {
-            const attributes = new Map<string, unknown>()
-            return {
-              _tag: "Span",
-              name,
-              parent,
-              context,
-              links,
-              kind,
-              attributes,
-              spanId: name,
-              traceId: name,
-              sampled: true,
-              status: { _tag: "Started", startTime },
-              attribute: (key, value) => void attributes.set(key, value),
-              event: () => {},
-              addLinks: () => {},
-              end: () => {
-                if (name.startsWith("FileLock.")) {
-                  spans.push(`${name} ${String(attributes.get("path") === path)} ${String(attributes.get("outcome"))}`)
-                }
-              }
+          onEnd: (name, attributes) => {
+            if (name.startsWith("FileLock.")) {
+              spans.push(`${name} ${String(attributes.get("path") === path)} ${String(attributes.get("outcome"))}`)
             }
           }
         })

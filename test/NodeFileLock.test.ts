@@ -11,7 +11,6 @@ import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
-import * as Tracer from "effect/Tracer"
 import * as Fs from "node:fs"
 import { Session } from "node:inspector/promises"
 import { fileURLToPath } from "node:url"
@@ -26,6 +25,7 @@ import * as NodeFileLock from "../src/NodeFileLock.js"
 import * as ProcessIdentity from "../src/ProcessIdentity.js"
 import * as TemporaryDirectory from "./torture/TemporaryDirectory.js"
 import * as SimulatedProcess from "./utils/SimulatedProcess.js"
+import * as Tracer from "./utils/tracer.js"
 
 type Locks = Context.Tag.Service<FileLock>
 
@@ -220,26 +220,8 @@ describe("A lock that no other fiber and no other process wants", () => {
       yield* locks.withLock(Effect.void, path)
       const there: Array<boolean> = []
       const tracer = Tracer.make({
-        context: (f) => f(),
-        span: (name, parent, context, links, startTime, kind) => {
+        onStart: (name) => {
           if (name === "FileLock.acquire") there.push(Fs.existsSync(`${path}.lock`))
-          return {
-            _tag: "Span",
-            name,
-            parent,
-            context,
-            links,
-            kind,
-            attributes: new Map(),
-            spanId: name,
-            traceId: name,
-            sampled: true,
-            status: { _tag: "Started", startTime },
-            attribute: () => {},
-            event: () => {},
-            addLinks: () => {},
-            end: () => {}
-          }
         }
       })
       yield* Effect.withTracer(locks.withLock(Effect.void, path), tracer)

@@ -53,7 +53,7 @@ export const isSystemClock = (clock: Clock.Clock): boolean => clock === defaultC
 /** What calls a function after some time. */
 export interface Sleeper {
   readonly stop: () => void
-  /** From now on nobody waits for it, or somebody does again: whether that keeps the process alive. `undefined` if it does in any case. */
+  /** Keeps the process alive only while it is wanted. `undefined` if it does in any case. */
   readonly rest: ((isWanted: boolean) => void) | undefined
   /** The timers of the system are other ones by now, as in a test that plays with them: it may never wake up. */
   readonly isStale: () => boolean

@@ -23,10 +23,9 @@ export interface Channel {
   readonly attach: (token: string, endpoint: Endpoint) => void
   readonly detach: (token: string) => void
   /**
-   * This process holds a lock: a waiter that names one of its earlier tokens for that lock means this one. Answers with what held it
-   * before, if that was not released.
+   * This process holds a lock: a waiter that names one of its earlier tokens for that lock means this one.
    */
-  readonly hold: (lockPath: string, token: string, endpoint: Endpoint) => Endpoint | undefined
+  readonly hold: (lockPath: string, token: string, endpoint: Endpoint) => void
   /** The lock is released. `passed` are the waiters whose requests another process has from now on. */
   readonly release: (lockPath: string, token: string, passed: ReadonlySet<string>) => void
   /** Sends a message to the process with this instance. */
@@ -47,7 +46,7 @@ export const none: Channel = {
   open: () => false,
   attach: () => {},
   detach: () => {},
-  hold: () => undefined,
+  hold: () => {},
   release: () => {},
   send: () => {},
   watch: () => () => {},
@@ -91,11 +90,9 @@ export class Endpoints {
 
   readonly detach = (token: string): void => void this.endpoints.delete(token)
 
-  readonly hold = (lockPath: string, token: string, endpoint: Endpoint): Endpoint | undefined => {
-    const before = this.held.get(lockPath)
+  readonly hold = (lockPath: string, token: string, endpoint: Endpoint): void => {
     this.endpoints.set(token, endpoint)
     this.held.set(lockPath, endpoint)
-    return before
   }
 
   readonly release = (lockPath: string, token: string, passed: ReadonlySet<string>): void => {

@@ -49,7 +49,7 @@ export class MemoryNetwork {
       detach: member.endpoints.detach,
       hold: (lockPath, token, endpoint) => {
         member.fiber = endpoint.fiber
-        return member.endpoints.hold(lockPath, token, endpoint)
+        member.endpoints.hold(lockPath, token, endpoint)
       },
       release: member.endpoints.release,
       send: (to, message) => this.send(instance, to, Message.encode(message)),
