@@ -1,5 +1,5 @@
 /**
- * `npm run takeover -- --rounds 200 --processes 8`
+ * `npm run takeover -- --holder process --rounds 200 --processes 8`
  *
  * Kills the holder of a lock that many processes want, again and again. Ends with 0 only if two processes were never inside at once
  * and each process got the lock in each round.
@@ -13,12 +13,14 @@ import * as Takeover from "../test/torture/Takeover.js"
 
 const usage = `Usage: npm run takeover -- [options]
 
+  --holder WHAT  what is killed: process, namespace (a process in a pid namespace of its own, for root) or thread (process)
   --rounds N     how many holders are killed (200)
   --processes N  how many processes want the lock (8)
   --seed N       repeat the choices of an earlier run`
 
 const { values } = NodeUtil.parseArgs({
   options: {
+    holder: { type: "string", default: "process" },
     rounds: { type: "string", default: "200" },
     processes: { type: "string", default: "8" },
     seed: { type: "string" },
@@ -35,7 +37,7 @@ const spread = (sample: ReadonlyArray<number>): string =>
 
 const describe = (report: Takeover.Report): string =>
   [
-    `all waiting    SIGKILL to the next holder: ${spread(report.waiting)}`,
+    `all waiting    kill to the next holder: ${spread(report.waiting)}`,
     `already dead   first to ask to first to hold: ${spread(report.stale)}`,
     `all served     until each had held it: ${spread(report.everyone)}`,
     `overlaps       ${report.overlaps.length}`,
@@ -48,8 +50,11 @@ const describe = (report: Takeover.Report): string =>
 
 const program = Effect.gen(function*() {
   if (values.help) return yield* Console.log(usage)
+  const holder = Takeover.holders.find((kind) => kind === values.holder)
+  if (holder === undefined) return yield* Effect.dieMessage(`--holder is one of ${Takeover.holders.join(", ")}`)
   yield* Console.log(`${values.rounds} rounds, ${values.processes} processes, seed ${seed}`)
   const report = yield* Takeover.run({
+    holder,
     rounds: Number(values.rounds),
     processes: Number(values.processes),
     seed,

@@ -46,7 +46,13 @@ describe("Processes that are killed and stopped while they compete for a lock", 
 
   it.live("each get the lock in each round in which its holder is killed", () =>
     Effect.gen(function*() {
-      const report = yield* Takeover.run({ rounds, processes: 4, seed: 1, onRound: () => Effect.void })
+      const report = yield* Takeover.run({
+        holder: "process",
+        rounds,
+        processes: 4,
+        seed: 1,
+        onRound: () => Effect.void
+      })
       assert.deepStrictEqual(report.violations, [])
       assert.strictEqual(report.counter.acknowledged, rounds * 4)
       assert.strictEqual(report.waiting.length + report.stale.length, rounds)

@@ -129,6 +129,23 @@ export const takeovers = (events: ReadonlyArray<Event>): ReadonlyArray<number> =
   return found
 }
 
+/** One process leaves and another one is the next inside; nanoseconds on the machine's clock. */
+export interface HandOver {
+  readonly from: bigint
+  readonly to: bigint
+}
+
+/** Every time that the lock went from one process to another. */
+export const handOvers = (events: ReadonlyArray<Event>): ReadonlyArray<HandOver> => {
+  const all = sections(events)
+  return all.flatMap((section, index) => {
+    const next = all[index + 1]
+    return next === undefined || section.killed || next.incarnation === section.incarnation
+      ? []
+      : [{ from: section.until, to: next.enter }]
+  })
+}
+
 /** How often each process was inside. */
 export const sectionsPerIncarnation = (events: ReadonlyArray<Event>): ReadonlyMap<number, number> => {
   const counts = new Map<number, number>()

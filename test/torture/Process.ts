@@ -36,5 +36,14 @@ export const isAlive = (pid: number, startTime: string): boolean => {
   return (found.state !== "Z" && found.state !== "X") || found.threads > 1
 }
 
+/** The memory of a process that is in use, in bytes; 0 where there is no such process. */
+export const residentMemory = (pid: number): number => {
+  try {
+    return 1_024 * Number(/^VmRSS:\s+(\d+) kB$/m.exec(Fs.readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? 0)
+  } catch {
+    return 0
+  }
+}
+
 /** Whether this machine has the process table that the checks need. */
 export const isSupported = (): boolean => entry(process.pid) !== undefined

@@ -18,14 +18,24 @@ import * as Process from "./Process.js"
 import * as Messages from "./takeoverMessages.js"
 import * as TemporaryDirectory from "./TemporaryDirectory.js"
 
+/** What holds the lock when it is killed: a process, one in a pid namespace of its own, or a worker thread. */
+export const holders = ["process", "namespace", "thread"] as const
+
+/** One of them. */
+export type Holder = typeof holders[number]
+
 /** What to do. */
 export interface Options {
+  readonly holder: Holder
   readonly rounds: number
   /** How many want the lock. */
   readonly processes: number
   readonly seed: number
   readonly onRound: (round: number) => Effect.Effect<void>
 }
+
+/** Runs a command in a pid namespace, which ends with it. Only root may make one. */
+const newNamespace: ReadonlyArray<string> = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
 
 /** What was seen; times are milliseconds. */
 export interface Report {
@@ -48,7 +58,7 @@ export interface Report {
   readonly violations: ReadonlyArray<string>
 }
 
-type Worker = ChildProcess.Child<"hold" | "compete", Messages.Message> & { readonly incarnation: number }
+type Worker = ChildProcess.Child<typeof Messages.Command.Type, Messages.Message> & { readonly incarnation: number }
 
 const workerSource = fileURLToPath(new URL("./takeoverWorker.ts", import.meta.url))
 
@@ -72,22 +82,27 @@ export const run = (options: Options): Effect.Effect<Report, ChildProcess.Unexpe
     let incarnations = 0
     let unserved = 0
 
-    const spawn = Effect.gen(function*() {
-      const incarnation = ++incarnations
-      const child = yield* ChildProcess.spawn({
-        script,
-        argument: JSON.stringify({ root, incarnation }),
-        commands: Messages.Command,
-        messages: Messages.Message
+    const spawn = (prefix: ReadonlyArray<string> = []) =>
+      Effect.gen(function*() {
+        const incarnation = ++incarnations
+        const child = yield* ChildProcess.spawn({
+          script,
+          argument: JSON.stringify({ root, incarnation }),
+          prefix,
+          commands: Messages.Command,
+          messages: Messages.Message
+        })
+        yield* ChildProcess.receive(child, is("ready"))
+        const worker: Worker = { ...child, incarnation }
+        return worker
       })
-      yield* ChildProcess.receive(child, is("ready"))
-      const worker: Worker = { ...child, incarnation }
-      return worker
-    })
+
+    const startHolder = spawn(options.holder === "namespace" ? newNamespace : [])
 
     const kill = (worker: Worker): Effect.Effect<void> =>
       Effect.suspend(() => {
         log.writeFor(worker.incarnation, "kill")
+        if (options.holder === "thread") return worker.send("terminate")
         worker.signal("SIGKILL")
         return Effect.asVoid(worker.exit)
       })
@@ -100,13 +115,13 @@ export const run = (options: Options): Effect.Effect<Report, ChildProcess.Unexpe
         if (message._tag === "failed") failures.push(`process ${worker.incarnation}: ${message.failure}`)
       })
 
-    const competitors = yield* Effect.replicateEffect(spawn, options.processes, { concurrency: 2 })
+    const competitors = yield* Effect.replicateEffect(spawn(), options.processes, { concurrency: 2 })
     const forAll = <A, E>(f: (worker: Worker) => Effect.Effect<A, E>) =>
       Effect.forEach(competitors, f, { concurrency: "unbounded", discard: true })
 
     const round = (holder: Worker, stale: boolean) =>
       Effect.gen(function*() {
-        yield* holder.send("hold")
+        yield* holder.send(options.holder === "thread" ? "holdInThread" : "hold")
         const message = yield* ChildProcess.receive(holder, is("holding", "failed"))
         if (message._tag === "failed") failures.push(`process ${holder.incarnation}: ${message.failure}`)
         if (stale) {
@@ -125,13 +140,14 @@ export const run = (options: Options): Effect.Effect<Report, ChildProcess.Unexpe
 
     let completed = 0
     // The next holder starts while nothing is measured.
-    let next = yield* spawn
+    let next = yield* startHolder
     while (completed < options.rounds && unserved === 0) {
       completed++
       if (!(yield* round(next, completed % 2 === 0))) unserved++
       for (const name of Arena.lockFiles(arena)) leftovers.set(name, (leftovers.get(name) ?? 0) + 1)
       yield* options.onRound(completed)
-      next = yield* spawn
+      next.signal("SIGKILL")
+      next = yield* startHolder
     }
 
     const events = EventLog.read(arena.log)

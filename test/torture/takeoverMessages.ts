@@ -9,8 +9,11 @@ export const Settings = Schema.Struct({
   incarnation: Schema.Number
 })
 
-/** To a worker: take the lock and stay inside for good; or take it once and let it go. */
-export const Command = Schema.Literal("hold", "compete")
+/**
+ * To a worker: take the lock and stay inside for good; let a thread do that, and terminate the thread; or take the lock once and let it
+ * go.
+ */
+export const Command = Schema.Literal("hold", "holdInThread", "terminate", "compete")
 
 /** From a worker; what it says last is `served`. */
 export const Message = Schema.Union(

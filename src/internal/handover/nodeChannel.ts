@@ -69,7 +69,8 @@ export const network: string = process.getBuiltinModule === undefined || "bun" i
   ? "pipe"
   : NodeOS.tmpdir()
 
-const addressOf = (instance: string): string | undefined => {
+/** Where a process listens; `undefined` for what is no instance. */
+export const addressOf = (instance: string): string | undefined => {
   if (!/^[0-9a-f]{32}$/.test(instance)) {
     return undefined
   }
