@@ -160,7 +160,10 @@ const exhaust = (): boolean =>
     const started = process.hrtime.bigint()
     const { ends, executions, longest, pruned, steps, trace, violation } = SmallWorld.run(small)
     write(
-      `${small.scene}, ${small.processes} processes, ${small.crashes === 0 ? "no crash" : "at most one crash"}: ` +
+      `${small.scene}, ${small.processes} processes${small.waits ? " that wait" : ""}, ` +
+        `${small.crashes === 0 ? "no crash" : "at most one crash"}${
+          small.withdrawals === 0 ? "" : " and one withdrawal"
+        }: ` +
         `${executions} interleavings (${pruned} more given up as equal to one of them), ${steps} steps, the longest ${longest}, ` +
         `${ends} different ends, ${Math.round(Number(process.hrtime.bigint() - started) / 1e9)} s`
     )

@@ -17,7 +17,8 @@ export interface Footprint {
 export interface Execution {
   /** Who could go next, and what that would touch. */
   readonly enabled: () => ReadonlyMap<number, Footprint>
-  readonly go: (thread: number) => void
+  /** Lets a thread take its step. Answers with the threads that have more to do because of it. */
+  readonly go: (thread: number) => ReadonlySet<number>
   /** Is told when nobody can go on any more. */
   readonly end: () => void
 }
@@ -43,6 +44,8 @@ interface Node {
   /** Threads whose next step was explored from here, or from before in a way that is the same. */
   readonly sleep: ReadonlyMap<number, Footprint>
   chosen: number
+  /** Threads that have more to do because of the step that was chosen: what they do then cannot come before it. */
+  enables: ReadonlySet<number>
   /** By thread, the latest step that must have come before, itself included. */
   clock: ReadonlyMap<number, number>
 }
@@ -109,7 +112,7 @@ const clockOf = (stack: ReadonlyArray<Node>, thread: number, footprint: Footprin
   const clock = new Map<number, number>()
   stack.forEach((node) => {
     const step = node.enabled.get(node.chosen)
-    if (step !== undefined && (node.chosen === thread || dependent(step, footprint))) {
+    if (step !== undefined && (node.chosen === thread || node.enables.has(thread) || dependent(step, footprint))) {
       for (const [other, index] of node.clock) {
         clock.set(other, Math.max(index, clock.get(other) ?? -1))
       }
@@ -127,8 +130,8 @@ export const explore = (start: () => Execution, isOver: () => boolean = () => fa
   let longest = 0
   for (;;) {
     const execution = start()
-    for (const { chosen } of stack) {
-      execution.go(chosen)
+    for (const node of stack) {
+      node.enables = execution.go(node.chosen)
     }
     let before = stack.at(-1)
     for (;;) {
@@ -162,17 +165,18 @@ export const explore = (start: () => Execution, isOver: () => boolean = () => fa
         break
       }
       const footprint = enabled.get(chosen) ?? nothing
-      const node = {
+      const node: Node = {
         enabled,
         backtrack: new Set([chosen]),
         done: new Set<number>(),
         sleep,
         chosen,
+        enables: new Set(),
         clock: clockOf(stack, chosen, footprint)
       }
       stack.push(node)
       before = node
-      execution.go(chosen)
+      node.enables = execution.go(chosen)
     }
     steps += stack.length
     longest = Math.max(longest, stack.length)

@@ -36,9 +36,14 @@ export class Host {
     public wallOffset: number
   ) {}
 
+  /** For how many nanoseconds it has not been suspended. */
+  running(now: number): number {
+    return now - this.frozen
+  }
+
   /** Nanoseconds. */
   monotonic(now: number): number {
-    return (now - this.frozen) * this.speed
+    return this.running(now) * this.speed
   }
 
   /** Milliseconds; a suspended machine finds the right time when it wakes up. */

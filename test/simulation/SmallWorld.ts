@@ -1,10 +1,13 @@
 /**
- * The shortest programs in the smallest worlds, in every order of their steps and with at most one crash anywhere. Time stands
- * still while they run, so that nothing but the order matters; what needs time to pass has let it pass before.
+ * The shortest programs in the smallest worlds, in every order of their steps and of the messages between them, and with at most one crash
+ * or one withdrawal anywhere. Time stands still while they run, so that nothing but the order matters; what needs time to pass has let it
+ * pass before.
  */
 import type * as FileSystem from "@effect/platform/FileSystem"
+import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as FiberId from "effect/FiberId"
 import type * as Scope from "effect/Scope"
 import * as FileLock from "../../src/FileLock.js"
 import { Faults } from "./Faults.js"
@@ -36,6 +39,10 @@ export interface SmallWorld {
   /** How often each process tries. */
   readonly tries: number
   readonly crashes: 0 | 1
+  /** Whether the processes wait for the lock. No time has to pass for that: each is told. */
+  readonly waits: boolean
+  /** Whether one of them withdraws, while it waits or whatever else it does. */
+  readonly withdrawals: 0 | 1
   /** Whether the processes clean up after a takeover. */
   readonly cleanup: boolean
   /** Whether it is explored to the end in some seconds. */
@@ -88,6 +95,7 @@ const footprint = (
   world: World
 ): Search.Footprint => {
   const { method, path, syscall } = step
+  // What a process does next depends on whether it lives, and on what it hears.
   const own = `crash ${process.name}`
   const placeOf = (path: string): string => {
     if (levelOf(lockPath, path) !== undefined) return path
@@ -138,24 +146,37 @@ const crashOf = (places: Places, process: SimulatedProcess): Search.Footprint =>
   writes: places.of(`crash ${process.name}`, `life ${process.name}`, "lives", "inside", "any crash")
 })
 
+/** What a process hears, and that it withdraws, changes what it does next. */
+const changeOf = (places: Places, process: SimulatedProcess): Search.Footprint => ({
+  reads: 0,
+  writes: places.of(`crash ${process.name}`)
+})
+
 /** What comes between a first attempt, which is not explored, and the others. */
 type WarmUp = (step: (syscall: string) => Effect.Effect<void>) => Effect.Effect<void>
 
-/** Tries so often, and does nothing inside. */
-const program =
-  (world: World, process: SimulatedProcess, tries: number, warmUp?: WarmUp) =>
-  (_: FileSystem.FileSystem): Effect.Effect<void, never, FileLock.FileLock | Scope.Scope> =>
-    Effect.flatMap(FileLock.FileLock, (locks) => {
-      const step = (syscall: string) =>
-        Processes.park(world.kernel, process, { method: "section", syscall, path: lockPath })
-      const inside = Effect.zipRight(
-        step("enter"),
-        Effect.suspend(() => {
-          const section = world.watcher.enter(process, process.name)
-          return Effect.ensuring(step("leave"), Effect.sync(() => world.watcher.leave(section)))
-        })
-      )
-      const attempt = locks.withLockIfAvailable(inside, valuePath).pipe(
+/** Tries so often, and does nothing inside. With `waits` it waits for the lock, until it withdraws. */
+const program = (
+  world: World,
+  process: SimulatedProcess,
+  tries: number,
+  waits: Deferred.Deferred<void> | undefined,
+  warmUp?: WarmUp
+) =>
+(_: FileSystem.FileSystem): Effect.Effect<void, never, FileLock.FileLock | Scope.Scope> =>
+  Effect.flatMap(FileLock.FileLock, (locks) => {
+    const step = (syscall: string) =>
+      Processes.park(world.kernel, process, { method: "section", syscall, path: lockPath })
+    const inside = Effect.zipRight(
+      step("enter"),
+      Effect.suspend(() => {
+        const section = world.watcher.enter(process, process.name)
+        return Effect.ensuring(step("leave"), Effect.sync(() => world.watcher.leave(section)))
+      })
+    )
+    const attempt = (waits === undefined
+      ? locks.withLockIfAvailable(inside, valuePath)
+      : locks.withLock(inside, valuePath, { timeout: "infinity" })).pipe(
         Effect.catchAll((error) =>
           // A process that was slow for longer than the clean-up timeout has given up, and its attempt ends in the background.
           // Without hard links a lock file is foreign until it is written.
@@ -165,14 +186,25 @@ const program =
             : Effect.sync(() => world.watcher.fail("failure", error.message))
         )
       )
-      const before = warmUp === undefined ? Effect.void : Effect.zipRight(attempt, warmUp(step))
-      return Effect.zipRight(before, Effect.repeatN(attempt, tries - 1))
-    })
+    const before = warmUp === undefined ? Effect.void : Effect.zipRight(attempt, warmUp(step))
+    const each = waits === undefined ? attempt : Effect.raceFirst(attempt, Deferred.await(waits))
+    return Effect.zipRight(before, Effect.repeatN(each, tries - 1))
+  })
+
+/** What can happen to a process next. */
+interface Event {
+  readonly footprint: Search.Footprint
+  readonly happen: () => void
+}
+
+const kinds = ["step", "crash", "message", "withdrawal"] as const
 
 class Execution implements Search.Execution {
   readonly world: World
   private readonly processes: ReadonlyArray<SimulatedProcess>
   private crashesLeft: number
+  /** The processes that may withdraw still. */
+  private readonly withdrawals = new Map<SimulatedProcess, Deferred.Deferred<void>>()
   /** How far time may go while all processes wait. */
   private readonly waiting: number
 
@@ -186,6 +218,7 @@ class Execution implements Search.Execution {
   ) {
     this.world = new World(planOf(small), trace)
     this.crashesLeft = small.crashes
+    this.world.messagesWait = small.waits
     const host = this.world.addHost()
     this.waiting = small.scene === "silent request" ? 2 * plan.lease * millis : 1e9
     this.processes = small.scene === "silent request" ? this.makeSilentRequest() : Array.from(
@@ -226,7 +259,7 @@ class Execution implements Search.Execution {
     const process = this.world.addProcess(host, {}, undefined)
     process.mayList = this.small.cleanup
     const warmUp: WarmUp | undefined = knowsDirectory ? (step) => step("begin") : undefined
-    this.world.start(process, program(this.world, process, this.small.tries, warmUp))
+    this.world.start(process, program(this.world, process, this.small.tries, this.withdrawalOf(process), warmUp))
     this.world.kernel.drain()
     if (knowsDirectory) {
       this.runUntil(process, ({ step }) => step.syscall === "begin", true)
@@ -235,10 +268,20 @@ class Execution implements Search.Execution {
     return process
   }
 
+  /** What lets a process withdraw that waits. All processes are the same: the first one is as good as any. */
+  private withdrawalOf(process: SimulatedProcess): Deferred.Deferred<void> | undefined {
+    if (!this.small.waits) {
+      return undefined
+    }
+    const withdrawal = Deferred.unsafeMake<void>(FiberId.none)
+    if (this.withdrawals.size < this.small.withdrawals) this.withdrawals.set(process, withdrawal)
+    return withdrawal
+  }
+
   private makeSilentRequest(): ReadonlyArray<SimulatedProcess> {
     const { kernel } = this.world
     const slow = this.world.addProcess(this.world.hosts[0] ?? this.world.addHost(), {}, undefined)
-    this.world.start(slow, program(this.world, slow, this.small.tries))
+    this.world.start(slow, program(this.world, slow, this.small.tries, undefined))
     kernel.drain()
     // It is going to be slow: its call gives up, and its attempt goes on in the background.
     slow.lastPauseEnd = 1
@@ -247,7 +290,7 @@ class Execution implements Search.Execution {
       const other = this.world.addProcess(this.world.addHost(), {}, undefined)
       this.world.start(
         other,
-        program(this.world, other, this.small.tries, () => Effect.sleep(Duration.millis(plan.lease * 1.2)))
+        program(this.world, other, this.small.tries, undefined, () => Effect.sleep(Duration.millis(plan.lease * 1.2)))
       )
       kernel.drain()
       return other
@@ -303,41 +346,85 @@ class Execution implements Search.Execution {
 
   /** What a process does at the same time comes in the order in which it was begun. */
   private parkedOf(process: SimulatedProcess): Parked<SimulatedProcess> | undefined {
-    return this.world.kernel.parked.find((parked) => parked.process === process)
+    return this.world.kernel.parked.find((parked) => parked.process === process && parked.step.method !== "message")
   }
 
-  /** Threads are the processes, and after them the crash of each. */
-  enabled(): ReadonlyMap<number, Search.Footprint> {
-    const enabled = new Map<number, Search.Footprint>()
-    if (this.world.watcher.violation !== undefined) {
-      return enabled
-    }
-    this.processes.forEach((process, index) => {
-      const parked = this.parkedOf(process)
-      if (parked !== undefined) enabled.set(index, footprint(this.places, parked, this.world))
-    })
-    this.processes.forEach((process, index) => {
-      if (this.crashesLeft > 0 && this.parkedOf(process) !== undefined) {
-        enabled.set(this.processes.length + index, crashOf(this.places, process))
+  /** What it hears comes in the order in which it was said. */
+  private messageFor(process: SimulatedProcess): Parked<SimulatedProcess> | undefined {
+    return this.world.kernel.parked.find((parked) => parked.process === process && parked.step.method === "message")
+  }
+
+  /** What can happen next: steps of the processes, the crash of each, what each hears, and its withdrawal. */
+  private eventOf(kind: typeof kinds[number], process: SimulatedProcess): Event | undefined {
+    const { small, world } = this
+    const isBusy = process.alive && (small.waits ? !process.ended : this.parkedOf(process) !== undefined)
+    const parked = kind === "message" ? this.messageFor(process) : this.parkedOf(process)
+    switch (kind) {
+      case "step":
+        return parked && { footprint: footprint(this.places, parked, world), happen: () => this.step(parked) }
+      case "message":
+        return parked && { footprint: changeOf(this.places, process), happen: () => world.kernel.go(parked) }
+      case "crash":
+        return this.crashesLeft > 0 && isBusy
+          ? {
+            footprint: crashOf(this.places, process),
+            happen: () => {
+              this.crashesLeft--
+              world.kill(process)
+            }
+          }
+          : undefined
+      case "withdrawal": {
+        const withdrawal = this.withdrawals.get(process)
+        return isBusy && withdrawal !== undefined
+          ? {
+            footprint: changeOf(this.places, process),
+            happen: () => {
+              this.withdrawals.delete(process)
+              world.note(() => `${process.name} WITHDRAWS`)
+              Deferred.unsafeDone(withdrawal, Effect.void)
+              world.kernel.drain()
+            }
+          }
+          : undefined
       }
-    })
-    return enabled
+    }
   }
 
-  go(thread: number): void {
+  /** By the number of each thread. */
+  private events(): ReadonlyMap<number, Event> {
+    const events = new Map<number, Event>()
+    kinds.forEach((kind, block) =>
+      this.processes.forEach((process, index) => {
+        const event = this.eventOf(kind, process)
+        if (event !== undefined) events.set(block * this.processes.length + index, event)
+      })
+    )
+    return events
+  }
+
+  enabled(): ReadonlyMap<number, Search.Footprint> {
+    return this.world.watcher.violation === undefined
+      ? new Map(Array.from(this.events(), ([thread, { footprint }]) => [thread, footprint]))
+      : new Map()
+  }
+
+  go(thread: number): ReadonlySet<number> {
     this.path.push(thread)
-    const process = this.processes[thread % this.processes.length]
-    const parked = process === undefined ? undefined : this.parkedOf(process)
-    if (process === undefined || parked === undefined) {
+    const event = this.events().get(thread)
+    if (event === undefined) {
       throw new Error("the replay has left its path: something here is not determined")
     }
-    if (thread < this.processes.length) {
-      this.step(parked)
-    } else {
-      this.crashesLeft--
-      this.world.kill(process)
-    }
+    const before = new Set(this.world.kernel.parked)
+    event.happen()
     this.wake()
+    const enabled = new Set<number>()
+    for (const parked of this.world.kernel.parked) {
+      if (parked.step.method === "message" && !before.has(parked)) {
+        enabled.add(kinds.indexOf("message") * this.processes.length + this.processes.indexOf(parked.process))
+      }
+    }
+    return enabled
   }
 
   /** A process that waits to try again does so when no other can go on. */
@@ -345,8 +432,9 @@ class Execution implements Search.Execution {
     const { kernel, watcher } = this.world
     const until = kernel.now + this.waiting
     const isIdle = () =>
-      watcher.violation === undefined && this.processes.every((process) => this.parkedOf(process) === undefined) &&
+      watcher.violation === undefined && kernel.parked.every(({ process }) => !this.processes.includes(process)) &&
       this.processes.some(({ alive, ended }) => alive && !ended)
+    if (this.small.waits && isIdle()) watcher.fail("not told", "a process waits, and is not told that it need not")
     while (isIdle() && (kernel.nextAlarm() ?? Infinity) < until) kernel.ring()
   }
 
@@ -440,21 +528,98 @@ export const run = (small: SmallWorld, limit = Infinity): Report => {
 
 /** Those that are explored to the end. */
 export const worlds: ReadonlyArray<SmallWorld> = [
-  { scene: "nothing", processes: 2, tries: 1, crashes: 0, cleanup: false, quick: true },
-  { scene: "nothing", processes: 2, tries: 1, crashes: 1, cleanup: false, quick: true },
-  { scene: "no hard links", processes: 2, tries: 1, crashes: 0, cleanup: false, quick: true },
-  { scene: "no hard links", processes: 2, tries: 1, crashes: 1, cleanup: false, quick: true },
-  { scene: "silent request", processes: 2, tries: 1, crashes: 0, cleanup: true, quick: true },
-  { scene: "dead request, first use", processes: 2, tries: 1, crashes: 0, cleanup: true, quick: false },
-  { scene: "dead holder", processes: 2, tries: 1, crashes: 0, cleanup: false, quick: true },
-  { scene: "dead holder", processes: 2, tries: 1, crashes: 1, cleanup: false, quick: false },
-  { scene: "dead holder", processes: 2, tries: 1, crashes: 0, cleanup: true, quick: false },
-  { scene: "dead holder and dead claim", processes: 2, tries: 1, crashes: 0, cleanup: false, quick: false },
+  { scene: "nothing", processes: 2, tries: 1, crashes: 0, waits: false, withdrawals: 0, cleanup: false, quick: true },
+  { scene: "nothing", processes: 2, tries: 1, crashes: 1, waits: false, withdrawals: 0, cleanup: false, quick: true },
+  {
+    scene: "no hard links",
+    processes: 2,
+    tries: 1,
+    crashes: 0,
+    waits: false,
+    withdrawals: 0,
+    cleanup: false,
+    quick: true
+  },
+  {
+    scene: "no hard links",
+    processes: 2,
+    tries: 1,
+    crashes: 1,
+    waits: false,
+    withdrawals: 0,
+    cleanup: false,
+    quick: true
+  },
+  {
+    scene: "silent request",
+    processes: 2,
+    tries: 1,
+    crashes: 0,
+    waits: false,
+    withdrawals: 0,
+    cleanup: true,
+    quick: true
+  },
+  { scene: "nothing", processes: 2, tries: 1, crashes: 0, waits: true, withdrawals: 0, cleanup: false, quick: true },
+  { scene: "nothing", processes: 2, tries: 1, crashes: 1, waits: true, withdrawals: 0, cleanup: false, quick: true },
+  { scene: "nothing", processes: 2, tries: 1, crashes: 0, waits: true, withdrawals: 1, cleanup: false, quick: false },
+  {
+    scene: "dead request, first use",
+    processes: 2,
+    tries: 1,
+    crashes: 0,
+    waits: false,
+    withdrawals: 0,
+    cleanup: true,
+    quick: false
+  },
+  {
+    scene: "dead holder",
+    processes: 2,
+    tries: 1,
+    crashes: 0,
+    waits: false,
+    withdrawals: 0,
+    cleanup: false,
+    quick: true
+  },
+  {
+    scene: "dead holder",
+    processes: 2,
+    tries: 1,
+    crashes: 1,
+    waits: false,
+    withdrawals: 0,
+    cleanup: false,
+    quick: false
+  },
+  {
+    scene: "dead holder",
+    processes: 2,
+    tries: 1,
+    crashes: 0,
+    waits: false,
+    withdrawals: 0,
+    cleanup: true,
+    quick: false
+  },
+  {
+    scene: "dead holder and dead claim",
+    processes: 2,
+    tries: 1,
+    crashes: 0,
+    waits: false,
+    withdrawals: 0,
+    cleanup: false,
+    quick: false
+  },
   {
     scene: "dead holder and dead claims of two levels",
     processes: 2,
     tries: 1,
     crashes: 0,
+    waits: false,
+    withdrawals: 0,
     cleanup: false,
     quick: false
   }

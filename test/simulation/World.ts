@@ -82,6 +82,8 @@ export class World {
   /** From here on nothing goes wrong any more. */
   quiet = false
   sections = 0
+  /** Messages arrive when they are let go, as steps are. */
+  messagesWait = false
   private readonly volume: Volume
   private readonly superuser: MemoryProcess
   /** What happens before a synchronous call: other processes run, or this one dies. */
@@ -271,6 +273,14 @@ export class World {
     if (process === undefined) {
       return
     }
+    const hear = () => {
+      this.note(() => `${process.name} HEARS ${what === "end" ? "of the end" : "a message"} of ${this.nameOf(from)}`)
+      arrive()
+    }
+    if (this.messagesWait) {
+      kernel.park(process, process.name, -1, { method: "message", syscall: what, path: this.nameOf(from) }, hear)
+      return
+    }
     const isUnreliable = what === "message" && plan.faults.has("messages") && !this.quiet
     if (isUnreliable && random.chance(0.2)) {
       this.note(() => `a message of ${this.nameOf(from)} to ${process.name} IS LOST`)
@@ -279,13 +289,7 @@ export class World {
     for (let times = isUnreliable && random.chance(0.2) ? 2 : 1; times > 0; times--) {
       // Over one connection messages come in order. Those of different connections do not.
       const delay = isUnreliable && random.chance(0.3) ? random.real(2_000) * millis : random.real(4 * plan.stepCost)
-      kernel.after(delay, undefined, () =>
-        this.deliver(process, () => {
-          this.note(() =>
-            `${process.name} HEARS ${what === "end" ? "of the end" : "a message"} of ${this.nameOf(from)}`
-          )
-          arrive()
-        }))
+      kernel.after(delay, undefined, () => this.deliver(process, hear))
     }
   }
 
@@ -488,13 +492,14 @@ export class World {
       process.ended = true
       this.note(() => `${process.name} ENDS`)
       if (exit._tag === "Failure") this.watcher.fail("defect", `${process.name} ended with ${exit.cause.toString()}`)
-      this.exit(process, this.kernel.now)
+      this.exit(process, process.host.running(this.kernel.now))
     })
   }
 
   /** A process whose program has ended exits once nothing of it goes on. Nothing may go on for long, unless the process has said so. */
   private exit(process: SimulatedProcess, endedAt: number): void {
     const { kernel, watcher } = this
+    const sinceEnd = () => process.host.running(kernel.now) - endedAt
     const isBusy = () => kernel.hasAlarm(process) || kernel.parked.some((parked) => parked.process === process)
     const waits = () => {
       if (!process.alive) return
@@ -509,10 +514,10 @@ export class World {
         this.runSync(
           isLast ? process.host.machine.kill(process.identity) : process.host.machine.terminate(process.identity)
         )
-      } else if (kernel.now - endedAt > limit) {
+      } else if (sinceEnd() > limit) {
         watcher.fail("leak", `${process.name} goes on, ${limit / 1e9} s after its program has ended`)
       } else {
-        kernel.after(kernel.now - endedAt < exitTime ? 50 * millis : 1_000 * millis, undefined, waits)
+        kernel.after(sinceEnd() < exitTime ? 50 * millis : 1_000 * millis, undefined, waits)
       }
     }
     kernel.after(0, undefined, waits)
@@ -581,8 +586,11 @@ export class World {
     }
   }
 
-  /** Every process of the machine pauses, and its monotonic clock stands still. */
+  /** Every process of the machine pauses, and its monotonic clock stands still. None of them is in a synchronous call, which could not pause. */
   suspend(host: Host, duration: number): void {
+    if (this.watcher.processes.some((process) => process.host === host && this.kernel.isInCall(process))) {
+      return void this.kernel.after(this.plan.stepCost, undefined, () => this.suspend(host, duration))
+    }
     this.note(() => `${host.name} is SUSPENDED for ${(duration / 1e6).toFixed(1)} ms`)
     host.frozen += duration
     for (const process of this.watcher.processes) {

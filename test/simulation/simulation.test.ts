@@ -56,10 +56,26 @@ describe("Simulated worlds", () => {
 })
 
 describe("The smallest worlds", () => {
+  const two = {
+    scene: "nothing",
+    processes: 2,
+    tries: 1,
+    crashes: 0,
+    withdrawals: 0,
+    cleanup: false,
+    quick: true
+  } as const
+
   it("keep every promise in every order of two processes that try once", () => {
-    const report = SmallWorld.run({ scene: "nothing", processes: 2, tries: 1, crashes: 0, cleanup: false, quick: true })
+    const report = SmallWorld.run({ ...two, waits: false })
     assert.isUndefined(report.violation, report.trace.join("\n"))
     assert.isAbove(report.executions, 5)
+  })
+
+  it("keep every promise in every order of two processes that wait, and of the messages between them", () => {
+    const report = SmallWorld.run({ ...two, waits: true })
+    assert.isUndefined(report.violation, report.trace.join("\n"))
+    assert.isAbove(report.executions, 20)
   })
 })
 
@@ -85,6 +101,7 @@ const toy = (threads: ReadonlyArray<ReadonlyArray<Search.Footprint>>, seen: Set<
         }
         if ((step.writes & (1 << place)) !== 0) versions.set(place, (versions.get(place) ?? 0) + 1)
       }
+      return new Set()
     },
     end: () => void seen.add(threads.map((_, thread) => (log.get(thread) ?? []).join()).join(";"))
   }

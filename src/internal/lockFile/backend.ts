@@ -153,28 +153,47 @@ export const make = (options: {
     }
   }
 
-  const grant = (
+  /** The lock is ours. */
+  const hold = (
     { key, place, request, requester }: Attempt,
     own: OwnRecord,
-    recovered: boolean
-  ): Effect.Effect<Grant> =>
-    Immediate.withFiber((fiber) => {
-      if (requester === undefined) {
-        return Exit.succeed(new Grant(key, request, own, recovered, recovered ? "unknown" : undefined, place, fiber))
+    recovered: boolean,
+    fiber: Runtime.RuntimeFiber
+  ): Grant => {
+    if (requester === undefined) {
+      return new Grant(key, request, own, recovered, recovered ? "unknown" : undefined, place, fiber)
+    }
+    const queue = requester.queue ?? (recovered ? "unknown" : requester.hasWaited ? "untold" : undefined)
+    if (requester.own === own) own.acquired()
+    const granted = new Grant(key, request, own, recovered, queue, place, fiber)
+    requester.end(granted.queue)
+    return granted
+  }
+
+  /** The lock of a dead holder was taken over by another record than that of our request, which is not wanted any more. */
+  const recover = (
+    attempt: Attempt,
+    own: OwnRecord,
+    fiber: Runtime.RuntimeFiber
+  ): Effect.Effect<Answer, LockBackend.BackendError | LockDirectoryError> => {
+    const { place, requester } = attempt
+    if (requester === undefined) {
+      return Exit.succeed(hold(attempt, own, true, fiber))
+    }
+    channel.attach(own.token, requester)
+    return Immediate.flatMap(requester.withdraw(), (given) => {
+      const request = requester.own
+      if (!given || request === undefined) {
+        return Exit.succeed(hold(attempt, own, true, fiber))
       }
-      const queue = requester.queue ?? (recovered ? "unknown" : requester.hasWaited ? "untold" : undefined)
-      if (requester.own === own) own.acquired()
-      const granted = new Grant(key, request, own, recovered, queue, place, fiber)
-      if (requester.own === own) {
-        requester.end(granted.queue)
-        return Exit.succeed(granted)
-      }
-      // The lock of a dead holder was taken over by another record.
-      return Immediate.map(requester.withdraw(), () => {
-        requester.end(undefined)
-        return granted
-      })
+      // We stood still, and lost what we had taken over: another process has had the lock since, and has given it to the request.
+      channel.detach(own.token)
+      return Immediate.flatMap(
+        protocol.remove(place, 0, own),
+        () => conclude(attempt, protocol.accept(place, request))
+      )
     })
+  }
 
   /** What became of a lock that was not ours any more when it was released. */
   const released = (place: Protocol.Place): Effect.Effect<Gone> =>
@@ -216,7 +235,7 @@ export const make = (options: {
     Immediate.matchEffect(first, {
       onSuccess: (entered) =>
         entered._tag === "Published"
-          ? grant(attempt, entered.own, false)
+          ? Immediate.withFiber((fiber) => Exit.succeed(hold(attempt, entered.own, false, fiber)))
           : takeOverStale(attempt, entered.seen, round),
       onFailure: (error) =>
         error.code === "ENOENT" && !directoryMade
@@ -275,13 +294,14 @@ export const make = (options: {
     round: number
   ): Effect.Effect<Answer, LockBackend.BackendError | LockDirectoryError> =>
     Effect.matchEffect(protocol.takeOver(attempt.place, 0, seen, attempt.request.label), {
-      onFailure: (error) => refuse(error, holderOf(seen)),
+      // It stood still for a lease, and another process has cleaned up its claim before it was put there; or the directory is gone.
+      onFailure: (error) => error.code === "ENOENT" ? lookAgain(attempt, seen, round) : refuse(error, holderOf(seen)),
       onSuccess: (taken) => {
         switch (taken._tag) {
           case "Published":
             return Effect.zipRight(
               Effect.logDebug(`Took over ${attempt.key.lockPath}`),
-              grant(attempt, taken.own, true)
+              Immediate.withFiber((fiber) => recover(attempt, taken.own, fiber))
             )
           case "Busy":
             return Exit.succeed(
@@ -385,9 +405,9 @@ export const make = (options: {
   const giveUp = (attempt: Waiting): Effect.Effect<void> => {
     const { requester } = attempt
     const { own } = requester
-    return Immediate.flatMap(requester.withdraw(), (granted) => {
-      if (granted && own !== undefined) {
-        return Immediate.flatMap(grant(attempt, own, false), ({ release }) => release)
+    return Immediate.flatMap(requester.withdraw(), (given) => {
+      if (given && own !== undefined) {
+        return Immediate.withFiber((fiber) => hold(attempt, own, false, fiber).release)
       }
       requester.end(undefined)
       return Exit.void

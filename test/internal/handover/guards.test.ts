@@ -9,7 +9,7 @@ import { lookEvery, Others } from "../../../src/internal/handover/others.js"
 import * as Machine from "../../../src/internal/process/machine.js"
 import * as MemoryFileSystem from "../../../src/MemoryFileSystem.js"
 import { makeHolder } from "../../utils/records.js"
-import { directory, lockPath, path, play, type Process } from "../../utils/Scene.js"
+import { claimPath, directory, lockPath, path, play, type Process } from "../../utils/Scene.js"
 
 const settle = Effect.sleep("100 millis")
 
@@ -122,7 +122,8 @@ describe("A holder", () => {
 })
 
 describe("A request file", () => {
-  const isRequest = (path: string): boolean => /\.lock\.[0-9a-f]{32}-[0-9a-z]+$/.test(path)
+  const request = /\.lock\.[0-9a-f]{32}-[0-9a-z]+$/
+  const isRequest = (path: string): boolean => request.test(path)
 
   /** The removal of a request file fails so many times. */
   const failing = (times: number): MemoryFileSystem.FaultPlan => {
@@ -197,6 +198,41 @@ describe("A request file", () => {
         })
       )
   )
+
+  it.effect("is the lock of its process where that has lost what it had taken over from a dead holder", () =>
+    play((scene) =>
+      Effect.gen(function*() {
+        yield* scene.abandon
+        const waiter = yield* scene.join()
+        const removing = yield* waiter.stopAt("unlink", request)
+        const waiting = yield* Effect.fork(waiter.enter("waiter", { timeout: "infinity" }))
+        yield* removing.reached
+        // It stands still for so long that another process may take the lock over, have it, and hand it over to this one.
+        const [name = ""] = (yield* scene.names).filter((name) => isRequest(`/${name}`))
+        yield* scene.fs.remove(lockPath)
+        yield* scene.fs.link(`${directory}/${name}`, lockPath)
+        yield* removing.goOn
+        yield* Fiber.join(waiting)
+        assert.strictEqual(scene.occupancy.entries, 1)
+      })
+    ))
+
+  it.effect("of a claim that another process has cleaned up is made anew", () =>
+    play((scene) =>
+      Effect.gen(function*() {
+        yield* scene.abandon
+        const waiter = yield* scene.join()
+        const claiming = yield* waiter.stopAt("link", claimPath)
+        const waiting = yield* Effect.fork(waiter.enter("waiter", { timeout: 0 }))
+        yield* claiming.reached
+        for (const name of yield* scene.names) {
+          if (name.includes(".lock.claim-")) yield* scene.fs.remove(`${directory}/${name}`)
+        }
+        yield* claiming.goOn
+        yield* Fiber.join(waiting)
+        assert.strictEqual(scene.occupancy.entries, 1)
+      })
+    ))
 
   it.effect("that another process has cleaned up is made anew, so that its waiter has its turn", () =>
     play((scene) =>
