@@ -2,9 +2,6 @@ import { defineConfig } from "vitest/config"
 
 export default defineConfig({
   test: {
-    include: ["test/**/*.test.ts"],
-    // They take longer, and have a script of their own.
-    exclude: ["test/faults/**"],
     // Tests start and kill processes and look at their own pid: a worker thread has neither to itself.
     pool: "forks",
     // Most of them wait most of the time.
@@ -16,6 +13,26 @@ export default defineConfig({
     passWithNoTests: false,
     // A forgotten `it.only` must not turn a red suite green.
     allowOnly: !process.env.CI,
-    coverage: { include: ["src/**/*.ts"], exclude: ["src/index.ts"] }
+    coverage: { include: ["src/**/*.ts"], exclude: ["src/index.ts"] },
+    projects: [
+      {
+        extends: true,
+        test: {
+          name: "units",
+          include: ["test/**/*.test.ts"],
+          exclude: ["test/faults/**", "test/integration/**"],
+          // Loading Effect takes longer than most files of tests.
+          isolate: false
+        }
+      },
+      {
+        extends: true,
+        test: {
+          name: "processes",
+          // `layer` of @effect/vitest changes `it` for all files that share a module graph with this one.
+          include: ["test/integration/**/*.test.ts"]
+        }
+      }
+    ]
   }
 })

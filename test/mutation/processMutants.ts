@@ -8,7 +8,7 @@ import { type Mutant, mutant } from "./Mutant.js"
 const tokens = {
   module: "internal/process/tokens",
   replaces: ["toIdentity"] as const,
-  noticedBy: ["ProcessIdentity"]
+  noticedBy: ["ProcessIdentity", "integration/processIdentity"]
 }
 
 export const processMutants: ReadonlyArray<Mutant> = [
