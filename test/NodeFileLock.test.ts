@@ -24,6 +24,7 @@ import { decodeOrDie } from "../src/internal/settings.js"
 import * as NodeFileLock from "../src/NodeFileLock.js"
 import * as ProcessIdentity from "../src/ProcessIdentity.js"
 import * as TemporaryDirectory from "./torture/TemporaryDirectory.js"
+import { makeRecord } from "./utils/records.js"
 import * as SimulatedProcess from "./utils/SimulatedProcess.js"
 import * as Tracer from "./utils/tracer.js"
 
@@ -32,6 +33,42 @@ type Locks = Context.Tag.Service<FileLock>
 /** The layer, built anew. */
 const build = (settings: Settings = {}): Effect.Effect<Locks, never, Scope.Scope> =>
   Effect.map(Layer.build(Layer.fresh(NodeFileLock.layerWith(settings))), (context) => Context.get(context, FileLock))
+
+describe("An acquisition that begins in the next turn of the event loop", () => {
+  /** Does not let the event loop turn. */
+  const block = (millis: number): void => {
+    for (const until = performance.now() + millis; performance.now() < until;);
+  }
+
+  it.scopedLive.each(["an interruption", "its deadline"])(
+    "and is over by %s before that leaves no lock",
+    (how) =>
+      Effect.gen(function*() {
+        const directory = yield* TemporaryDirectory.make("next-turn")
+        const locks = yield* build()
+        const { info } = yield* ProcessIdentity.ProcessIdentity
+        const instance = "0".repeat(32)
+        const dead = makeRecord({ ...info, startTime: "1", instance, token: `${instance}-1` })
+        const [busy, path] = [`${directory}/busy`, `${directory}/tasks.json`]
+        // Afterwards the directories are known.
+        yield* locks.withLock(Effect.void, busy)
+        yield* locks.withLock(Effect.void, path)
+        Fs.writeFileSync(`${path}.lock`, dead)
+        const acquiring = yield* Effect.fork(Effect.gen(function*() {
+          yield* Effect.repeatN(locks.withLock(Effect.void, busy), 9)
+          yield* Effect.withFiberRuntime<void>((fiber) => {
+            block(8)
+            setImmediate(() => how === "its deadline" ? block(5) : Effect.runFork(Fiber.interruptFork(fiber)))
+            return Effect.void
+          })
+          yield* locks.withLock(Effect.void, path, { timeout: how === "its deadline" ? 1 : "infinity" })
+        }))
+        yield* Fiber.await(acquiring)
+        yield* locks.withLock(Effect.void, path, { timeout: "10 seconds" })
+        assert.deepStrictEqual(Fs.readdirSync(directory), [])
+      })
+  )
+})
 
 describe("Layers of NodeFileLock in one process", () => {
   it.scopedLive("share one queue for each lock, whatever their settings", () =>

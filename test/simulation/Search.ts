@@ -17,8 +17,8 @@ export interface Footprint {
 export interface Execution {
   /** Who could go next, and what that would touch. */
   readonly enabled: () => ReadonlyMap<number, Footprint>
-  /** Lets a thread take its step. Answers with the threads that have more to do because of it. */
-  readonly go: (thread: number) => ReadonlySet<number>
+  /** Lets a thread take its step. Answers with the threads that have one more step to take because of it. */
+  readonly go: (thread: number) => ReadonlyArray<number>
   /** Is told when nobody can go on any more. */
   readonly end: () => void
 }
@@ -44,8 +44,8 @@ interface Node {
   /** Threads whose next step was explored from here, or from before in a way that is the same. */
   readonly sleep: ReadonlyMap<number, Footprint>
   chosen: number
-  /** Threads that have more to do because of the step that was chosen: what they do then cannot come before it. */
-  enables: ReadonlySet<number>
+  /** Threads that have one more step to take because of the one that was chosen. */
+  enables: ReadonlyArray<number>
   /** By thread, the latest step that must have come before, itself included. */
   clock: ReadonlyMap<number, number>
 }
@@ -110,9 +110,12 @@ const beginnings = (
 /** What must have come before a step of `thread` now. */
 const clockOf = (stack: ReadonlyArray<Node>, thread: number, footprint: Footprint): Map<number, number> => {
   const clock = new Map<number, number>()
+  // Its n-th step comes after the n-th that others have given it, and not after those that give it more.
+  let given = stack.filter(({ chosen }) => chosen === thread).length
   stack.forEach((node) => {
     const step = node.enabled.get(node.chosen)
-    if (step !== undefined && (node.chosen === thread || node.enables.has(thread) || dependent(step, footprint))) {
+    const isNext = node.enables.some((other) => other === thread && given-- === 0)
+    if (step !== undefined && (node.chosen === thread || isNext || dependent(step, footprint))) {
       for (const [other, index] of node.clock) {
         clock.set(other, Math.max(index, clock.get(other) ?? -1))
       }
@@ -171,7 +174,7 @@ export const explore = (start: () => Execution, isOver: () => boolean = () => fa
         done: new Set<number>(),
         sleep,
         chosen,
-        enables: new Set(),
+        enables: [],
         clock: clockOf(stack, chosen, footprint)
       }
       stack.push(node)

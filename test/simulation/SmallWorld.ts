@@ -197,7 +197,8 @@ interface Event {
   readonly happen: () => void
 }
 
-const kinds = ["step", "crash", "message", "withdrawal"] as const
+/** A process has a thread for its steps, one for its crash, one for its withdrawal, and one for what it hears of each process. */
+const ownThreads = 3
 
 class Execution implements Search.Execution {
   readonly world: World
@@ -349,57 +350,55 @@ class Execution implements Search.Execution {
     return this.world.kernel.parked.find((parked) => parked.process === process && parked.step.method !== "message")
   }
 
-  /** What it hears comes in the order in which it was said. */
-  private messageFor(process: SimulatedProcess): Parked<SimulatedProcess> | undefined {
-    return this.world.kernel.parked.find((parked) => parked.process === process && parked.step.method === "message")
+  /** What one process says to another comes in the order in which it was said. */
+  private messageFor(process: SimulatedProcess, from: SimulatedProcess): Parked<SimulatedProcess> | undefined {
+    return this.world.kernel.parked.find((parked) =>
+      parked.process === process && parked.step.method === "message" && parked.step.path === from.name
+    )
   }
 
-  /** What can happen next: steps of the processes, the crash of each, what each hears, and its withdrawal. */
-  private eventOf(kind: typeof kinds[number], process: SimulatedProcess): Event | undefined {
+  /** What can happen to a process next, by thread. */
+  private eventsOf(process: SimulatedProcess): ReadonlyArray<Event | undefined> {
     const { small, world } = this
-    const isBusy = process.alive && (small.waits ? !process.ended : this.parkedOf(process) !== undefined)
-    const parked = kind === "message" ? this.messageFor(process) : this.parkedOf(process)
-    switch (kind) {
-      case "step":
-        return parked && { footprint: footprint(this.places, parked, world), happen: () => this.step(parked) }
-      case "message":
-        return parked && { footprint: changeOf(this.places, process), happen: () => world.kernel.go(parked) }
-      case "crash":
-        return this.crashesLeft > 0 && isBusy
-          ? {
-            footprint: crashOf(this.places, process),
-            happen: () => {
-              this.crashesLeft--
-              world.kill(process)
-            }
+    const change = changeOf(this.places, process)
+    const parked = this.parkedOf(process)
+    const withdrawal = this.withdrawals.get(process)
+    const mayCrash = this.crashesLeft > 0 && process.alive && (small.waits || parked !== undefined)
+    return [
+      parked && { footprint: footprint(this.places, parked, world), happen: () => this.step(parked) },
+      mayCrash
+        ? {
+          footprint: crashOf(this.places, process),
+          happen: () => {
+            this.crashesLeft--
+            world.kill(process)
           }
-          : undefined
-      case "withdrawal": {
-        const withdrawal = this.withdrawals.get(process)
-        return isBusy && withdrawal !== undefined
-          ? {
-            footprint: changeOf(this.places, process),
-            happen: () => {
-              this.withdrawals.delete(process)
-              world.note(() => `${process.name} WITHDRAWS`)
-              Deferred.unsafeDone(withdrawal, Effect.void)
-              world.kernel.drain()
-            }
+        }
+        : undefined,
+      withdrawal !== undefined && process.alive && !process.ended
+        ? {
+          footprint: change,
+          happen: () => {
+            this.withdrawals.delete(process)
+            world.note(() => `${process.name} WITHDRAWS`)
+            Deferred.unsafeDone(withdrawal, Effect.void)
+            world.kernel.drain()
           }
-          : undefined
-      }
-    }
+        }
+        : undefined,
+      ...this.processes.map((from) => {
+        const message = this.messageFor(process, from)
+        return message && { footprint: change, happen: () => world.kernel.go(message) }
+      })
+    ]
   }
 
-  /** By the number of each thread. */
+  /** The threads of a process come one after the other. */
   private events(): ReadonlyMap<number, Event> {
     const events = new Map<number, Event>()
-    kinds.forEach((kind, block) =>
-      this.processes.forEach((process, index) => {
-        const event = this.eventOf(kind, process)
-        if (event !== undefined) events.set(block * this.processes.length + index, event)
-      })
-    )
+    this.processes.flatMap((process) => this.eventsOf(process)).forEach((event, thread) => {
+      if (event !== undefined) events.set(thread, event)
+    })
     return events
   }
 
@@ -409,7 +408,7 @@ class Execution implements Search.Execution {
       : new Map()
   }
 
-  go(thread: number): ReadonlySet<number> {
+  go(thread: number): ReadonlyArray<number> {
     this.path.push(thread)
     const event = this.events().get(thread)
     if (event === undefined) {
@@ -418,13 +417,12 @@ class Execution implements Search.Execution {
     const before = new Set(this.world.kernel.parked)
     event.happen()
     this.wake()
-    const enabled = new Set<number>()
-    for (const parked of this.world.kernel.parked) {
-      if (parked.step.method === "message" && !before.has(parked)) {
-        enabled.add(kinds.indexOf("message") * this.processes.length + this.processes.indexOf(parked.process))
-      }
-    }
-    return enabled
+    return this.world.kernel.parked
+      .filter((parked) => parked.step.method === "message" && !before.has(parked))
+      .map(({ process, step }) => {
+        const from = this.processes.findIndex(({ name }) => name === step.path)
+        return this.processes.indexOf(process) * (ownThreads + this.processes.length) + ownThreads + from
+      })
   }
 
   /** A process that waits to try again does so when no other can go on. */

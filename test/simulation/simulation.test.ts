@@ -101,7 +101,7 @@ const toy = (threads: ReadonlyArray<ReadonlyArray<Search.Footprint>>, seen: Set<
         }
         if ((step.writes & (1 << place)) !== 0) versions.set(place, (versions.get(place) ?? 0) + 1)
       }
-      return new Set()
+      return []
     },
     end: () => void seen.add(threads.map((_, thread) => (log.get(thread) ?? []).join()).join(";"))
   }
@@ -116,6 +116,66 @@ const everyEnd = (start: () => Search.Execution): void => {
     for (const thread of next) walk([...path, thread])
   }
   walk([])
+}
+
+/** A step of a process that may say something to another one. */
+interface Talk {
+  readonly place: number
+  readonly writes: boolean
+  readonly to: number | undefined
+}
+
+/**
+ * Processes that talk: each has a thread for its steps, and one for what it hears of each process, which changes what it does next and gives
+ * it more to do.
+ */
+const talking = (
+  talkers: ReadonlyArray<{ readonly steps: ReadonlyArray<Talk>; readonly reaction: ReadonlyArray<Talk> }>,
+  seen: Set<string>
+) =>
+(): Search.Execution => {
+  const processes = talkers.map(({ steps }) => ({
+    left: [...steps],
+    log: [] as Array<string>,
+    heard: new Map<number, number>()
+  }))
+  const threads = 1 + processes.length
+  const writers = new Map<number, string>()
+  const own = (process: number): number => 1 << (8 + process)
+  return {
+    enabled: () =>
+      new Map(processes.flatMap(({ heard, left: [next] }, process) => [
+        ...(next === undefined ? [] : [
+          [process * threads, {
+            reads: own(process) | (next.writes ? 0 : 1 << next.place),
+            writes: next.writes ? 1 << next.place : 0
+          }] as const
+        ]),
+        ...[...heard].flatMap(([from, count]) =>
+          count === 0 ? [] : [[process * threads + 1 + from, { reads: 0, writes: own(process) }] as const]
+        )
+      ])),
+    go: (thread) => {
+      const index = Math.floor(thread / threads)
+      const from = thread % threads - 1
+      const process = processes[index]
+      assert.isDefined(process)
+      if (from >= 0) {
+        process.heard.set(from, (process.heard.get(from) ?? 0) - 1)
+        process.log.push(`heard ${from}`)
+        process.left = [...process.left, ...talkers[index]?.reaction ?? []]
+        return []
+      }
+      const step = process.left.shift()
+      assert.isDefined(step)
+      process.log.push(`${step.place}: ${writers.get(step.place)}`)
+      if (step.writes) writers.set(step.place, `${index}.${process.log.length}`)
+      const heard = step.to === undefined ? undefined : processes[step.to]?.heard
+      heard?.set(index, (heard.get(index) ?? 0) + 1)
+      return step.to === undefined ? [] : [step.to * threads + 1 + index]
+    },
+    end: () => void seen.add(processes.map(({ log }) => log.join()).join(";"))
+  }
 }
 
 describe("The search", () => {
@@ -143,6 +203,32 @@ describe("The search", () => {
       const { executions } = Search.explore(toy(program, found))
       assert.deepStrictEqual([...found].sort(), [...all].sort())
       assert.strictEqual(executions, found.size)
+    }
+  })
+
+  it("comes to every end where threads have more to do because of others, as of what they hear", () => {
+    const random = new RandomSource(7)
+    const talk = (to: number | undefined): Talk => ({
+      place: random.integer(0, 1),
+      writes: random.chance(0.5),
+      to: to !== undefined && random.chance(0.5) ? to : undefined
+    })
+    const atRandom = Array.from({ length: 100 }, () => {
+      const count = random.integer(2, 3)
+      return Array.from({ length: count }, (_, process) => ({
+        steps: Array.from({ length: random.integer(0, count === 2 ? 2 : 1) }, () => talk((process + 1) % count)),
+        reaction: Array.from({ length: count === 2 ? random.integer(0, 1) : 0 }, () => talk(undefined))
+      }))
+    })
+    const saysTwoThings = [
+      { steps: [{ place: 1, writes: false, to: 1 }, { place: 0, writes: false, to: 1 }], reaction: [] },
+      { steps: [], reaction: [{ place: 0, writes: true, to: undefined }] }
+    ]
+    for (const talkers of [saysTwoThings, ...atRandom]) {
+      const [all, found] = [new Set<string>(), new Set<string>()]
+      everyEnd(talking(talkers, all))
+      Search.explore(talking(talkers, found))
+      assert.deepStrictEqual(found, all, JSON.stringify(talkers))
     }
   })
 })

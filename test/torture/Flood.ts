@@ -3,6 +3,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
 import * as Schedule from "effect/Schedule"
 import * as Fs from "node:fs"
@@ -15,6 +16,7 @@ import * as EventLog from "./EventLog.js"
 import * as FloodMessages from "./floodMessages.js"
 import * as Monotonic from "./Monotonic.js"
 import * as Process from "./Process.js"
+import * as Statistics from "./Statistics.js"
 import * as TakeoverMessages from "./takeoverMessages.js"
 import * as TemporaryDirectory from "./TemporaryDirectory.js"
 
@@ -115,7 +117,7 @@ export const run = (options: Options): Effect.Effect<Report, ChildProcess.Unexpe
     yield* flooder.send("end")
     const attack = yield* ChildProcess.receive(flooder, ofAttacker("done"))
     yield* Ref.set(isOver, true)
-    yield* Fiber.join(competing)
+    const ended = yield* Effect.timeoutOption(Fiber.join(competing), "20 seconds")
 
     const events = EventLog.read(arena.log)
     const overlaps = Analysis.overlaps(events)
@@ -128,6 +130,21 @@ export const run = (options: Options): Effect.Effect<Report, ChildProcess.Unexpe
     if (overlaps.length > 0) {
       violations.push(`${overlaps.length} times two processes were in the critical section at once`)
     }
+    const quiet = timesOf(({ from }) => from < attacked)
+    const flooded = timesOf(({ from }) => from >= attacked)
+    if (Option.isNone(ended)) violations.push("a process did not get the lock within 20 s")
+    if (Math.max(...quiet, ...flooded) > maxStandstill) {
+      violations.push(
+        `the lock was free for ${Statistics.formatMillis(Math.max(...quiet, ...flooded))} while processes waited`
+      )
+    }
+    if (quiet.length === 0 || flooded.length === 0) violations.push("the lock did not go from process to process")
+    if (attack.open < 0.9 * options.connections || attack.sent === 0) {
+      violations.push(`it was no attack: ${attack.open} connections at once, ${attack.sent} bytes sent`)
+    }
+    if (counter.unexplained + counter.unacknowledged > 0) {
+      violations.push("the counter has updates that nobody has made")
+    }
     if (counter.lost > 0) violations.push(`${counter.lost} acknowledged updates are lost`)
     if (failures.length > 0) violations.push(`the lock failed ${failures.length} times`)
     if (leftovers.length > 0) violations.push(`left beside the file: ${leftovers.slice(0, 5).join(", ")}`)
@@ -135,8 +152,8 @@ export const run = (options: Options): Effect.Effect<Report, ChildProcess.Unexpe
       violations.push(`a process grew by ${Math.round((memoryFlooded - memoryQuiet) / 2 ** 20)} MiB`)
     }
     return {
-      quiet: timesOf(({ from }) => from < attacked),
-      flooded: timesOf(({ from }) => from >= attacked),
+      quiet,
+      flooded,
       memoryQuiet,
       memoryFlooded,
       attack,
@@ -150,3 +167,6 @@ export const run = (options: Options): Effect.Effect<Report, ChildProcess.Unexpe
 
 /** By how much the attacked may grow, in bytes: 1,024 connections with a line of 64 KiB each. */
 const maxGrowth = 1_024 * 65_536
+
+/** How long the lock may be free while processes wait, in milliseconds. */
+const maxStandstill = 1_000

@@ -99,10 +99,12 @@ export const run = (options: Options): Effect.Effect<Report, ChildProcess.Unexpe
 
     const startHolder = spawn(options.holder === "namespace" ? newNamespace : [])
 
-    const kill = (worker: Worker): Effect.Effect<void> =>
+    const kill = (worker: Worker): Effect.Effect<void, ChildProcess.UnexpectedExit> =>
       Effect.suspend(() => {
         log.writeFor(worker.incarnation, "kill")
-        if (options.holder === "thread") return worker.send("terminate")
+        if (options.holder === "thread") {
+          return Effect.zipRight(worker.send("terminate"), ChildProcess.receive(worker, is("terminated")))
+        }
         worker.signal("SIGKILL")
         return Effect.asVoid(worker.exit)
       })

@@ -15,12 +15,13 @@ export const Settings = Schema.Struct({
  */
 export const Command = Schema.Literal("hold", "holdInThread", "terminate", "compete")
 
-/** From a worker; what it says last is `served`. */
+/** From a worker; what it says last is `served`, or that its thread was `terminated`. */
 export const Message = Schema.Union(
   Schema.TaggedStruct("ready", {}),
   Schema.TaggedStruct("holding", {}),
   Schema.TaggedStruct("waiting", {}),
   Schema.TaggedStruct("served", {}),
+  Schema.TaggedStruct("terminated", {}),
   Schema.TaggedStruct("failed", { failure: Schema.String })
 )
 

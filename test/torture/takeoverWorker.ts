@@ -38,6 +38,7 @@ const program = Effect.gen(function*() {
     yield* send({ _tag: "holding" })
     yield* commands.take
     yield* Effect.promise(() => thread.terminate())
+    yield* send({ _tag: "terminated" })
   })
 
   const compete = (section: number) =>

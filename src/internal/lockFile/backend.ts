@@ -174,6 +174,7 @@ export const make = (options: {
   const recover = (
     attempt: Attempt,
     own: OwnRecord,
+    round: number,
     fiber: Runtime.RuntimeFiber
   ): Effect.Effect<Answer, LockBackend.BackendError | LockDirectoryError> => {
     const { place, requester } = attempt
@@ -183,15 +184,22 @@ export const make = (options: {
     channel.attach(own.token, requester)
     return Immediate.flatMap(requester.withdraw(), (given) => {
       const request = requester.own
-      if (!given || request === undefined) {
-        return Exit.succeed(hold(attempt, own, true, fiber))
+      if (given && request !== undefined) {
+        // We stood still, and lost what we had taken over: another process has had the lock since, and has given it to the request.
+        channel.detach(own.token)
+        requester.hasWaited = true
+        return Immediate.flatMap(
+          protocol.remove(place, 0, own),
+          () => conclude(attempt, protocol.accept(place, request), round + 1)
+        )
       }
-      // We stood still, and lost what we had taken over: another process has had the lock since, and has given it to the request.
-      channel.detach(own.token)
-      return Immediate.flatMap(
-        protocol.remove(place, 0, own),
-        () => conclude(attempt, protocol.accept(place, request))
-      )
+      return Immediate.flatMap(protocol.confirm(place, 0, own), (entered) => {
+        if (entered._tag === "Published") {
+          return Exit.succeed(hold(attempt, own, true, fiber))
+        }
+        channel.detach(own.token)
+        return lookAgain(attempt, entered.seen, round)
+      })
     })
   }
 
@@ -295,13 +303,14 @@ export const make = (options: {
   ): Effect.Effect<Answer, LockBackend.BackendError | LockDirectoryError> =>
     Effect.matchEffect(protocol.takeOver(attempt.place, 0, seen, attempt.request.label), {
       // It stood still for a lease, and another process has cleaned up its claim before it was put there; or the directory is gone.
-      onFailure: (error) => error.code === "ENOENT" ? lookAgain(attempt, seen, round) : refuse(error, holderOf(seen)),
+      onFailure: (error) =>
+        error.code === "ENOENT" && round < maxRounds ? lookAgain(attempt, seen, round) : refuse(error, holderOf(seen)),
       onSuccess: (taken) => {
         switch (taken._tag) {
           case "Published":
             return Effect.zipRight(
               Effect.logDebug(`Took over ${attempt.key.lockPath}`),
-              Immediate.withFiber((fiber) => recover(attempt, taken.own, fiber))
+              Immediate.withFiber((fiber) => recover(attempt, taken.own, round, fiber))
             )
           case "Busy":
             return Exit.succeed(
@@ -386,17 +395,21 @@ export const make = (options: {
           return exit
         }
         const { underWay } = wait
-        if (underWay === undefined || underWay.unsafePoll() !== null) {
+        if (underWay === undefined) {
           return Effect.zipRight(giveUp(waiting), exit)
         }
-        const undo = Effect.flatMap(Fiber.await(underWay), (late) =>
-          Exit.isSuccess(late) && "release" in late.value ? late.value.release : giveUp(waiting))
-        Runtime.startUninterruptible(fiber, undo)
+        // An interruption may come in the moment in which the step ends, or before it has begun.
+        const undo = (late: Exit.Exit<Answer, unknown>) =>
+          Exit.isSuccess(late) && "release" in late.value ? late.value.release : giveUp(waiting)
+        const ended = underWay.unsafePoll()
+        if (ended !== null) {
+          return Effect.zipRight(undo(ended), exit)
+        }
+        Runtime.startUninterruptible(fiber, Effect.flatMap(Fiber.await(underWay), undo))
         return exit
       }
       return Effect.matchCauseEffect(waited, {
-        onSuccess: (grant) =>
-          end(Exit.succeed(grant)),
+        onSuccess: (grant) => end(Exit.succeed(grant)),
         onFailure: (cause) => end(Exit.failCause(cause))
       })
     })

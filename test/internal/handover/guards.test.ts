@@ -217,6 +217,44 @@ describe("A request file", () => {
       })
     ))
 
+  it.effect("that takes longer to remove than a lease, after a takeover, gives nobody a lock that is another one's by then", () =>
+    play((scene) =>
+      Effect.gen(function*() {
+        yield* scene.abandon
+        const waiter = yield* scene.join()
+        const elsewhere = yield* scene.join({ machine: yield* Machine.make() })
+        const removing = yield* waiter.stopAt("unlink", request)
+        const waiting = yield* Effect.fork(waiter.enter("waiter", { timeout: "infinity" }))
+        yield* removing.reached
+        const entering = yield* Effect.fork(elsewhere.enter("elsewhere", { timeout: "infinity", stay: "10 seconds" }))
+        yield* Effect.sleep("33 seconds")
+        assert.strictEqual(scene.occupancy.entries, 1)
+        yield* removing.goOn
+        yield* Fiber.join(entering)
+        yield* Fiber.join(waiting)
+        assert.strictEqual(scene.occupancy.entries, 2)
+      })
+    ))
+
+  it.effect("of a claim that is never found is no reason to look all the time", () =>
+    play((scene) =>
+      Effect.gen(function*() {
+        yield* scene.abandon
+        let looks = 0
+        const waiter = yield* scene.join({
+          faults: {
+            fault: ({ method, path }) =>
+              method === "link" && path.includes(".claim-") && ++looks < 20_000
+                ? MemoryFileSystem.Fault.Fail({ errno: "ENOENT" })
+                : undefined
+          }
+        })
+        yield* Effect.flip(waiter.enter("waiter", { timeout: "2 seconds" }))
+        assert.isBelow(looks, 1_000)
+        yield* scene.fs.remove(lockPath)
+      })
+    ))
+
   it.effect("of a claim that another process has cleaned up is made anew", () =>
     play((scene) =>
       Effect.gen(function*() {
