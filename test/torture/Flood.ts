@@ -165,8 +165,8 @@ export const run = (options: Options): Effect.Effect<Report, ChildProcess.Unexpe
     }
   }))
 
-/** By how much the attacked may grow, in bytes: 1,024 connections with a line of 64 KiB each. */
-const maxGrowth = 1_024 * 65_536
+/** By how much the attacked may grow, in bytes: 1,024 connections with a line of 64 KiB each, and as much that was not read yet. */
+const maxGrowth = 2 * 1_024 * 65_536
 
 /** How long the lock may be free while processes wait, in milliseconds. */
 const maxStandstill = 1_000

@@ -16,15 +16,20 @@ const maxPending = 256
 const maxBuffered = Message.maxLine
 
 /**
- * How much a process may say that changes nothing, before it is disconnected: so many short messages at first, and for each that changes
- * something a few more.
+ * How much processes may say at once that changes nothing, before they are disconnected: so many short messages over all connections, and
+ * between these over each. A second later it is forgotten. For each message that changes something a connection may say some more.
  */
-const firstCredit = 64
+const allowed = 1_024
+const fewest = 4
+const most = 64
 const credited = 16
 const maxCredit = 4_096
 
 /** A long message costs as much as so many bytes of short ones. */
 const shortMessage = 256
+
+/** How long a process that has said too much has to wait for the end of its connection, in milliseconds. */
+const penalty = 1_000
 
 /** How long a process may leave a message unread when it can take no more, in milliseconds. */
 const patience = 500
@@ -94,15 +99,16 @@ class Lines {
   constructor(private readonly onLine: (line: string) => boolean) {}
 
   add(chunk: string): boolean {
-    const text = this.rest + chunk
     let from = 0
-    for (let end = text.indexOf("\n"); end >= 0; end = text.indexOf("\n", from)) {
-      if (end - from > Message.maxLine || !this.onLine(text.slice(from, end))) {
+    for (let end = chunk.indexOf("\n"); end >= 0; end = chunk.indexOf("\n", from)) {
+      const line = this.rest + chunk.slice(from, end)
+      this.rest = ""
+      if (line.length > Message.maxLine || !this.onLine(line)) {
         return false
       }
       from = end + 1
     }
-    this.rest = text.slice(from)
+    this.rest += chunk.slice(from)
     return this.rest.length <= Message.maxLine
   }
 }
@@ -131,6 +137,7 @@ export const make = (instance: string): Channel => {
   let failed = false
   let pending = 0
   let connections = 0
+  const incoming = new Set<NodeNet.Socket>()
 
   const stuck = new WeakSet<NodeNet.Socket>()
 
@@ -149,26 +156,47 @@ export const make = (instance: string): Channel => {
     }
   }
 
-  /** Reads the messages that come over a connection, and answers them there. */
-  const read = (socket: NodeNet.Socket): void => {
-    let credit = firstCredit
+  /** Reads the messages that come over a connection, and answers them there, until it says too much. */
+  const read = (socket: NodeNet.Socket, onEnough: () => void): void => {
+    let spent = 0
+    let spentAt = 0
     const reply = (message: Message.Message): void => {
       write(socket, Message.encode(message))
     }
     const lines = new Lines((line) => {
       const message = Message.decode(line)
-      credit = Option.isSome(message) && endpoints.receive(message.value, reply)
-        ? Math.min(maxCredit, credit + credited)
-        : credit - Math.max(1, line.length / shortMessage)
-      return Option.isSome(message) && credit > 0
+      if (Option.isSome(message) && endpoints.receive(message.value, reply)) {
+        spent = Math.max(-maxCredit, spent - credited)
+        return true
+      }
+      const now = performance.now()
+      const limit = Math.min(most, Math.max(fewest, allowed / incoming.size))
+      if (spent > 0) spent = Math.max(0, spent - limit * (now - spentAt) / 1_000)
+      spent += Math.max(1, line.length / shortMessage)
+      spentAt = now
+      return Option.isSome(message) && spent <= limit
     })
+    const onData = (chunk: string): void => {
+      if (!lines.add(chunk)) {
+        socket.off("data", onData)
+        onEnough()
+      }
+    }
     socket.unref()
     socket.setEncoding("latin1")
-    socket.on("data", (chunk: string) => {
-      if (!lines.add(chunk)) socket.destroy()
-    })
+    socket.on("data", onData)
     // A connection that fails is closed, and that is heard of.
     socket.on("error", () => {})
+  }
+
+  /** A process that dials this one and says too much could do so again at once. It has to wait, and its connection is none for another one. */
+  const accept = (socket: NodeNet.Socket): void => {
+    incoming.add(socket)
+    socket.on("close", () => incoming.delete(socket))
+    read(socket, () => {
+      socket.pause()
+      later(penalty, () => socket.destroy())
+    })
   }
 
   const open = (): boolean => {
@@ -181,7 +209,7 @@ export const make = (instance: string): Channel => {
       failed = true
       return false
     }
-    const listening = net.createServer(read)
+    const listening = net.createServer(accept)
     listening.maxConnections = maxConnections
     listening.on("error", () => {
       failed = true
@@ -241,7 +269,7 @@ export const make = (instance: string): Channel => {
     let code = "CLOSED"
     peer.socket = socket
     pending += 1
-    read(socket)
+    read(socket, () => socket.destroy())
     socket.on("connect", () => {
       pending -= 1
       peer.connected = true
