@@ -1,6 +1,7 @@
 import { defineConfig } from "vitest/config"
 
-export default defineConfig({
+/** What all tests have in common. */
+export const shared = defineConfig({
   test: {
     // Tests start and kill processes and look at their own pid: a worker thread has neither to itself.
     pool: "forks",
@@ -13,7 +14,14 @@ export default defineConfig({
     passWithNoTests: false,
     // A forgotten `it.only` must not turn a red suite green.
     allowOnly: !process.env.CI,
-    coverage: { include: ["src/**/*.ts"], exclude: ["src/index.ts"] },
+    coverage: { include: ["src/**/*.ts"], exclude: ["src/index.ts"] }
+  }
+})
+
+export default defineConfig({
+  ...shared,
+  test: {
+    ...shared.test,
     projects: [
       {
         extends: true,
