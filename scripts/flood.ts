@@ -26,10 +26,7 @@ const { values } = NodeUtil.parseArgs({
   }
 })
 
-const spread = (sample: ReadonlyArray<number>): string =>
-  `median ${Statistics.formatMillis(Statistics.median(sample))}, 99 % ${
-    Statistics.formatMillis(Statistics.quantile(sample, 0.99))
-  }, max ${Statistics.formatMillis(Statistics.max(sample))} (${sample.length} hand-overs)`
+const spread = (sample: ReadonlyArray<number>): string => Statistics.formatSpread(sample, "hand-overs")
 
 const mebibytes = (bytes: number): string => `${Math.round(bytes / 2 ** 20)} MiB`
 

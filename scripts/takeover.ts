@@ -30,10 +30,7 @@ const { values } = NodeUtil.parseArgs({
 
 const seed = values.seed === undefined ? Number(process.hrtime.bigint() % 1_000_000n) : Number(values.seed)
 
-const spread = (sample: ReadonlyArray<number>): string =>
-  `median ${Statistics.formatMillis(Statistics.median(sample))}, 99 % ${
-    Statistics.formatMillis(Statistics.quantile(sample, 0.99))
-  }, max ${Statistics.formatMillis(Statistics.max(sample))} (${sample.length} rounds)`
+const spread = (sample: ReadonlyArray<number>): string => Statistics.formatSpread(sample, "rounds")
 
 const describe = (report: Takeover.Report): string =>
   [

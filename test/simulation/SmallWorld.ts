@@ -524,101 +524,32 @@ export const run = (small: SmallWorld, limit = Infinity): Report => {
   }
 }
 
+/** What a small world is, unless it says something else. */
+export const smallest: SmallWorld = {
+  scene: "nothing",
+  processes: 2,
+  tries: 1,
+  crashes: 0,
+  waits: false,
+  withdrawals: 0,
+  cleanup: false,
+  quick: true
+}
+
 /** Those that are explored to the end. */
 export const worlds: ReadonlyArray<SmallWorld> = [
-  { scene: "nothing", processes: 2, tries: 1, crashes: 0, waits: false, withdrawals: 0, cleanup: false, quick: true },
-  { scene: "nothing", processes: 2, tries: 1, crashes: 1, waits: false, withdrawals: 0, cleanup: false, quick: true },
-  {
-    scene: "no hard links",
-    processes: 2,
-    tries: 1,
-    crashes: 0,
-    waits: false,
-    withdrawals: 0,
-    cleanup: false,
-    quick: true
-  },
-  {
-    scene: "no hard links",
-    processes: 2,
-    tries: 1,
-    crashes: 1,
-    waits: false,
-    withdrawals: 0,
-    cleanup: false,
-    quick: true
-  },
-  {
-    scene: "silent request",
-    processes: 2,
-    tries: 1,
-    crashes: 0,
-    waits: false,
-    withdrawals: 0,
-    cleanup: true,
-    quick: true
-  },
-  { scene: "nothing", processes: 2, tries: 1, crashes: 0, waits: true, withdrawals: 0, cleanup: false, quick: true },
-  { scene: "nothing", processes: 2, tries: 1, crashes: 1, waits: true, withdrawals: 0, cleanup: false, quick: true },
-  { scene: "nothing", processes: 2, tries: 1, crashes: 0, waits: true, withdrawals: 1, cleanup: false, quick: false },
-  {
-    scene: "dead request, first use",
-    processes: 2,
-    tries: 1,
-    crashes: 0,
-    waits: false,
-    withdrawals: 0,
-    cleanup: true,
-    quick: false
-  },
-  {
-    scene: "dead holder",
-    processes: 2,
-    tries: 1,
-    crashes: 0,
-    waits: false,
-    withdrawals: 0,
-    cleanup: false,
-    quick: true
-  },
-  {
-    scene: "dead holder",
-    processes: 2,
-    tries: 1,
-    crashes: 1,
-    waits: false,
-    withdrawals: 0,
-    cleanup: false,
-    quick: false
-  },
-  {
-    scene: "dead holder",
-    processes: 2,
-    tries: 1,
-    crashes: 0,
-    waits: false,
-    withdrawals: 0,
-    cleanup: true,
-    quick: false
-  },
-  {
-    scene: "dead holder and dead claim",
-    processes: 2,
-    tries: 1,
-    crashes: 0,
-    waits: false,
-    withdrawals: 0,
-    cleanup: false,
-    quick: false
-  },
-  {
-    scene: "dead holder and dead claims of two levels",
-    processes: 2,
-    tries: 1,
-    crashes: 0,
-    waits: false,
-    withdrawals: 0,
-    cleanup: false,
-    quick: false
-  }
+  smallest,
+  { ...smallest, crashes: 1 },
+  { ...smallest, scene: "no hard links" },
+  { ...smallest, scene: "no hard links", crashes: 1 },
+  { ...smallest, scene: "silent request", cleanup: true },
+  { ...smallest, waits: true },
+  { ...smallest, crashes: 1, waits: true },
+  { ...smallest, waits: true, withdrawals: 1, quick: false },
+  { ...smallest, scene: "dead request, first use", cleanup: true, quick: false },
+  { ...smallest, scene: "dead holder" },
+  { ...smallest, scene: "dead holder", crashes: 1, quick: false },
+  { ...smallest, scene: "dead holder", cleanup: true, quick: false },
+  { ...smallest, scene: "dead holder and dead claim", quick: false },
+  { ...smallest, scene: "dead holder and dead claims of two levels", quick: false }
 ]

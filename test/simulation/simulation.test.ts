@@ -56,24 +56,14 @@ describe("Simulated worlds", () => {
 })
 
 describe("The smallest worlds", () => {
-  const two = {
-    scene: "nothing",
-    processes: 2,
-    tries: 1,
-    crashes: 0,
-    withdrawals: 0,
-    cleanup: false,
-    quick: true
-  } as const
-
   it("keep every promise in every order of two processes that try once", () => {
-    const report = SmallWorld.run({ ...two, waits: false })
+    const report = SmallWorld.run(SmallWorld.smallest)
     assert.isUndefined(report.violation, report.trace.join("\n"))
     assert.isAbove(report.executions, 5)
   })
 
   it("keep every promise in every order of two processes that wait, and of the messages between them", () => {
-    const report = SmallWorld.run({ ...two, waits: true })
+    const report = SmallWorld.run({ ...SmallWorld.smallest, waits: true })
     assert.isUndefined(report.violation, report.trace.join("\n"))
     assert.isAbove(report.executions, 20)
   })

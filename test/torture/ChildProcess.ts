@@ -129,3 +129,12 @@ export const receive = <In, Out, B extends Out>(
     )
   )
 }
+
+/** What `receive` may accept: the messages of these kinds. */
+export const isOf =
+  <Message extends { readonly _tag: string }>() =>
+  <Tag extends Message["_tag"]>(...tags: ReadonlyArray<Tag>) =>
+  (message: Message): message is Extract<Message, { readonly _tag: Tag }> => tags.some((tag) => tag === message._tag)
+
+/** Before a command: runs it in a pid namespace of its own, which ends with it. Only root may make one. */
+export const newPidNamespace: ReadonlyArray<string> = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]

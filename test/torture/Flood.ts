@@ -52,13 +52,8 @@ const attacker = process.getuid?.() === 0 ? 65_534 : undefined
 
 const sourceOf = (name: string): string => fileURLToPath(new URL(name, import.meta.url))
 
-const isOf =
-  <Message extends { readonly _tag: string }>() =>
-  <Tag extends Message["_tag"]>(...tags: ReadonlyArray<Tag>) =>
-  (message: Message): message is Extract<Message, { readonly _tag: Tag }> => tags.some((tag) => tag === message._tag)
-
-const ofCompetitor = isOf<TakeoverMessages.Message>()
-const ofAttacker = isOf<FloodMessages.Message>()
+const ofCompetitor = ChildProcess.isOf<TakeoverMessages.Message>()
+const ofAttacker = ChildProcess.isOf<FloodMessages.Message>()
 
 /** Runs it; everything it started has ended when it returns. */
 export const run = (options: Options): Effect.Effect<Report, ChildProcess.UnexpectedExit> =>

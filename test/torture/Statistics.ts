@@ -24,6 +24,12 @@ export const formatMillis = (millis: number): string =>
     ? `${Math.round(millis)} ms`
     : `${(millis / 1000).toFixed(1)} s`
 
+/** A sample for people, by its middle and its end. */
+export const formatSpread = (sample: ReadonlyArray<number>, what: string): string =>
+  `median ${formatMillis(median(sample))}, 99 % ${formatMillis(quantile(sample, 0.99))}, max ${
+    formatMillis(max(sample))
+  } (${sample.length} ${what})`
+
 /** How evenly a good was shared: 1 is perfectly even, 1/n is everything for one (Jain's index). */
 export const fairness = (shares: ReadonlyArray<number>): number => {
   const sum = shares.reduce((a, b) => a + b, 0)

@@ -34,9 +34,6 @@ export interface Options {
   readonly onRound: (round: number) => Effect.Effect<void>
 }
 
-/** Runs a command in a pid namespace, which ends with it. Only root may make one. */
-const newNamespace: ReadonlyArray<string> = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
-
 /** What was seen; times are milliseconds. */
 export interface Report {
   readonly events: ReadonlyArray<EventLog.Event>
@@ -62,10 +59,7 @@ type Worker = ChildProcess.Child<typeof Messages.Command.Type, Messages.Message>
 
 const workerSource = fileURLToPath(new URL("./takeoverWorker.ts", import.meta.url))
 
-const is =
-  <Tag extends Messages.Message["_tag"]>(...tags: ReadonlyArray<Tag>) =>
-  (message: Messages.Message): message is Extract<Messages.Message, { readonly _tag: Tag }> =>
-    tags.some((tag) => tag === message._tag)
+const is = ChildProcess.isOf<Messages.Message>()
 
 /** Runs the rounds; everything it started has ended when it returns. */
 export const run = (options: Options): Effect.Effect<Report, ChildProcess.UnexpectedExit> =>
@@ -97,7 +91,7 @@ export const run = (options: Options): Effect.Effect<Report, ChildProcess.Unexpe
         return worker
       })
 
-    const startHolder = spawn(options.holder === "namespace" ? newNamespace : [])
+    const startHolder = spawn(options.holder === "namespace" ? ChildProcess.newPidNamespace : [])
 
     const kill = (worker: Worker): Effect.Effect<void, ChildProcess.UnexpectedExit> =>
       Effect.suspend(() => {
