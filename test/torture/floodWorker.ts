@@ -35,12 +35,15 @@ const tokens = Effect.sync(() =>
   Array.filterMap(Fs.readdirSync(settings.directory), (name) => tokenOf(Path.join(settings.directory, name)))
 )
 
+/** What a connection does again and again. */
+type Attack = (socket: Net.Socket) => void
+
 const pick = <A>(choices: ReadonlyArray<A>): A | undefined =>
   choices.length === 0 ? undefined : choices[Crypto.randomInt(choices.length)]
 
 const program = Effect.gen(function*() {
   const commands = yield* Ipc.commands(Messages.Command)
-  const open = new Set<Net.Socket>()
+  const open = new Map<Net.Socket, Attack>()
   let known: ReadonlyArray<string> = []
   let mostOpen = 0
   let made = 0
@@ -56,21 +59,20 @@ const program = Effect.gen(function*() {
     )
   }
 
-  /** What a connection does again and again. */
-  const attacks: ReadonlyArray<(socket: Net.Socket) => void> = [
+  const attacks: ReadonlyArray<Attack> = [
     (socket) => socket.write(Array.makeBy(20, forged).join("")),
     (socket) => socket.write("a line that does not end ".repeat(300)),
     (socket) => socket.end(forged().slice(0, 40)),
     (socket) => socket.write(Crypto.randomBytes(2_048))
   ]
 
-  const connect = (attack: (socket: Net.Socket) => void): void => {
+  const connect = (attack: Attack): void => {
     const path = Channel.addressOf(Message.instanceOf(token()))
     if (path === undefined) return
     const socket = Net.connect({ path })
     made += 1
     socket.on("connect", () => {
-      open.add(socket)
+      open.set(socket, attack)
       mostOpen = Math.max(mostOpen, open.size)
       attack(socket)
     })
@@ -86,8 +88,8 @@ const program = Effect.gen(function*() {
 
   const write = Effect.gen(function*() {
     known = [...new Set([...known, ...yield* tokens])].slice(-maxKnown)
-    for (const socket of open) {
-      if (socket.writable && socket.writableLength < maxBuffered) pick(attacks)?.(socket)
+    for (const [socket, attack] of open) {
+      if (socket.writable && socket.writableLength < maxBuffered) attack(socket)
     }
   })
 
@@ -99,7 +101,7 @@ const program = Effect.gen(function*() {
     if (attack !== undefined) connect(attack)
   }
   yield* Effect.raceFirst(commands.take, Effect.forever(Effect.delay(write, period)))
-  for (const socket of open) sent += socket.bytesWritten
+  for (const socket of open.keys()) sent += socket.bytesWritten
   yield* send({ _tag: "done", open: mostOpen, made, sent })
   process.exit()
 })
