@@ -14,6 +14,7 @@ import * as ChildProcess from "node:child_process"
 import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
+import * as NodeUtil from "node:util"
 import { type Mutant, root } from "../test/mutation/Mutant.js"
 import { mutants } from "../test/mutation/mutants.js"
 
@@ -129,12 +130,15 @@ const run = (mutant: string, files: ReadonlyArray<string>): Promise<Verdict> =>
     })
   })
 
-const args = process.argv.slice(2)
-const short = args.includes("--short")
-const search = args.includes("--search")
-const only = args.includes("--only")
-  ? args.slice(args.indexOf("--only") + 1).filter((arg) => !arg.startsWith("--"))
-  : []
+const { positionals: only, values: { search, short } } = NodeUtil.parseArgs({
+  allowPositionals: true,
+  options: {
+    /** Before the names of some. */
+    only: { type: "boolean", default: false },
+    search: { type: "boolean", default: false },
+    short: { type: "boolean", default: false }
+  }
+})
 const chosen = mutants.filter((mutant) => only.length > 0 ? only.includes(mutant.name) : !short || mutant.important)
 const unknown = only.filter((name) => !mutants.some((mutant) => mutant.name === name))
 if (unknown.length > 0 || chosen.length === 0) {

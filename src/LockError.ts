@@ -107,8 +107,8 @@ export class LockAcquisitionError
     const cause = describeCause(this.cause)
     switch (this.reason) {
       case "Timeout":
-        if (this.timeout === 0 && this.cause === undefined) {
-          return `${printable(this.lockPath)} is taken${holder}`
+        if (this.timeout === 0 && (this.cause === undefined || this.holder !== undefined)) {
+          return `${printable(this.lockPath)} is taken${holder}${cause}`
         }
         return `Timed out after ${LockHolder.formatDuration(this.waited)} waiting for ${
           printable(this.lockPath)
@@ -121,12 +121,16 @@ export class LockAcquisitionError
       case "InvalidPath":
         return `Cannot lock ${quote(this.path)}: this is not a usable path${cause}`
       case "PermissionDenied":
-        return `Cannot lock ${quote(this.path)}: no permission for ${printable(this.lockPath)}${holder}${cause}. ` +
-          `It may belong to another user: change its permissions, or ask that user to remove it`
+        return this.holder === undefined
+          ? `Cannot lock ${quote(this.path)}: no permission for ${printable(this.lockPath)}${cause}. ` +
+            `It may belong to another user: change its permissions, or ask that user to remove it`
+          : `Cannot lock ${quote(this.path)}: its holder is dead, and no permission to replace ${
+            printable(this.lockPath)
+          }${holder}${cause}. It may belong to another user: ask that user to remove it`
       case "StorageFull":
         return `Cannot lock ${quote(this.path)}: no space left for ${printable(this.lockPath)}${cause}`
       case "Deadlock":
-        return `Cannot lock ${quote(this.path)}: this fiber already holds it and would wait for itself. ` +
+        return `Cannot lock ${quote(this.path)}: this fiber already holds it${cause} and would wait for itself. ` +
           `Nest with withLock, which is re-entrant, or release it first`
       case "BackendUnavailable":
         return `Cannot lock ${quote(this.path)}: the lock engine cannot be reached${cause}`
@@ -175,12 +179,16 @@ export class LockLostError extends Schema.TaggedError<LockLostError>("effect-fil
   /** @since 0.1.0 */
   override get message(): string {
     const why = {
-      Removed: "it was removed",
+      Removed: this.holder === undefined
+        ? "it was removed"
+        : `it was removed, and is ${LockHolder.format(this.holder, this.at)}`,
       Replaced: this.holder === undefined
         ? "something else is in its place"
         : `it is ${LockHolder.format(this.holder, this.at)}`,
-      LeaseExpired: "it could not be renewed in time, and another process may have taken it over",
-      BackendUnavailable: "it could not be checked"
+      LeaseExpired: `it could not be renewed in time${
+        describeCause(this.cause)
+      }, and another process may have taken it over`,
+      BackendUnavailable: `it could not be checked${describeCause(this.cause)}`
     }[this.reason]
     return `Lost the lock ${printable(this.lockPath)}: ${why}. Check ${
       quote(this.path)

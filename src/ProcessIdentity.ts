@@ -7,6 +7,7 @@ import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type { Channel } from "./internal/handover/channel.js"
+import type { Reserve } from "./internal/lockFile/reserve.js"
 import * as machine from "./internal/process/machine.js"
 import * as node from "./internal/process/node.js"
 
@@ -79,6 +80,8 @@ export interface ProcessIdentity {
    * need such calls, it cannot be reached.
    */
   readonly leavesCalls?: boolean | undefined
+  /** A descriptor that is kept for the time when the process has no other one left. */
+  readonly reserve?: Reserve | undefined
 }
 
 /**

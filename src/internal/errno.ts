@@ -28,6 +28,13 @@ export const codeOf = (error: unknown): string => {
 export const describeCause = (cause: unknown): string =>
   Predicate.hasProperty(cause, "message") && typeof cause.message === "string" ? ` (${printable(cause.message)})` : ""
 
+/** The same error, with what it means in front. */
+export const explain = (cause: unknown, meaning: string): Error =>
+  Object.assign(
+    new Error(Predicate.hasProperty(cause, "message") ? `${meaning}: ${cause.message}` : meaning, { cause }),
+    { code: codeOf(cause) }
+  )
+
 /** The system call that failed (`"open"`), where the error says so. */
 export const syscallOf = (error: unknown): string | undefined =>
   Predicate.hasProperty(error, "syscall") && typeof error.syscall === "string" ? error.syscall : undefined

@@ -29,7 +29,9 @@ const check = (
   { fallback, maximum, minimum }: Limits
 ): Either.Either<Duration.Duration, string> => {
   const duration = Duration.decodeUnknown(input ?? fallback)
-  return duration._tag === "Some" && Duration.between(duration.value, { minimum, maximum })
+  // Effect takes what is below zero, and what is no number, for zero.
+  const isNumber = typeof input !== "number" || input >= 0
+  return isNumber && duration._tag === "Some" && Duration.between(duration.value, { minimum, maximum })
     ? Either.right(duration.value)
     : Either.left(
       `${name} must be a duration from ${Duration.format(minimum)} to ${Duration.format(maximum)}, not ${String(input)}`

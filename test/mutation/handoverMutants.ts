@@ -133,6 +133,14 @@ export const handoverMutants: ReadonlyArray<Mutant> = [
   }),
   mutant<typeof HolderQueue>()({
     ...holderQueue,
+    name: "broken-lock-is-not-looked-at",
+    bug: "does not heed that another process has broken its lock, until its next heartbeat",
+    change: ({ HolderQueue }) => {
+      HolderQueue.prototype["lookWhetherGone"] = () => false
+    }
+  }),
+  mutant<typeof HolderQueue>()({
+    ...holderQueue,
     name: "others-are-not-told",
     bug: "tells nobody when another process came in between the release and the hand-over",
     change: ({ HolderQueue }) => {

@@ -36,6 +36,9 @@ const atOnce = 16
 /** How many request files are read at once. What is said meanwhile is said again later. */
 const maxReads = 16
 
+/** No message makes the holder look at its lock sooner after the last look, in milliseconds. */
+const lookPause = 1
+
 const nobody: ReadonlySet<string> = new Set()
 
 /** What has to be known of a lock that is held. */
@@ -69,6 +72,7 @@ export class HolderQueue implements Endpoint {
   /** Whether others have waited. */
   private begun = false
   private reads = 0
+  private lookedAt = -Infinity
   private alarm: Alarm | undefined
   /** Its clock at the acquisition goes for all that is done here: the fiber may go by another one later. */
   private readonly clock: Clock.Clock
@@ -83,7 +87,9 @@ export class HolderQueue implements Endpoint {
      * Who waits, as the last holder has told. `"unknown"`: the directory tells. `"untold"`: the last holder tells, or if it does not
      * do so soon, the directory. `undefined`: nobody, as far as is known.
      */
-    queue: ReadonlyArray<string> | "unknown" | "untold" | undefined
+    queue: ReadonlyArray<string> | "unknown" | "untold" | undefined,
+    /** Looks whether the lock is ours still. `true` if it is found that it is not. */
+    private readonly isGone: () => boolean
   ) {
     this.clock = Runtime.clockOf(fiber)
     this.since = this.now
@@ -123,9 +129,20 @@ export class HolderQueue implements Endpoint {
         this.adopt(message.queue)
         return isNew
       }
-      default:
+      case "moved":
+        return this.lookWhetherGone()
+      case "next":
         return false
     }
+  }
+
+  /** Another process says that our record is not at the lock any more, as one does that has broken it. */
+  private lookWhetherGone(): boolean {
+    if (this.released || this.now - this.lookedAt < lookPause) {
+      return false
+    }
+    this.lookedAt = this.now
+    return this.isGone()
   }
 
   // ---------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import { LockAcquisitionError, LockDirectoryError, type Reason } from "../../Loc
 import * as Immediate from "../immediate.js"
 import * as Runtime from "../runtime.js"
 import * as Background from "./background.js"
+import * as CriticalSection from "./criticalSection.js"
 import { giveBack, HeldLock, takeKept } from "./heldLock.js"
 import type { Waiter, WaitQueue, WaitQueues } from "./waitQueue.js"
 
@@ -68,9 +69,15 @@ const explain = (
 const unanswered = (waiter: Waiter, lockPath: string): Effect.Effect<never, LockAcquisitionError> =>
   fail(waiter, lockPath, "Timeout", { cause: new Error("the storage did not answer in time") })
 
-/** The deadline has passed, the schedule has ended, or the lock is taken and the caller does not wait. */
+/** The deadline has passed, the schedule has ended, the lock is taken and the caller does not wait, or it would wait for itself. */
 const giveUp = (waiter: Waiter, lockPath: string, { blocked, holder, own }: WaitQueue) =>
-  own === undefined && blocked !== undefined
+  waiter.deadlock !== undefined
+    // No path tells that a directory is mounted at another place, too.
+    ? fail(waiter, lockPath, "Deadlock", {
+      holder,
+      cause: new Error(`as ${waiter.deadlock.key.path}, which is the same lock by another name`)
+    })
+    : own === undefined && blocked !== undefined
     ? fail(waiter, lockPath, blocked.reason, blocked)
     : holder === undefined && waiter.outOfTime
     ? unanswered(waiter, lockPath)
@@ -170,6 +177,7 @@ const ask = (
   restore: Runtime.Restore
 ): Effect.Effect<HeldLock, Failure> => {
   queue.asking = waiter
+  waiter.findOwn = (token) => CriticalSection.findOwn(waiter.fiber, queue.registry, token)
   /** Whatever the engine has answered, the waiter leaves. */
   const leave = (failure: () => Effect.Effect<never, Failure>): Effect.Effect<never, Failure> => {
     try {

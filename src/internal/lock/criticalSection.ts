@@ -131,6 +131,24 @@ export const find = (fiber: Runtime.RuntimeFiber, queues: WaitQueues, lockPath: 
 /** Whether this very fiber, and not only one that started it, is in a section. */
 export const isOwn = (fiber: Runtime.RuntimeFiber, held: HeldLock): boolean => Equal.equals(held.fiberId, fiber.id())
 
+/**
+ * The section of this very fiber whose lock others see by this token, whatever path it was acquired by: a fiber that waited for it would wait
+ * for itself.
+ */
+export const findOwn = (
+  fiber: Runtime.RuntimeFiber,
+  queues: WaitQueues | undefined,
+  token: string
+): HeldLock | undefined => {
+  const isFound = (held: HeldLock) =>
+    held.registry === queues && isOwn(fiber, held) && held.grant.holder.token === token
+  let open = openOf(fiber.getFiberRef(current))
+  while (open !== undefined && !isFound(open.held)) {
+    open = openOf(open.outer)
+  }
+  return open?.held
+}
+
 // ---------------------------------------------------------------------------------------------
 // running a body
 // ---------------------------------------------------------------------------------------------

@@ -326,6 +326,8 @@ export const make = (backend: Context.Tag.Service<LockBackend>, settings: Settin
 const ifAvailable = <A, R>(acquisition: Effect.Effect<A, Failure, R>): Effect.Effect<Option.Option<A>, Failure, R> =>
   Effect.catchIf(
     Effect.asSome(acquisition),
-    (error) => error._tag === "LockAcquisitionError" && error.reason === "Timeout" && error.cause === undefined,
+    (error) =>
+      error._tag === "LockAcquisitionError" && error.reason === "Timeout" &&
+      (error.cause === undefined || error.holder !== undefined),
     () => Effect.succeedNone
   )

@@ -2,6 +2,7 @@ import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import type { Blocked } from "../../LockBackend.js"
 import * as LockHolder from "../../LockHolder.js"
+import { describeCause } from "../errno.js"
 import * as Runtime from "../runtime.js"
 import { printable } from "../text.js"
 import { type Alarm, timerOf } from "./timer.js"
@@ -20,13 +21,13 @@ export const describe = (
 ) => {
   switch (blocked?.state) {
     case "foreign":
-      return "something that is not a lock of effect-filelock is there"
+      return `something that is not a lock of effect-filelock is there${describeCause(blocked.cause)}`
     case "abandoned":
       return blocked.holder === undefined
         ? "its holder is dead"
         : `${LockHolder.format(blocked.holder, now)}, which is dead`
     default:
-      return holder === undefined ? "in use" : LockHolder.format(holder, now)
+      return (holder === undefined ? "in use" : LockHolder.format(holder, now)) + describeCause(blocked?.cause)
   }
 }
 

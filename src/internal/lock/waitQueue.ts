@@ -1,11 +1,12 @@
 import * as Effect from "effect/Effect"
-import { constVoid } from "effect/Function"
+import { constUndefined, constVoid } from "effect/Function"
 import type * as Schedule from "effect/Schedule"
 import type { Blocked, Grant, Mode, Request } from "../../LockBackend.js"
 import type { LockLostError } from "../../LockError.js"
 import type { LockHolder } from "../../LockHolder.js"
 import * as Immediate from "../immediate.js"
 import * as Runtime from "../runtime.js"
+import type { HeldLock } from "./heldLock.js"
 import { type Alarm, timerOf } from "./timer.js"
 import { WaitLog } from "./waitLog.js"
 
@@ -61,6 +62,10 @@ export class Waiter implements Request {
   handedOff = false
   /** The loss of what was granted to this request. */
   loss: LockLostError | undefined
+  /** It would wait for a lock of its own fiber. */
+  deadlock: HeldLock | undefined
+  /** Finds the lock of its own fiber that others see by a token. */
+  findOwn: (token: string) => HeldLock | undefined = constUndefined
   /** Ends a wait in the fiber of the caller. */
   onDeadline: () => void = constVoid
   /** To be called at a loss: stops what runs under the lock. */
@@ -89,6 +94,10 @@ export class Waiter implements Request {
 
   readonly onBlocked = (blocked: Blocked): void => {
     this.blocked = blocked
+    if (this.waits && blocked.holder !== undefined) {
+      this.deadlock = this.findOwn(blocked.holder.token)
+      if (this.deadlock !== undefined) this.expire()
+    }
   }
 
   readonly onLost = (loss: LockLostError): void => {
@@ -109,6 +118,13 @@ export class Waiter implements Request {
     }
   }
 
+  /** It waits no longer. */
+  private expire(): void {
+    this.expired = this.outOfTime = true
+    this.onDeadline()
+    this.notify()
+  }
+
   /** Waits for a wake-up. */
   get wait(): Effect.Effect<void> {
     return Effect.async((resume) => {
@@ -127,11 +143,7 @@ export class Waiter implements Request {
     if (this.deadline === undefined && timeout !== Infinity) {
       this.deadline = {
         at: requestedAt + (timeout > 0 ? timeout : cleanupTimeout),
-        run: () => {
-          this.expired = this.outOfTime = true
-          this.onDeadline()
-          this.notify()
-        }
+        run: () => this.expire()
       }
       timerOf(this.fiber).add(this.fiber, this.deadline)
     }

@@ -24,7 +24,7 @@ import type { OwnRecord } from "./ownRecord.js"
 import * as Paths from "./paths.js"
 import * as Protocol from "./protocol.js"
 import { holderOf, type Seen } from "./record.js"
-import { type Blocked, blockedBy, blockedByForeign, failed, reasonOf, refused } from "./refusal.js"
+import { type Blocked, blockedBy, blockedByForeign, failed, ofUser, reasonOf, refused } from "./refusal.js"
 import * as Requests from "./requests.js"
 import { Gone, Member } from "./round.js"
 import * as Staleness from "./staleness.js"
@@ -73,15 +73,16 @@ export const make = (options: {
   const paths = Paths.make(disk, syntax)
   const staleness = Staleness.make(identity, lease)
   const protocol = Protocol.make({ disk, identity, staleness, lease })
-  const heartbeat = Heartbeat.make({ disk, protocol, lease })
+  const heartbeat = Heartbeat.make({ disk, protocol, lease, reserve: identity.reserve })
   const cleanup = Cleanup.make({ disk, syntax, protocol, staleness })
   const { canReach = () => false, channel = Channel.none } = identity
   const requests = Requests.make({ disk, syntax, protocol, identity })
   const handover = { ...requests, channel, protocol, canReach, others: new Others() }
   const turns = new Turns.Turns()
-  const { breakLock, inspect } = Inspection.make({ protocol, requests, identity, staleness })
+  const { breakLock, inspect } = Inspection.make({ protocol, requests, identity, staleness, channel, canReach })
 
   let lastPlace: Protocol.Place | undefined
+  identity.reserve?.keep()
 
   /** A lock file that is ours. What is seldom asked for is made when it is. */
   class Grant implements LockBackend.Grant {
@@ -101,7 +102,7 @@ export const make = (options: {
       private readonly fiber: Runtime.RuntimeFiber
     ) {
       this.member = new Member(place, own, fiber, (gone) => this.onGone(gone))
-      this.queue = new HolderQueue(handover, place, own.token, fiber, queue)
+      this.queue = new HolderQueue(handover, place, own.token, fiber, queue, () => this.isGone())
       heartbeat.add(this.member)
       if (recovered || place !== lastPlace) {
         lastPlace = place
@@ -141,6 +142,23 @@ export const make = (options: {
             )
         )
       )
+    }
+
+    /** A process says that it has removed our record. On a local disk it is known when this returns whether that is so. */
+    private isGone(): boolean {
+      let isGone = false
+      const onFailure = ({ holder, reason }: Gone): Exit.Exit<void> => {
+        isGone = reason !== "BackendUnavailable"
+        // What is in its place for the moment is the record of that process.
+        if (isGone && !this.member.removed) this.onGone(new Gone({ reason: "Removed", holder }))
+        return Exit.void
+      }
+      Immediate.start(
+        this.fiber,
+        () => Immediate.matchEffect(heartbeat.look(this.member), { onSuccess: () => Exit.void, onFailure }),
+        `The look at ${this.place.lockPath}`
+      )
+      return isGone
     }
 
     onGone(gone: Gone): void {
@@ -259,7 +277,7 @@ export const make = (options: {
     error: DiskError
   ): Effect.Effect<Answer, LockBackend.BackendError | LockDirectoryError> => {
     if (error instanceof Protocol.Unreadable) {
-      return refuse(error, undefined)
+      return refuse(attempt.key, error, undefined)
     }
     const explained = Paths.explain(syntax, attempt.key, error)
     return explained === undefined ? Exit.succeed(failed(error)) : Exit.fail(explained)
@@ -267,10 +285,19 @@ export const make = (options: {
 
   /** No permission and no space do not pass. On Windows a file that is just being removed has no permission either. */
   const refuse = (
+    { lockPath }: LockBackend.LockKey,
     error: DiskError,
     holder: LockHolder | undefined
-  ): Effect.Effect<Answer, LockBackend.BackendError> =>
-    reasonOf(error) === "SystemError" || syntax.sep !== "/" ? Exit.succeed(failed(error)) : refused(error, holder)
+  ): Effect.Effect<Answer, LockBackend.BackendError> => {
+    const reason = reasonOf(error)
+    if (reason === "SystemError" || syntax.sep !== "/") {
+      return Exit.succeed(failed(error))
+    }
+    return reason !== "PermissionDenied" ? refused(error, holder) : Effect.flatMap(
+      Effect.orElseSucceed(disk.owner(lockPath), () => undefined),
+      (user) => refused(user === undefined ? error : ofUser(error, user), holder)
+    )
+  }
 
   /** What was seen is in the way, as long as it lives. */
   const takeOverStale = (
@@ -291,9 +318,20 @@ export const make = (options: {
               ? blockedBy("unverifiable", holderOf(seen), check.readAgainIn)
               : seen._tag === "Zeros"
               ? blockedByForeign("a file of NULs, written since the machine was booted")
-              : blockedBy("held", holderOf(seen))
+              : blockedByLive(holderOf(seen))
           ))
   }
+
+  /** A fiber of this process that has it by the same layer would be in front of this one. */
+  const blockedByLive = (holder: LockHolder | undefined): Blocked =>
+    blockedBy(
+      "held",
+      holder,
+      undefined,
+      holder?.instance === identity.info.instance
+        ? new Error("through another FileLock layer of this process, or as another path")
+        : undefined
+    )
 
   /** T1 to T3. */
   const takeOver = (
@@ -304,7 +342,9 @@ export const make = (options: {
     Effect.matchEffect(protocol.takeOver(attempt.place, 0, seen, attempt.request.label), {
       // It stood still for a lease, and another process has cleaned up its claim before it was put there; or the directory is gone.
       onFailure: (error) =>
-        error.code === "ENOENT" && round < maxRounds ? lookAgain(attempt, seen, round) : refuse(error, holderOf(seen)),
+        error.code === "ENOENT" && round < maxRounds
+          ? lookAgain(attempt, seen, round)
+          : refuse(attempt.key, error, holderOf(seen)),
       onSuccess: (taken) => {
         switch (taken._tag) {
           case "Published":

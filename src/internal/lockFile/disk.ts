@@ -63,6 +63,8 @@ export interface Disk {
   readonly realPath: (path: string) => Effect.Effect<string, DiskError>
   /** Where a link leads; `undefined` if there is something else, or nothing. */
   readonly readLink: (path: string) => Effect.Effect<string | undefined, DiskError>
+  /** The user that a file belongs to; `undefined` where the system does not say. */
+  readonly owner: (path: string) => Effect.Effect<number | undefined, DiskError>
   /** The working directory; fails where it has been removed. */
   readonly workingDirectory: Effect.Effect<string, DiskError>
 }

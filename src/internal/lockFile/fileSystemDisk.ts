@@ -79,6 +79,7 @@ export const make = (fs: FileSystem.FileSystem, paths: Path.Path): Disk => {
     makeDirectory: (path) => mapError(fs.makeDirectory(path)),
     realPath: (path) => mapError(fs.realPath(path)),
     readLink,
+    owner: (path) => mapError(Effect.map(fs.stat(path), ({ uid }) => Option.getOrUndefined(uid))),
     workingDirectory: Effect.try({ try: () => paths.resolve("."), catch: toError })
   }
 }

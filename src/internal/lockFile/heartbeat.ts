@@ -12,12 +12,15 @@ import { type Disk, DiskError } from "./disk.js"
 import { momentAt } from "./ownRecord.js"
 import type * as Protocol from "./protocol.js"
 import * as Record from "./record.js"
+import * as Reserve from "./reserve.js"
 import { type Attempt, Claimed, Gone, type Member, Round } from "./round.js"
 
 export interface Heartbeat {
   readonly add: (member: Member) => void
   /** Ends the heartbeats of a lock, and waits for the attempt under way. To be run uninterruptibly. */
   readonly remove: (member: Member) => Effect.Effect<void>
+  /** Whether the lock is ours, as far as one look tells. */
+  readonly look: (member: Member) => Effect.Effect<void, Gone>
   /** Makes sure that the lock is ours now, and that no process is about to take it over. */
   readonly verify: (member: Member) => Effect.Effect<void, Gone>
 }
@@ -49,8 +52,9 @@ export const make = (options: {
   readonly protocol: Protocol.Protocol
   /** In milliseconds. */
   readonly lease: number
+  readonly reserve?: Reserve.Reserve | undefined
 }): Heartbeat => {
-  const { disk, lease, protocol } = options
+  const { disk, lease, protocol, reserve } = options
   const interval = lease / 3
   const allowed = lease * 0.6
   const pause = Math.max(shortestPause, interval / maxGroups)
@@ -286,7 +290,7 @@ export const make = (options: {
     insistent += 1
     member.insisting = Runtime.start(
       member.fiber,
-      insist(member, first, Effect.suspend(() => attempt(member))).pipe(
+      insist(member, first, Reserve.spend(reserve, Effect.suspend(() => attempt(member)))).pipe(
         Effect.matchCauseEffect({
           onSuccess: () => Effect.sync(goOn),
           onFailure: (cause) =>
@@ -305,7 +309,15 @@ export const make = (options: {
     )
   }
 
+  const look: Heartbeat["look"] = (member) =>
+    Immediate.matchEffect(checkPath(member), {
+      onSuccess: () => Exit.void,
+      onFailure: (error) =>
+        Exit.fail(error._tag === "Gone" ? error : new Gone({ reason: "BackendUnavailable", cause: error.cause }))
+    })
+
   return {
+    look,
     // The first heartbeat comes early: those of many locks that were acquired at once take the rest of the interval.
     add: (member) => enqueue(roundOf(member), member, member.own.outdated ? 0 : interval / 2),
     remove: (member) => {
@@ -324,11 +336,7 @@ export const make = (options: {
       Immediate.suspend(() =>
         member.own.silence > allowed
           ? insist(member, inTurn(member, beatLate(member)), beatLate(member))
-          : Immediate.matchEffect(checkPath(member), {
-            onSuccess: () => Exit.void,
-            onFailure: (error) =>
-              Exit.fail(error._tag === "Gone" ? error : new Gone({ reason: "BackendUnavailable", cause: error.cause }))
-          })
+          : look(member)
       )
   }
 }

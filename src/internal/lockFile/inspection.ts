@@ -5,6 +5,7 @@ import * as Option from "effect/Option"
 import * as LockBackend from "../../LockBackend.js"
 import type { LockHolder } from "../../LockHolder.js"
 import type { ProcessIdentity } from "../../ProcessIdentity.js"
+import type { Channel } from "../handover/channel.js"
 import type { DiskError } from "./disk.js"
 import * as Protocol from "./protocol.js"
 import { refused } from "./refusal.js"
@@ -26,8 +27,11 @@ export const make = (options: {
   readonly requests: Requests
   readonly identity: ProcessIdentity
   readonly staleness: Check
+  readonly channel: Channel
+  /** Whether messages come from this process to a holder. */
+  readonly canReach: (holder: LockHolder) => boolean
 }): Pick<LockBackendService, "inspect" | "breakLock"> => {
-  const { identity, protocol, requests, staleness } = options
+  const { canReach, channel, identity, protocol, requests, staleness } = options
 
   const inspect: LockBackendService["inspect"] = (key) => {
     const place = Protocol.placeOf(key.lockPath)
@@ -68,6 +72,13 @@ export const make = (options: {
     })
   }
 
+  /** The lock of a live holder is broken: it looks now, and not at its next heartbeat. */
+  const tell = (holder: LockHolder): Effect.Effect<void> =>
+    Effect.sync(() => {
+      const { instance, token } = holder
+      if (canReach(holder)) channel.send(instance, { _tag: "moved", token, owner: token })
+    })
+
   /** A beat of a live holder, or a process that takes the lock over, can come between; both pass. */
   const breakOnce = (place: Protocol.Place, token: string): Effect.Effect<boolean, DiskError> =>
     Effect.gen(function*() {
@@ -77,10 +88,10 @@ export const make = (options: {
       }
       const isDead = (yield* identity.isAlive(seen.holder)) === "dead"
       const broken = yield* Effect.uninterruptible(
-        Effect.flatMap(protocol.takeOver(place, 0, seen, undefined), (taken) =>
+        Effect.flatMap(protocol.takeOver(place, 0, seen, "breakLock"), (taken) =>
           taken._tag === "Published"
             ? Effect.zipRight(
-              isDead ? Effect.void : Effect.sleep(breakPause),
+              isDead ? Effect.void : Effect.zipRight(tell(seen.holder), Effect.sleep(breakPause)),
               Effect.as(Effect.suspend(() => protocol.remove(place, 0, taken.own)), true)
             )
             : Effect.succeed(false))

@@ -357,6 +357,7 @@ export const make = (calls: Calls = NodeFS): NodeDisk => {
         ),
         undefined
       ),
+    owner: (path) => callAt(path, () => calls.lstatSync(path).uid, async () => (await promises.lstat(path)).uid),
     workingDirectory: Effect.try({ try: () => workingDirectory(), catch: toError }),
     absolute: (path) => NodePath.isAbsolute(path) ? path : join(workingDirectory(), path),
     isLocal: (directory) => {

@@ -2,7 +2,8 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { BackendError, type LockKey } from "../../LockBackend.js"
 import { LockDirectoryError } from "../../LockError.js"
-import type { Disk, DiskError } from "./disk.js"
+import * as Errno from "../errno.js"
+import { type Disk, DiskError } from "./disk.js"
 
 /** What is used of a `Path`, or of `node:path`. */
 export interface Syntax {
@@ -221,7 +222,10 @@ export const make = (disk: Disk, syntax: Syntax): Paths => {
     }
     const absolute = syntax.isAbsolute(path)
       ? Effect.succeed(path)
-      : Effect.map(disk.workingDirectory, (directory) => `${directory}${syntax.sep}${path}`)
+      : Effect.mapBoth(disk.workingDirectory, {
+        onSuccess: (directory) => `${directory}${syntax.sep}${path}`,
+        onFailure: ({ cause, code }) => new DiskError(code, Errno.explain(cause, "the working directory is gone"))
+      })
     return Effect.flatMap(absolute, (path) => Effect.flatMap(canonicalize(path, 0), toKey)).pipe(
       Effect.catchTag("DiskError", (error) =>
         Effect.fail(

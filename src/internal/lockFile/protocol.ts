@@ -13,6 +13,7 @@ import { type Disk, DiskError, type Entry } from "./disk.js"
 import { OwnRecord } from "./ownRecord.js"
 import { claimOf, claimRequestOf, prefixOf, requestOf } from "./paths.js"
 import * as Record from "./record.js"
+import * as Reserve from "./reserve.js"
 import type { Check } from "./staleness.js"
 
 /** A lock file, and the names of the files beside it. */
@@ -158,6 +159,7 @@ export const make = (options: {
   readonly lease: number
 }): Protocol => {
   const { disk, identity, lease, staleness } = options
+  const { reserve } = identity
   /** A record that is older may be taken over by a process that cannot check us, or be about to be. */
   const inTime = lease / 2
   let saidNoLinks = false
@@ -470,15 +472,20 @@ export const make = (options: {
     })
 
   const removeAgain = (place: Place, level: number, own: OwnRecord): Effect.Effect<boolean> =>
-    Effect.matchEffect(Effect.retry(Effect.suspend(() => removeOnce(place, level, own)), promptly), {
-      onSuccess: (removed) => Effect.as(retire(own), removed),
-      onFailure: (error) =>
-        Effect.logWarning(
-          `Could not remove ${pathOf(place, level)}: other processes wait for it until process ${identity.info.pid} ` +
-            `ends or the file is removed by hand`,
-          error instanceof DiskError ? error.cause : "another process is taking it over"
-        ).pipe(Effect.zipRight(retire(own)), Effect.as(true))
-    })
+    Effect.matchEffect(
+      Effect.retry(Reserve.spend(reserve, Effect.suspend(() => removeOnce(place, level, own))), promptly),
+      {
+        onSuccess: (removed) => Effect.as(retire(own), removed),
+        onFailure: (error) =>
+          Effect.logWarning(
+            `Could not remove ${
+              pathOf(place, level)
+            }: other processes wait for it until process ${identity.info.pid} ` +
+              `ends or the file is removed by hand`,
+            error instanceof DiskError ? error.cause : "another process is taking it over"
+          ).pipe(Effect.zipRight(retire(own)), Effect.as(true))
+      }
+    )
 
   return {
     publish,

@@ -3,7 +3,8 @@
  */
 import * as LockBackend from "../../LockBackend.js"
 import type { LockHolder } from "../../LockHolder.js"
-import type { DiskError } from "./disk.js"
+import * as Errno from "../errno.js"
+import { DiskError } from "./disk.js"
 
 /** The lock cannot be had now. */
 export interface Blocked extends LockBackend.Blocked {
@@ -17,6 +18,7 @@ export const reasonOf = ({ code }: DiskError): "PermissionDenied" | "StorageFull
   switch (code) {
     case "EACCES":
     case "EPERM":
+    case "EROFS":
       return "PermissionDenied"
     case "ENOSPC":
     case "EDQUOT":
@@ -30,6 +32,10 @@ export const reasonOf = ({ code }: DiskError): "PermissionDenied" | "StorageFull
 /** A system call that failed for a reason that does not pass. */
 export const refused = (error: DiskError, holder?: LockHolder): LockBackend.BackendError =>
   new LockBackend.BackendError({ reason: reasonOf(error), holder, cause: error.cause })
+
+/** A file that may not be read or replaced, and whose it is. */
+export const ofUser = ({ cause, code }: DiskError, user: number): DiskError =>
+  new DiskError(code, Errno.explain(cause, `the file is user ${user}'s`))
 
 /** A system call that failed for a reason that may pass. */
 export const failed = (error: DiskError): Blocked => ({
@@ -48,10 +54,9 @@ export const blockedByForeign = (what: string): Blocked => ({
 })
 
 /** A record is in the way. */
-export const blockedBy = (state: LockBackend.State, holder: LockHolder | undefined, readAgainIn?: number): Blocked => ({
-  _tag: "Blocked",
-  state,
-  reason: "Timeout",
-  holder,
-  readAgainIn
-})
+export const blockedBy = (
+  state: LockBackend.State,
+  holder: LockHolder | undefined,
+  readAgainIn?: number,
+  cause?: Error
+): Blocked => ({ _tag: "Blocked", state, reason: "Timeout", holder, readAgainIn, cause })

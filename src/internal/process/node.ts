@@ -7,6 +7,7 @@ import * as NodeWorker from "node:worker_threads"
 import type { Liveness, ProcessIdentity, ProcessInfo } from "../../ProcessIdentity.js"
 import type { Channel } from "../handover/channel.js"
 import * as NodeChannel from "../handover/nodeChannel.js"
+import type { Reserve } from "../lockFile/reserve.js"
 import * as Tokens from "./tokens.js"
 
 const quietly = <A, B>(read: () => A, otherwise: B): A | B => {
@@ -126,6 +127,24 @@ interface Realm {
   readonly procUsable: boolean
   readonly bootedAt: number
   readonly channel: Channel
+  readonly reserve: Reserve
+}
+
+const makeReserve = (): Reserve => {
+  let descriptor: number | undefined
+  return {
+    keep: () => {
+      descriptor ??= quietly(() => NodeFS.openSync(NodeOS.devNull, "r"), undefined)
+    },
+    spend: () => {
+      if (descriptor === undefined) {
+        return false
+      }
+      NodeFS.closeSync(descriptor)
+      descriptor = undefined
+      return true
+    }
+  }
 }
 
 const makeRealm = (): Realm => {
@@ -134,6 +153,7 @@ const makeRealm = (): Realm => {
   return {
     tokens: Tokens.make(instance),
     channel: NodeChannel.make(instance),
+    reserve: makeReserve(),
     info: describe(procUsable),
     procUsable,
     bootedAt: NodePerformance.performance.timeOrigin + NodePerformance.performance.now() - NodeOS.uptime() * 1000
@@ -150,7 +170,7 @@ const realm = (): Realm => {
 
 /** The process this code runs in. */
 export const make = (options: { readonly machineId?: string | undefined }): ProcessIdentity => {
-  const { bootedAt, channel, info, procUsable, tokens } = realm()
+  const { bootedAt, channel, info, procUsable, reserve, tokens } = realm()
   return Tokens.toIdentity({
     info: {
       ...info,
@@ -162,6 +182,7 @@ export const make = (options: { readonly machineId?: string | undefined }): Proc
     inProcessTable: inProcessTable(procUsable),
     channel,
     network: NodeChannel.network,
+    reserve,
     leavesCalls: !NodeWorker.isMainThread
   })
 }

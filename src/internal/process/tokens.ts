@@ -3,6 +3,7 @@ import * as Exit from "effect/Exit"
 import type * as ProcessIdentity from "../../ProcessIdentity.js"
 import type { Channel } from "../handover/channel.js"
 import * as Immediate from "../immediate.js"
+import type { Reserve } from "../lockFile/reserve.js"
 
 /** The tokens of one realm of one process that are alive. */
 export interface Tokens {
@@ -27,6 +28,7 @@ export const toIdentity = (options: {
   readonly network: string
   /** Whether calls that it has begun on other threads may end after its address refuses. */
   readonly leavesCalls?: boolean
+  readonly reserve?: Reserve
 }): ProcessIdentity.ProcessIdentity => {
   const { bootedAt, channel, network, tokens } = options
   const info = { ...options.info, network: "" }
@@ -76,6 +78,7 @@ export const toIdentity = (options: {
     bootedAt,
     channel,
     leavesCalls: options.leavesCalls === true,
+    reserve: options.reserve,
     canReach,
     issueToken: Immediate.sync(() => {
       // Before its first record can be seen: an address that refuses is a dead process's.

@@ -701,6 +701,23 @@ describe("A process that cannot hand over, or be handed over to", () => {
     ))
 })
 
+describe("A lock that is broken while its holder lives", () => {
+  it.effect("is lost at once, and not at the next heartbeat of its holder", () =>
+    play((scene) =>
+      Effect.gen(function*() {
+        const [holder, breaker] = yield* Effect.all([scene.join(), scene.join()])
+        const holding = yield* Effect.fork(Effect.flip(holder.run(holder.locks.withLock(Effect.never, path))))
+        yield* settle
+        const { holders } = yield* Effect.flatten(breaker.locks.inspect(path))
+        const from = yield* Clock.currentTimeMillis
+        const breaking = yield* Effect.fork(Effect.forEach(holders, (holder) => breaker.locks.breakLock(path, holder)))
+        assert.propertyVal(yield* Fiber.join(holding), "reason", "Removed")
+        isPrompt(from, yield* Clock.currentTimeMillis)
+        assert.deepStrictEqual(yield* Fiber.join(breaking), [true])
+      })
+    ))
+})
+
 describe("A message", () => {
   it.effect("that comes twice changes nothing", () =>
     play((scene) =>
@@ -920,6 +937,27 @@ describe("A message", () => {
         yield* Fiber.interrupt(forging)
         assert.deepStrictEqual(order, ["holder", "waiter"])
         isPrompt((times[0] ?? 0) + 3_000, times[1])
+      })
+    ))
+
+  it.effect("of a forger makes a holder look at the lock at most once a millisecond", () =>
+    play((scene) =>
+      Effect.gen(function*() {
+        const { come } = yield* makeVisits(scene)
+        const forger = yield* scene.machine.spawn()
+        const holder = yield* scene.join()
+        const held = yield* come(holder, "holder")
+        const { holders } = yield* Effect.flatten(holder.locks.inspect(path))
+        const before = holder.steps.length
+        for (let time = 0; time < 1_000; time++) {
+          for (const { token } of holders) {
+            forger.channel?.send(Message.instanceOf(token), { _tag: "moved", token, owner: token })
+          }
+          if (time % 10 === 0) yield* Effect.sleep("1 millis")
+        }
+        yield* settle
+        assert.isBelow(holder.steps.length - before, 500)
+        yield* Fiber.join(held)
       })
     ))
 

@@ -40,7 +40,7 @@ const make = Effect.gen(function*() {
   }
   const place = Protocol.placeOf(`${directory}/file.lock`)
   return yield* Effect.withFiberRuntime<{ readonly queue: HolderQueue; readonly counts: typeof counts }>((fiber) =>
-    Effect.succeed({ queue: new HolderQueue(context, place, holder, fiber, undefined), counts })
+    Effect.succeed({ queue: new HolderQueue(context, place, holder, fiber, undefined, () => false), counts })
   )
 }).pipe(Effect.provide(NodeFileSystem.layer))
 

@@ -102,6 +102,7 @@ const makeBusyDisk = (before: (call: keyof Disk, path: string) => void): Disk =>
     makeDirectory: (path) => call("makeDirectory", path, () => undefined),
     realPath: (path) => call("realPath", path, () => path),
     readLink: (path) => call("readLink", path, () => undefined),
+    owner: (path) => call("owner", path, () => undefined),
     workingDirectory: Exit.succeed("/")
   }
 }
