@@ -20,15 +20,22 @@ export const Command = Schema.Union(
   Schema.TaggedStruct("linger", {})
 )
 
-/** From a worker; `at` is the machine's monotonic clock in milliseconds. */
+/** When it was sent, on the machine's monotonic clock, in milliseconds. */
+const at = Schema.Number
+
+/** From a worker, which sends them in the order of their times. */
 export const Message = Schema.Union(
-  Schema.TaggedStruct("ready", {}),
-  Schema.TaggedStruct("waiting", {}),
-  Schema.TaggedStruct("inside", { at: Schema.Number, lingers: Schema.Boolean }),
+  Schema.TaggedStruct("ready", { at }),
+  /** Sent regularly: what happened to the worker before `at`, it has told. */
+  Schema.TaggedStruct("alive", { at }),
+  Schema.TaggedStruct("waiting", { at }),
+  Schema.TaggedStruct("inside", { at, lingers: Schema.Boolean }),
+  /** Out of the critical section; sent before the lock is released. */
+  Schema.TaggedStruct("left", { at }),
   /** The task is in the file, as far as the worker can tell. */
-  Schema.TaggedStruct("added", { number: Schema.Number }),
-  Schema.TaggedStruct("finished", {}),
-  Schema.TaggedStruct("failed", { failure: Schema.String })
+  Schema.TaggedStruct("added", { at, number: Schema.Number }),
+  Schema.TaggedStruct("finished", { at }),
+  Schema.TaggedStruct("failed", { at, failure: Schema.String })
 )
 
 /** Any message. */

@@ -3,36 +3,47 @@
  */
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
-import type { Model, Worker } from "./demoModel.js"
+import type { Snapshot, State } from "./demoModel.js"
 import * as DemoModel from "./demoModel.js"
 
 /** Where it goes. */
 export interface View {
   /** Prints a line that stays. */
   readonly say: (line: string) => Effect.Effect<void>
-  /** Shows the current state, with `note` below it, until the scope ends. */
-  readonly follow: <R>(
-    model: Effect.Effect<Model>,
-    note: Effect.Effect<string, never, R>
-  ) => Effect.Effect<void, never, R | Scope.Scope>
+  /** Shows the current state until the scope ends. */
+  readonly follow: (snapshot: Effect.Effect<Snapshot>) => Effect.Effect<void, never, Scope.Scope>
 }
 
 const width = 25
 
-const words: Record<Worker["state"], string> = {
+const words: Record<State, string> = {
   idle: "",
   waiting: "waits",
   inside: "is inside",
   finished: "has finished",
   killed: "was killed",
+  ended: "has ended",
   failed: "has failed"
 }
 
-const bar = (worker: Worker, tasksEach: number): string => {
-  const full = Math.round((worker.added.length / tasksEach) * width)
-  return `  ${worker.name}  ${"█".repeat(full)}${"░".repeat(width - full)}  ${
-    String(worker.added.length).padStart(2)
-  }/${tasksEach}  ${words[worker.state]}`
+const bar = ({ added, name, state }: Snapshot["workers"][number], tasksEach: number): string => {
+  const full = Math.round((added / tasksEach) * width)
+  return `  ${name}  ${"█".repeat(full)}${"░".repeat(width - full)}  ${String(added).padStart(2)}/${tasksEach}  ${
+    words[state]
+  }`
+}
+
+/** Which of them are in their critical section, and how many wait, at the same instant as everything else that is shown. */
+const note = (snapshot: Snapshot): string => {
+  const inside = DemoModel.inside(snapshot)
+  const waiting = snapshot.workers.filter(({ state }) => state === "waiting").length
+  const [first] = inside
+  const occupants = first === undefined
+    ? "no process is inside"
+    : inside.length === 1
+    ? `${first.name} (pid ${first.pid}) has been inside for ${Math.round(snapshot.at - first.at)} ms`
+    : `${inside.length} processes are inside at once`
+  return waiting === 0 ? occupants : `${occupants}; ${waiting} ${waiting === 1 ? "waits" : "wait"}`
 }
 
 const write = (text: string): Effect.Effect<void> => Effect.sync(() => process.stdout.write(text))
@@ -40,9 +51,9 @@ const write = (text: string): Effect.Effect<void> => Effect.sync(() => process.s
 const terminal: View = (() => {
   let drawn = 0
   const clear = () => (drawn === 0 ? "" : `\x1b[${drawn}A\x1b[0J`)
-  const draw = (model: Model, note: string): Effect.Effect<void> =>
+  const draw = (snapshot: Snapshot): Effect.Effect<void> =>
     Effect.suspend(() => {
-      const lines = [...model.workers.map((worker) => bar(worker, model.tasksEach)), `  ${note}`]
+      const lines = [...snapshot.workers.map((worker) => bar(worker, snapshot.tasksEach)), `  ${note(snapshot)}`]
       const text = `${clear()}${lines.join("\n")}\n`
       drawn = lines.length
       return write(text)
@@ -54,8 +65,8 @@ const terminal: View = (() => {
         drawn = 0
         return write(text)
       }),
-    follow: (model, note) => {
-      const frame = Effect.flatMap(Effect.zip(model, note), ([current, text]) => draw(current, text))
+    follow: (snapshot) => {
+      const frame = Effect.flatMap(snapshot, draw)
       // The last state stays on the screen, above what comes next.
       const settle = Effect.zipRight(
         frame,
@@ -73,16 +84,16 @@ const terminal: View = (() => {
 
 const plain: View = {
   say: (line) => write(`${line}\n`),
-  follow: (model, note) => {
+  follow: (snapshot) => {
     let told = 0
     const look = Effect.gen(function*() {
-      const current = yield* model
+      const current = yield* snapshot
       const total = current.workers.length * current.tasksEach
-      const fifth = Math.floor((DemoModel.acknowledged(current) / total) * 5)
+      const fifth = Math.floor((current.workers.reduce((sum, { added }) => sum + added, 0) / total) * 5)
       if (fifth > told) {
         told = fifth
-        const each = current.workers.map(({ added, name }) => `${name} ${added.length}/${current.tasksEach}`)
-        yield* write(`  ${each.join(", ")}; ${yield* note}\n`)
+        const each = current.workers.map(({ added, name }) => `${name} ${added}/${current.tasksEach}`)
+        yield* write(`  ${each.join(", ")}; ${note(current)}\n`)
       }
     })
     return Effect.zipRight(

@@ -6,6 +6,7 @@ import * as FileSystem from "@effect/platform/FileSystem"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as FileLock from "../src/FileLock.js"
 import * as NodeFileLock from "../src/NodeFileLock.js"
@@ -15,22 +16,26 @@ import * as Platform from "../test/torture/Platform.js"
 import * as Messages from "./demoMessages.js"
 
 const { name } = Ipc.argument(Messages.Settings)
-const send = Ipc.send(Messages.Message)
+const sendLazy = Ipc.sendLazy(Messages.Message)
 
 let lingers = false
+
+/** `message` is given the time at which it is sent. */
+const send = (message: (at: number) => Messages.Message): Effect.Effect<void> =>
+  sendLazy(() => message(Monotonic.millis()))
 
 /** Not safe by itself: another process may write between the read and the write. */
 const addTask = (file: string, number: number) =>
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
-    yield* send({ _tag: "inside", at: Monotonic.millis(), lingers })
+    yield* send((at) => ({ _tag: "inside", at, lingers }))
     const tasks = yield* Schema.decode(Messages.Tasks)(yield* fs.readFileString(file))
     yield* lingers ? Effect.never : Effect.sleep("10 millis")
     const content = yield* Schema.encode(Messages.Tasks)([...tasks, { worker: name, number }])
     // Written beside it and renamed, so that no process reads half a file: an update is lost to a race only.
     yield* fs.writeFileString(`${file}.${name}`, content)
     yield* fs.rename(`${file}.${name}`, file)
-  })
+  }).pipe(Effect.ensuring(send((at) => ({ _tag: "left", at }))))
 
 const program = Effect.gen(function*() {
   const commands = yield* Ipc.commands(Messages.Command)
@@ -38,21 +43,22 @@ const program = Effect.gen(function*() {
   const work = (file: string, tasks: number, locked: boolean) =>
     Effect.gen(function*() {
       for (let number = 1; number <= tasks; number++) {
-        yield* send({ _tag: "waiting" })
+        yield* send((at) => ({ _tag: "waiting", at }))
         yield* locked
           ? FileLock.withLock(addTask(file, number), file, { label: name })
           : addTask(file, number)
         // A task counts as added once it is in the file.
-        yield* send({ _tag: "added", number })
+        yield* send((at) => ({ _tag: "added", at, number }))
       }
-      yield* send({ _tag: "finished" })
+      yield* send((at) => ({ _tag: "finished", at }))
     }).pipe(
       Effect.catchAllCause((cause) =>
-        send({ _tag: "failed", failure: Cause.pretty(cause, { renderErrorCause: true }) })
+        send((at) => ({ _tag: "failed", at, failure: Cause.pretty(cause, { renderErrorCause: true }) }))
       )
     )
 
-  yield* send({ _tag: "ready" })
+  yield* send((at) => ({ _tag: "ready", at }))
+  yield* Effect.fork(Effect.repeat(send((at) => ({ _tag: "alive", at })), Schedule.spaced("20 millis")))
   yield* commands.take.pipe(
     Effect.flatMap((command) =>
       command._tag === "work"

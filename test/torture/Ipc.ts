@@ -2,6 +2,7 @@
  * The worker's side of the channel to its parent.
  */
 import * as Effect from "effect/Effect"
+import type { LazyArg } from "effect/Function"
 import * as Queue from "effect/Queue"
 import * as Schema from "effect/Schema"
 
@@ -17,13 +18,19 @@ export const commands = <A, I>(schema: Schema.Schema<A, I>): Effect.Effect<Queue
     return queue
   })
 
-/** Sends to the parent; returns once the message has left this process. */
-export const send = <A, I>(schema: Schema.Schema<A, I>): (message: A) => Effect.Effect<void> => {
+/** Sends to the parent what is made in the same step: messages with a time leave in the order of their times. */
+export const sendLazy = <A, I>(schema: Schema.Schema<A, I>): (message: LazyArg<A>) => Effect.Effect<void> => {
   const encode = Schema.encodeSync(schema)
   return (message) =>
     Effect.async<void>((resume) => {
-      process.send?.(encode(message), () => resume(Effect.void))
+      process.send?.(encode(message()), () => resume(Effect.void))
     })
+}
+
+/** Sends to the parent; returns once the message has left this process. */
+export const send = <A, I>(schema: Schema.Schema<A, I>): (message: A) => Effect.Effect<void> => {
+  const lazily = sendLazy(schema)
+  return (message) => lazily(() => message)
 }
 
 /** The worker's own settings, from its command line. */
