@@ -24,7 +24,10 @@ import * as Statistics from "../test/torture/Statistics.js"
 import * as TemporaryDirectory from "../test/torture/TemporaryDirectory.js"
 import * as Messages from "./demoMessages.js"
 import * as DemoModel from "./demoModel.js"
-import { view } from "./demoView.js"
+import * as DemoOutput from "./demoOutput.js"
+import * as DemoView from "./demoView.js"
+
+const view = DemoView.make(DemoOutput.standard)
 
 const names = ["worker-1", "worker-2", "worker-3", "worker-4"]
 const tasksEach = 25

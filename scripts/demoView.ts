@@ -5,16 +5,16 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { Snapshot, State } from "./demoModel.js"
 import * as DemoModel from "./demoModel.js"
+import type { Output } from "./demoOutput.js"
+import * as DemoOutput from "./demoOutput.js"
 
-/** Where it goes. */
+/** What is shown. */
 export interface View {
   /** Prints a line that stays. */
   readonly say: (line: string) => Effect.Effect<void>
   /** Shows the current state until the scope ends. */
   readonly follow: (snapshot: Effect.Effect<Snapshot>) => Effect.Effect<void, never, Scope.Scope>
 }
-
-const width = 25
 
 const words: Record<State, string> = {
   idle: "",
@@ -26,11 +26,19 @@ const words: Record<State, string> = {
   failed: "has failed"
 }
 
-const bar = ({ added, name, state }: Snapshot["workers"][number], tasksEach: number): string => {
+const longestWord = Math.max(...Object.values(words).map((word) => word.length))
+
+/** A bar has one cell for each task where there is room. */
+const bar = (
+  { added, name, state }: Snapshot["workers"][number],
+  tasksEach: number,
+  columns: number
+): string => {
+  const before = `  ${name}  `
+  const after = `  ${String(added).padStart(String(tasksEach).length)}/${tasksEach}  `
+  const width = Math.min(tasksEach, Math.max(0, columns - before.length - after.length - longestWord))
   const full = Math.round((added / tasksEach) * width)
-  return `  ${name}  ${"█".repeat(full)}${"░".repeat(width - full)}  ${String(added).padStart(2)}/${tasksEach}  ${
-    words[state]
-  }`
+  return `${before}${"█".repeat(full)}${"░".repeat(width - full)}${after}${words[state]}`
 }
 
 /** Which of them are in their critical section, and how many wait, at the same instant as everything else that is shown. */
@@ -46,62 +54,69 @@ const note = (snapshot: Snapshot): string => {
   return waiting === 0 ? occupants : `${occupants}; ${waiting} ${waiting === 1 ? "waits" : "wait"}`
 }
 
-const write = (text: string): Effect.Effect<void> => Effect.sync(() => process.stdout.write(text))
+/** The lines that show a snapshot, none longer than `columns`. */
+export const frame = (snapshot: Snapshot, columns: number): ReadonlyArray<string> =>
+  [...snapshot.workers.map((worker) => bar(worker, snapshot.tasksEach, columns)), `  ${note(snapshot)}`]
+    .flatMap((line) => line.length <= columns ? line : DemoOutput.wrap(line, columns))
 
-const terminal: View = (() => {
-  let drawn = 0
-  const clear = () => (drawn === 0 ? "" : `\x1b[${drawn}A\x1b[0J`)
-  const draw = (snapshot: Snapshot): Effect.Effect<void> =>
-    Effect.suspend(() => {
-      const lines = [...snapshot.workers.map((worker) => bar(worker, snapshot.tasksEach)), `  ${note(snapshot)}`]
-      const text = `${clear()}${lines.join("\n")}\n`
-      drawn = lines.length
-      return write(text)
-    })
+const terminal = (output: Output): View => {
+  let drawn: ReadonlyArray<string> = []
+  /** The terminal may have become narrower since the lines were drawn: then they take more rows. */
+  const clear = (): string => {
+    const rows = drawn.reduce((sum, { length }) => sum + Math.max(1, Math.ceil(length / output.columns())), 0)
+    drawn = []
+    return rows === 0 ? "" : `\x1b[${rows}A\x1b[0J`
+  }
   return {
     say: (line) =>
-      Effect.suspend(() => {
-        const text = `${clear()}${line}\n`
-        drawn = 0
-        return write(text)
+      Effect.sync(() => {
+        output.write(clear())
+        DemoOutput.print(output, line)
       }),
     follow: (snapshot) => {
-      const frame = Effect.flatMap(snapshot, draw)
+      const redraw = Effect.map(snapshot, (current) => {
+        const lines = frame(current, output.columns())
+        output.write(`${clear()}${lines.join("\n")}\n`)
+        drawn = lines
+      })
       // The last state stays on the screen, above what comes next.
       const settle = Effect.zipRight(
-        frame,
+        redraw,
         Effect.sync(() => {
-          drawn = 0
+          drawn = []
         })
       )
       return Effect.zipRight(
         Effect.addFinalizer(() => settle),
-        Effect.asVoid(Effect.forkScoped(Effect.forever(Effect.zipRight(frame, Effect.sleep("60 millis")))))
+        Effect.asVoid(Effect.forkScoped(Effect.forever(Effect.zipRight(redraw, Effect.sleep("60 millis")))))
       )
     }
   }
-})()
+}
 
-const plain: View = {
-  say: (line) => write(`${line}\n`),
-  follow: (snapshot) => {
-    let told = 0
-    const look = Effect.gen(function*() {
-      const current = yield* snapshot
-      const total = current.workers.length * current.tasksEach
-      const fifth = Math.floor((current.workers.reduce((sum, { added }) => sum + added, 0) / total) * 5)
-      if (fifth > told) {
-        told = fifth
-        const each = current.workers.map(({ added, name }) => `${name} ${added}/${current.tasksEach}`)
-        yield* write(`  ${each.join(", ")}; ${note(current)}\n`)
-      }
-    })
-    return Effect.zipRight(
-      Effect.addFinalizer(() => look),
-      Effect.asVoid(Effect.forkScoped(Effect.forever(Effect.zipRight(look, Effect.sleep("30 millis")))))
-    )
+const plain = (output: Output): View => {
+  const say = (line: string) => Effect.sync(() => DemoOutput.print(output, line))
+  return {
+    say,
+    follow: (snapshot) => {
+      let told = 0
+      const look = Effect.gen(function*() {
+        const current = yield* snapshot
+        const total = current.workers.length * current.tasksEach
+        const fifth = Math.floor((current.workers.reduce((sum, { added }) => sum + added, 0) / total) * 5)
+        if (fifth > told) {
+          told = fifth
+          const each = current.workers.map(({ added, name }) => `${name} ${added}/${current.tasksEach}`)
+          yield* say(`  ${each.join(", ")}; ${note(current)}`)
+        }
+      })
+      return Effect.zipRight(
+        Effect.addFinalizer(() => look),
+        Effect.asVoid(Effect.forkScoped(Effect.forever(Effect.zipRight(look, Effect.sleep("30 millis")))))
+      )
+    }
   }
 }
 
-/** For where we run. */
-export const view: View = process.stdout.isTTY && !process.env["CI"] ? terminal : plain
+/** Shows it where it can be redrawn, or else a line now and then. */
+export const make = (output: Output): View => (output.redraws ? terminal : plain)(output)
