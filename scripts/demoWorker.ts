@@ -28,9 +28,11 @@ const send = (message: (at: number) => Messages.Message): Effect.Effect<void> =>
 const addTask = (file: string, number: number) =>
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
-    yield* send((at) => ({ _tag: "inside", at, lingers }))
+    // Asked once: the command may come after the message.
+    const stays = lingers
+    yield* send((at) => ({ _tag: "inside", at, lingers: stays }))
     const tasks = yield* Schema.decode(Messages.Tasks)(yield* fs.readFileString(file))
-    yield* lingers ? Effect.never : Effect.sleep("10 millis")
+    yield* stays ? Effect.never : Effect.sleep("10 millis")
     const content = yield* Schema.encode(Messages.Tasks)([...tasks, { worker: name, number }])
     // Written beside it and renamed, so that no process reads half a file: an update is lost to a race only.
     yield* fs.writeFileString(`${file}.${name}`, content)
