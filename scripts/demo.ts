@@ -3,189 +3,30 @@
  *
  * Four processes add tasks to one file: first without a lock, then with it, where one of them is killed while it holds it.
  * Ends with 0 only if nothing was lost under the lock, and no two of them were inside at once.
+ *
+ * Effect has hundreds of modules, and to load each of them takes seconds. So this file loads none of them: it prints the first
+ * line, compiles the demonstration and its worker into one script each, and runs that.
  */
-import * as NodeContext from "@effect/platform-node/NodeContext"
-import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
-import * as FileSystem from "@effect/platform/FileSystem"
-import * as Clock from "effect/Clock"
-import * as Effect from "effect/Effect"
-import * as Layer from "effect/Layer"
-import * as Option from "effect/Option"
-import * as Schema from "effect/Schema"
-import * as Stream from "effect/Stream"
-import * as SubscriptionRef from "effect/SubscriptionRef"
-import { fileURLToPath } from "node:url"
-import * as FileLock from "../src/FileLock.js"
-import * as NodeFileLock from "../src/NodeFileLock.js"
-import * as Bundle from "../test/torture/Bundle.js"
-import * as ChildProcess from "../test/torture/ChildProcess.js"
-import * as Monotonic from "../test/torture/Monotonic.js"
-import * as Statistics from "../test/torture/Statistics.js"
-import * as TemporaryDirectory from "../test/torture/TemporaryDirectory.js"
-import * as Messages from "./demoMessages.js"
-import * as DemoModel from "./demoModel.js"
+import * as Fs from "node:fs"
+import * as Os from "node:os"
+import * as Path from "node:path"
+import { fileURLToPath, pathToFileURL } from "node:url"
+import * as Compiler from "../test/torture/Compiler.js"
 import * as DemoOutput from "./demoOutput.js"
-import * as DemoView from "./demoView.js"
+import * as DemoPlan from "./demoPlan.js"
+import type * as DemoProgram from "./demoProgram.js"
 
-const view = DemoView.make(DemoOutput.standard)
+DemoOutput.print(DemoOutput.standard, `${DemoPlan.headline}\nThey are compiled and started first.`)
 
-const names = ["worker-1", "worker-2", "worker-3", "worker-4"]
-const tasksEach = 25
-const victimName = "worker-2"
+const directory = Fs.realpathSync(Fs.mkdtempSync(Path.join(Os.tmpdir(), "effect-filelock-demo-")))
+process.on("exit", () => Fs.rmSync(directory, { recursive: true, force: true }))
 
-type Worker = ChildProcess.Child<typeof Messages.Command.Type, Messages.Message> & { readonly name: string }
+const source = (name: string): string => fileURLToPath(new URL(name, import.meta.url))
+const programSource = source("./demoProgram.ts")
+const workerSource = source("./demoWorker.ts")
+await Compiler.bundle([programSource, workerSource], directory)
 
-/** What a part came to. */
-interface Outcome {
-  readonly acknowledged: number
-  readonly lost: number
-  /** How many were in their critical section at once. */
-  readonly mostInside: number
-  readonly failed: number
-  /** The time from the death of a holder until the next worker was inside, in milliseconds. */
-  readonly takeover: Option.Option<number>
-}
-
-const start = (directory: string) =>
-  Effect.gen(function*() {
-    const script = yield* Bundle.make(fileURLToPath(new URL("./demoWorker.ts", import.meta.url)), directory)
-    return yield* Effect.forEach(names, (name) =>
-      Effect.gen(function*() {
-        const child = yield* ChildProcess.spawn({
-          script,
-          argument: JSON.stringify({ name }),
-          commands: Messages.Command,
-          messages: Messages.Message
-        })
-        yield* ChildProcess.receive(child, (message): message is Messages.Message => message._tag === "ready")
-        const worker: Worker = { ...child, name }
-        return worker
-      }), { concurrency: "unbounded" })
-  })
-
-type State = SubscriptionRef.SubscriptionRef<DemoModel.Model>
-
-const when = (model: State, condition: (model: DemoModel.Model) => boolean) =>
-  Stream.runHead(Stream.filter(model.changes, condition))
-
-/** Kills the victim between its reading and its writing; returns the time until the next worker is inside. */
-const killHolder = (file: string, workers: ReadonlyArray<Worker>, model: State) =>
-  Effect.gen(function*() {
-    const victim = yield* Effect.fromNullable(workers.find(({ name }) => name === victimName))
-    const isOver = (current: DemoModel.Model) => DemoModel.isOverFor(current, victimName)
-    yield* when(
-      model,
-      (current) => isOver(current) || DemoModel.acknowledged(current) >= 0.4 * names.length * tasksEach
-    )
-    yield* victim.send({ _tag: "linger" })
-    yield* when(model, (current) => isOver(current) || DemoModel.lingers(current, victimName))
-    if (isOver(yield* model)) {
-      yield* view.say(`  ${victim.name} ended before it could be killed`)
-      return Option.none<number>()
-    }
-    yield* Effect.sleep("300 millis")
-    const status = yield* FileLock.inspect(file)
-    const holder = Option.flatMapNullable(status, ({ holders }) => holders[0]?.pid)
-    if (!Option.contains(holder, victim.pid)) {
-      return yield* Effect.dieMessage(`${victim.name} is inside, but the lock file says ${JSON.stringify(status)}`)
-    }
-    const waiters = Option.match(status, { onNone: () => 0, onSome: ({ waiters }) => waiters.length })
-    yield* view.say(`  the lock file names pid ${victim.pid} (${victim.name}), and ${waiters} processes that wait`)
-    const killedAt = Monotonic.millis()
-    victim.signal("SIGKILL")
-    yield* SubscriptionRef.update(model, DemoModel.markKilled(victimName, killedAt))
-    const successor = (current: DemoModel.Model) => DemoModel.entries(current).find(({ at }) => at > killedAt)
-    yield* when(model, (current) => DemoModel.isOver(current) || successor(current) !== undefined)
-    const next = successor(yield* model)
-    if (next === undefined) {
-      yield* view.say("  no other process was there to take the lock over")
-      return Option.none()
-    }
-    const millis = next.at - killedAt
-    yield* view.say(
-      `  ${victim.name} was killed inside its critical section; ${next.name} was inside ${
-        Statistics.formatMillis(millis)
-      } later`
-    )
-    return Option.some(millis)
-  })
-
-const part = (directory: string, workers: ReadonlyArray<Worker>, locked: boolean) =>
-  Effect.scoped(Effect.gen(function*() {
-    const fs = yield* FileSystem.FileSystem
-    const file = `${directory}/${locked ? "with" : "without"}-lock.json`
-    yield* fs.writeFileString(file, "[]")
-    const model = yield* SubscriptionRef.make(DemoModel.begin(workers, tasksEach))
-    for (const worker of workers) {
-      const receive = Effect.flatMap(
-        worker.messages.take,
-        (message) => SubscriptionRef.update(model, DemoModel.update(worker.name, message))
-      )
-      yield* Effect.forkScoped(Effect.forever(receive))
-      yield* Effect.forkScoped(
-        Effect.zipRight(worker.exit, SubscriptionRef.update(model, DemoModel.markEnded(worker.name)))
-      )
-    }
-    const takeover = yield* Effect.scoped(Effect.gen(function*() {
-      yield* view.follow(Effect.map(model, DemoModel.snapshot))
-      for (const worker of workers) yield* worker.send({ _tag: "work", file, tasks: tasksEach, locked })
-      const measured = locked ? yield* killHolder(file, workers, model) : Option.none()
-      yield* when(model, DemoModel.isOver)
-      return measured
-    }))
-    const current = yield* model
-    for (const failure of current.failures) yield* view.say(`  ${failure}`)
-    const tasks = yield* Schema.decode(Messages.Tasks)(yield* fs.readFileString(file))
-    const acknowledged = DemoModel.acknowledged(current)
-    const lost = DemoModel.missing(current, tasks)
-    yield* view.say(`  ${acknowledged} updates, ${acknowledged - lost} of them in the file: ${lost} lost`)
-    const outcome: Outcome = {
-      acknowledged,
-      lost,
-      mostInside: DemoModel.mostInside(current),
-      failed: current.failures.length,
-      takeover
-    }
-    return outcome
-  }))
-
-/** What a part came to, in one line. */
-const describe = ({ acknowledged, lost, mostInside, takeover }: Outcome): string =>
-  [
-    `${lost} of ${acknowledged} updates lost`,
-    mostInside <= 1 ? "never two processes inside at once" : `up to ${mostInside} processes inside at once`,
-    ...Option.match(takeover, {
-      onNone: () => [],
-      onSome: (millis) => [`a killed holder was replaced after ${Statistics.formatMillis(millis)}`]
-    })
-  ].join(", ")
-
-const program = Effect.scoped(Effect.gen(function*() {
-  const begun = yield* Clock.currentTimeMillis
-  const directory = yield* TemporaryDirectory.make("demo")
-  const workers = yield* start(directory)
-  yield* view.say(
-    `${names.length} processes, ${tasksEach} tasks each, one JSON file: read it, add a task, write it back.`
-  )
-  yield* view.say("\nWithout the lock")
-  const without = yield* part(directory, workers, false)
-  yield* view.say(`\nWith the lock, and ${victimName} will be killed while it holds it`)
-  const guarded = yield* part(directory, workers, true)
-  const seconds = ((yield* Clock.currentTimeMillis) - begun) / 1000
-  const verdict = guarded.lost === 0 && guarded.failed === 0 && guarded.mostInside <= 1 ? "0 lost" : "VIOLATED"
-  yield* view.say(`\nVerdict: ${verdict} (${seconds.toFixed(1)} s)`)
-  yield* view.say(`  Without the lock: ${describe(without)}`)
-  yield* view.say(`  With the lock: ${describe(guarded)}`)
-  if (verdict !== "0 lost") {
-    yield* Effect.sync(() => {
-      process.exitCode = 1
-    })
-  }
-}))
-
-program.pipe(
-  // A demonstration that takes longer hangs.
-  Effect.timeout("60 seconds"),
-  Effect.provide(Layer.merge(NodeFileLock.layer, NodeContext.layer)),
-  NodeRuntime.runMain
+const program: typeof DemoProgram = await import(
+  pathToFileURL(Compiler.scriptOf(programSource, directory)).href
 )
+program.run(directory, Compiler.scriptOf(workerSource, directory))

@@ -5,25 +5,15 @@
  */
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
-import * as Esbuild from "esbuild"
-import * as Path from "node:path"
 import { fileURLToPath } from "node:url"
+import * as Compiler from "./Compiler.js"
 import * as TemporaryDirectory from "./TemporaryDirectory.js"
 
 /** Compiles `entry` with everything it imports into `directory`; returns the path of the script. */
 export const make = (entry: string, directory: string): Effect.Effect<string> =>
   Effect.promise(async () => {
-    const outfile = Path.join(directory, `${Path.basename(entry, ".ts")}.cjs`)
-    await Esbuild.build({
-      entryPoints: [entry],
-      outfile,
-      bundle: true,
-      platform: "node",
-      format: "cjs",
-      target: "node20",
-      logLevel: "warning"
-    })
-    return outfile
+    await Compiler.bundle([entry], directory)
+    return Compiler.scriptOf(entry, directory)
   })
 
 /** Compiles `entry` into a directory that goes with the scope. */
