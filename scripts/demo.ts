@@ -18,6 +18,17 @@ import type * as DemoProgram from "./demoProgram.js"
 
 DemoOutput.print(DemoOutput.standard, `${DemoPlan.headline}\nThey are compiled and started first.`)
 
+let running = false
+/** Once the program runs, it stops by itself, and a second signal does not keep it from cleaning up: npm repeats Ctrl-C. */
+const stop = (): void => {
+  if (running) return
+  DemoOutput.print(DemoOutput.standard, "\nStopped before it began. Nothing is left.")
+  process.exit(130)
+}
+process.on("SIGINT", stop)
+process.on("SIGTERM", stop)
+process.stdout.on("error", stop)
+
 const directory = Fs.realpathSync(Fs.mkdtempSync(Path.join(Os.tmpdir(), "effect-filelock-demo-")))
 process.on("exit", () => Fs.rmSync(directory, { recursive: true, force: true }))
 
@@ -29,4 +40,5 @@ await Compiler.bundle([programSource, workerSource], directory)
 const program: typeof DemoProgram = await import(
   pathToFileURL(Compiler.scriptOf(programSource, directory)).href
 )
+running = true
 program.run(directory, Compiler.scriptOf(workerSource, directory))

@@ -4,7 +4,11 @@
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as FileSystem from "@effect/platform/FileSystem"
+import type { Teardown } from "@effect/platform/Runtime"
+import { defaultTeardown } from "@effect/platform/Runtime"
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
@@ -67,12 +71,12 @@ const killHolder = (file: string, workers: ReadonlyArray<Worker>, model: State) 
     )
     yield* victim.send({ _tag: "linger" })
     yield* when(model, (current) => isOver(current) || DemoModel.lingers(current, victimName))
+    yield* Effect.sleep("300 millis")
+    const status = yield* FileLock.inspect(file)
     if (isOver(yield* model)) {
       yield* view.say(`  ${victim.name} ended before it could be killed`)
       return Option.none<number>()
     }
-    yield* Effect.sleep("300 millis")
-    const status = yield* FileLock.inspect(file)
     const holder = Option.flatMapNullable(status, ({ holders }) => holders[0]?.pid)
     if (!Option.contains(holder, victim.pid)) {
       return yield* Effect.dieMessage(`${victim.name} is inside, but the lock file says ${JSON.stringify(status)}`)
@@ -98,6 +102,10 @@ const killHolder = (file: string, workers: ReadonlyArray<Worker>, model: State) 
     return Option.some(millis)
   })
 
+/** Ends the workers, so that they write no more. */
+const end = (workers: ReadonlyArray<Worker>) =>
+  Effect.forEach(workers, (worker) => worker.signal("SIGKILL") ? worker.exit : Effect.void, { discard: true })
+
 const part = (directory: string, workers: ReadonlyArray<Worker>, locked: boolean) =>
   Effect.scoped(Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
@@ -114,26 +122,36 @@ const part = (directory: string, workers: ReadonlyArray<Worker>, locked: boolean
         Effect.zipRight(worker.exit, SubscriptionRef.update(model, DemoModel.markEnded(worker.name)))
       )
     }
-    const takeover = yield* Effect.scoped(Effect.gen(function*() {
+    const work = Effect.scoped(Effect.gen(function*() {
       yield* view.follow(Effect.map(model, DemoModel.snapshot))
       for (const worker of workers) yield* worker.send({ _tag: "work", file, tasks: tasksEach, locked })
       const measured = locked ? yield* killHolder(file, workers, model) : Option.none()
       yield* when(model, DemoModel.isOver)
       return measured
     }))
-    const current = yield* model
-    for (const failure of current.failures) yield* view.say(`  ${failure}`)
-    const tasks = yield* Schema.decode(Messages.Tasks)(yield* fs.readFileString(file))
-    const acknowledged = DemoModel.acknowledged(current)
-    const lost = DemoModel.missing(current, tasks)
-    yield* view.say(`  ${acknowledged} updates, ${acknowledged - lost} of them in the file: ${lost} lost`)
-    const outcome: Outcome = {
-      acknowledged,
-      lost,
-      mostInside: DemoModel.mostInside(current),
-      failed: current.failures.length,
-      takeover
-    }
+    /** Compares what the workers say with what is in the file. */
+    const count = Effect.gen(function*() {
+      const current = yield* model
+      for (const failure of current.failures) yield* view.say(`  ${failure}`)
+      const tasks = yield* Schema.decode(Messages.Tasks)(yield* fs.readFileString(file))
+      const acknowledged = DemoModel.acknowledged(current)
+      const lost = DemoModel.missing(current, tasks)
+      const updates = acknowledged === 1 ? "1 update" : `${acknowledged} updates`
+      yield* view.say(`  ${updates}, ${acknowledged - lost} of them in the file: ${lost} lost`)
+      return {
+        acknowledged,
+        lost,
+        mostInside: DemoModel.mostInside(current),
+        failed: current.failures.length
+      }
+    })
+    const takeover = yield* Effect.onInterrupt(work, () =>
+      end(workers).pipe(
+        Effect.zipRight(view.say("\n  stopped; what was done by then:")),
+        Effect.zipRight(count),
+        Effect.orDie
+      ))
+    const outcome: Outcome = { ...yield* count, takeover }
     return outcome
   }))
 
@@ -150,6 +168,8 @@ const describe = ({ acknowledged, lost, mostInside, takeover }: Outcome): string
 
 const program = (directory: string, workerScript: string) =>
   Effect.scoped(Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    yield* Effect.addFinalizer(() => Effect.orDie(fs.remove(directory, { recursive: true, force: true })))
     const workers = yield* start(workerScript)
     yield* view.say("\nWithout the lock")
     const without = yield* part(directory, workers, false)
@@ -164,13 +184,27 @@ const program = (directory: string, workerScript: string) =>
         process.exitCode = 1
       })
     }
-  }))
+  })).pipe(
+    Effect.onInterrupt(() =>
+      view.say("\nStopped. Nothing is left: all processes have ended, and their files are removed.")
+    )
+  )
+
+/** Interrupts when the output is read no longer, as by `| head`. */
+const outputClosed = Effect.async<never>((resume) => {
+  process.stdout.on("error", () => resume(Effect.interrupt))
+})
+
+/** The exit code of a program that was stopped by Ctrl-C is 130, as a shell expects. */
+const teardown: Teardown = (exit, onExit) =>
+  Exit.isFailure(exit) && Cause.isInterruptedOnly(exit.cause) ? onExit(130) : defaultTeardown(exit, onExit)
 
 /** Runs it, with its files in `directory`. Ends with 0 only if nothing was lost under the lock, and no two were inside at once. */
 export const run = (directory: string, workerScript: string): void =>
   program(directory, workerScript).pipe(
     // A demonstration that takes longer hangs.
     Effect.timeout("60 seconds"),
+    Effect.raceFirst(outputClosed),
     Effect.provide(Layer.merge(NodeFileLock.layer, Platform.layer)),
-    NodeRuntime.runMain
+    NodeRuntime.runMain({ teardown })
   )

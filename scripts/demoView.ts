@@ -2,6 +2,7 @@
  * How the demonstration is shown: redrawn in place on a terminal, in plain lines elsewhere.
  */
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import type * as Scope from "effect/Scope"
 import type { Snapshot, State } from "./demoModel.js"
 import * as DemoModel from "./demoModel.js"
@@ -65,7 +66,8 @@ const terminal = (output: Output): View => {
   const clear = (): string => {
     const rows = drawn.reduce((sum, { length }) => sum + Math.max(1, Math.ceil(length / output.columns())), 0)
     drawn = []
-    return rows === 0 ? "" : `\x1b[${rows}A\x1b[0J`
+    // What is typed is echoed in the row below.
+    return rows === 0 ? "" : `\r\x1b[${rows}A\x1b[0J`
   }
   return {
     say: (line) =>
@@ -79,15 +81,17 @@ const terminal = (output: Output): View => {
         output.write(`${clear()}${lines.join("\n")}\n`)
         drawn = lines
       })
-      // The last state stays on the screen, above what comes next.
-      const settle = Effect.zipRight(
-        redraw,
-        Effect.sync(() => {
-          drawn = []
-        })
-      )
+      // The last state stays on the screen, above what comes next. A terminal forgets some of what was written before Ctrl-C:
+      // then it is not known how many rows the lines take, and they stay as they are.
+      const settle = (exit: Exit.Exit<unknown, unknown>) =>
+        Effect.zipRight(
+          Exit.isInterrupted(exit) ? Effect.void : redraw,
+          Effect.sync(() => {
+            drawn = []
+          })
+        )
       return Effect.zipRight(
-        Effect.addFinalizer(() => settle),
+        Effect.addFinalizer(settle),
         Effect.asVoid(Effect.forkScoped(Effect.forever(Effect.zipRight(redraw, Effect.sleep("60 millis")))))
       )
     }

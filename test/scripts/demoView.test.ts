@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as FastCheck from "effect/FastCheck"
+import * as FiberId from "effect/FiberId"
 import * as Ref from "effect/Ref"
 import * as Scope from "effect/Scope"
 import * as TestClock from "effect/TestClock"
@@ -114,16 +115,28 @@ describe("The lines of the demonstration", () => {
       assert.notInclude(self.written, "\x1b")
       assert.strictEqual(self.written.split("\n").length, 4)
       yield* TestClock.adjust("60 millis")
-      assert.include(self.written, "\x1b[3A\x1b[0J")
+      assert.include(self.written, "\r\x1b[3A\x1b[0J")
       // Each of the three lines takes two rows.
       self.width = 45
       self.written = ""
       yield* view.say("a line that stays")
-      assert.strictEqual(self.written, "\x1b[6A\x1b[0Ja line that stays\n")
+      assert.strictEqual(self.written, "\r\x1b[6A\x1b[0Ja line that stays\n")
       self.written = ""
       yield* Scope.close(scope, Exit.void)
       yield* view.say("the end")
       assert.notInclude(self.written, "\x1b")
+    }))
+
+  it.effect("stay as they are when the demonstration is stopped", () =>
+    Effect.gen(function*() {
+      const { self, view } = screen(true)
+      const scope = yield* Scope.make()
+      yield* Scope.extend(view.follow(Effect.succeed(snapshotOf(["inside", 1], ["waiting", 2]))), scope)
+      yield* TestClock.adjust("1 millis")
+      self.written = ""
+      yield* Scope.close(scope, Exit.interrupt(FiberId.none))
+      yield* view.say("stopped")
+      assert.strictEqual(self.written, "stopped\n")
     }))
 
   it.effect("are plain elsewhere, one at each fifth of the tasks", () =>
