@@ -378,8 +378,8 @@ export const layerWith = (
 export const layer: Layer.Layer<FileLock, never, FileSystem.FileSystem | Path.Path> = layerWith({})
 
 /**
- * Locks as lock files over any `FileSystem`, with settings from the program's configuration. A setting that is not allowed is a
- * `ConfigError`.
+ * Locks as lock files over any `FileSystem`, with settings from the program's configuration. A setting that is left out has its default.
+ * One that is not allowed is a `ConfigError`.
  *
  * @example
  * ```ts

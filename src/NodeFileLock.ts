@@ -44,7 +44,8 @@ export const layerWith = (settings: Settings): Layer.Layer<FileLock> => Layer.sc
 export const layer: Layer.Layer<FileLock> = layerWith({})
 
 /**
- * Locks with settings from the program's configuration. A setting that is not allowed is a `ConfigError`.
+ * Locks with settings from the program's configuration. A setting that is left out has its default. One that is not allowed is a
+ * `ConfigError`.
  *
  * @since 0.1.0
  * @category layers

@@ -126,6 +126,15 @@ describe("A layer with settings from the configuration", () => {
         assert.include(String(yield* build(locks, [])), "MissingData")
       }))
 
+    it.scoped(`has the default settings where none is taken from the configuration (${name})`, () =>
+      Effect.gen(function*() {
+        assert.isTrue(Exit.isSuccess(yield* build(layer({}), [])))
+        // A program that is compiled without exactOptionalPropertyTypes may write `undefined`.
+        const absent: Readonly<Record<string, unknown>> = { lease: undefined }
+        assert.isTrue(Exit.isSuccess(yield* build(layer(absent), [])))
+        assert.isTrue(Exit.isSuccess(yield* build(layer(Config.succeed({})), [])))
+      }))
+
     it.scoped(`takes the defaults of the configuration (${name})`, () =>
       Effect.gen(function*() {
         const lease = Config.withDefault(Schema.Config("LEASE", Schema.NumberFromString), 10_000)
