@@ -7,6 +7,8 @@ import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import * as Url from "node:url"
+import ts from "typescript"
+import { missingDocumentation } from "./documentation.js"
 
 const root = Path.dirname(Path.dirname(Url.fileURLToPath(import.meta.url)))
 const project = Fs.mkdtempSync(Path.join(Os.tmpdir(), "effect-filelock-package-"))
@@ -181,6 +183,15 @@ const checkTypes = (title: string, files: ReadonlyArray<string>, module: string,
   run("npx", ["--no", "tsc"], project)
 }
 
+const checkDocumentation = (): void => {
+  const file = Path.join(project, "documentation.mts")
+  Fs.writeFileSync(file, modules.map((name) => `import "${manifest.name}/${name}"\n`).join(""))
+  const missing = missingDocumentation(file, { module: ts.ModuleKind.Node16, types: [] })
+  if (missing.length > 0) {
+    fail(missing.join("\n"))
+  }
+}
+
 const main = (): void => {
   step("pack")
   const tarball = pack()
@@ -210,6 +221,8 @@ const main = (): void => {
     "Node16"
   )
   checkTypes("bundler", ["consumer.ts"], "ESNext", "Bundler")
+  step("the documentation that an editor shows")
+  checkDocumentation()
 }
 
 try {

@@ -239,9 +239,59 @@ export const acquireAll = (
  * @category critical sections
  */
 export const withLock: {
+  /**
+   * Runs an effect while the lock of `path` is held.
+   *
+   * The lock is released when the effect succeeds, fails or is interrupted. When the lock is lost, the effect is interrupted, and the
+   * result is `LockLostError`; also when only the release finds that the lock is gone. A failure of the effect itself is kept.
+   *
+   * Nested calls on one path are re-entrant: the lock is released at the outermost exit. Fibers that re-enter beside each other exclude one
+   * another. Re-entry from shared to exclusive mode fails with reason `"Deadlock"`.
+   *
+   * @example
+   * ```ts
+   * import { FileSystem } from "@effect/platform"
+   * import { Effect } from "effect"
+   * import { FileLock } from "effect-filelock"
+   *
+   * const count = Effect.gen(function*() {
+   *   const fs = yield* FileSystem.FileSystem
+   *   const now = Number(yield* fs.readFileString("count.txt"))
+   *   yield* fs.writeFileString("count.txt", String(now + 1))
+   * }).pipe(FileLock.withLock("count.txt", { timeout: "10 seconds" }))
+   * ```
+   *
+   * @since 0.1.0
+   * @category critical sections
+   */
   (path: string, options?: LockOptions): <A, E, R>(
     self: Effect.Effect<A, E, R>
   ) => Effect.Effect<A, E | LockAcquisitionError | LockDirectoryError | LockLostError, R | FileLock>
+  /**
+   * Runs an effect while the lock of `path` is held.
+   *
+   * The lock is released when the effect succeeds, fails or is interrupted. When the lock is lost, the effect is interrupted, and the
+   * result is `LockLostError`; also when only the release finds that the lock is gone. A failure of the effect itself is kept.
+   *
+   * Nested calls on one path are re-entrant: the lock is released at the outermost exit. Fibers that re-enter beside each other exclude one
+   * another. Re-entry from shared to exclusive mode fails with reason `"Deadlock"`.
+   *
+   * @example
+   * ```ts
+   * import { FileSystem } from "@effect/platform"
+   * import { Effect } from "effect"
+   * import { FileLock } from "effect-filelock"
+   *
+   * const count = Effect.gen(function*() {
+   *   const fs = yield* FileSystem.FileSystem
+   *   const now = Number(yield* fs.readFileString("count.txt"))
+   *   yield* fs.writeFileString("count.txt", String(now + 1))
+   * }).pipe(FileLock.withLock("count.txt", { timeout: "10 seconds" }))
+   * ```
+   *
+   * @since 0.1.0
+   * @category critical sections
+   */
   <A, E, R>(
     self: Effect.Effect<A, E, R>,
     path: string,
@@ -260,9 +310,21 @@ export const withLock: {
  * @category critical sections
  */
 export const withLocks: {
+  /**
+   * Runs an effect while the locks of several paths are held, under one deadline. See `withLock` and `acquireAll`.
+   *
+   * @since 0.1.0
+   * @category critical sections
+   */
   (paths: Iterable<string>, options?: LockOptions): <A, E, R>(
     self: Effect.Effect<A, E, R>
   ) => Effect.Effect<A, E | LockAcquisitionError | LockDirectoryError | LockLostError, R | FileLock>
+  /**
+   * Runs an effect while the locks of several paths are held, under one deadline. See `withLock` and `acquireAll`.
+   *
+   * @since 0.1.0
+   * @category critical sections
+   */
   <A, E, R>(
     self: Effect.Effect<A, E, R>,
     paths: Iterable<string>,
@@ -281,6 +343,12 @@ export const withLocks: {
  * @category critical sections
  */
 export const withLockIfAvailable: {
+  /**
+   * Runs an effect under the lock of `path` if the lock is free: one attempt, no wait for another holder. `None` when it is taken.
+   *
+   * @since 0.1.0
+   * @category critical sections
+   */
   (path: string, options?: Omit<LockOptions, "timeout" | "schedule">): <A, E, R>(
     self: Effect.Effect<A, E, R>
   ) => Effect.Effect<
@@ -288,6 +356,12 @@ export const withLockIfAvailable: {
     E | LockAcquisitionError | LockDirectoryError | LockLostError,
     R | FileLock
   >
+  /**
+   * Runs an effect under the lock of `path` if the lock is free: one attempt, no wait for another holder. `None` when it is taken.
+   *
+   * @since 0.1.0
+   * @category critical sections
+   */
   <A, E, R>(
     self: Effect.Effect<A, E, R>,
     path: string,
