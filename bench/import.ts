@@ -59,13 +59,14 @@ const install = (harness: Harness.Harness): Effect.Effect<string> =>
     const fromRoot = (path: string): string => Path.join(Harness.repository, path)
     Fs.mkdirSync(installed, { recursive: true })
     Fs.copyFileSync(fromRoot("package.json"), Path.join(installed, "package.json"))
+    const compiled = Path.join(root, "build")
     // The types have been checked elsewhere.
     yield* node([
       fromRoot("node_modules/typescript/bin/tsc"),
-      ...["-p", fromRoot("tsconfig.build.esm.json"), "--outDir", Path.join(installed, "dist/esm"), "--noCheck"]
+      ...["-p", fromRoot("tsconfig.build.json"), "--outDir", compiled, "--noCheck"]
     ], Harness.repository)
     yield* node(
-      ["--import", "tsx", fromRoot("scripts/join-modules.ts"), Path.join(installed, "dist/esm")],
+      ["--import", "tsx", fromRoot("scripts/join-modules.ts"), compiled, Path.join(installed, "dist")],
       Harness.repository
     )
     for (const name of ["effect", "@effect"]) Fs.symlinkSync(fromRoot(`node_modules/${name}`), Path.join(modules, name))

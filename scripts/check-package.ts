@@ -55,32 +55,35 @@ const hidden = [...sources.filter((name) => name.startsWith("internal/")), "inde
 const optional = (name: string): boolean => manifest.peerDependenciesMeta?.[name]?.optional === true
 const peers = Object.keys(manifest.peerDependencies)
 
+/** What the files of the package may take, in bytes. */
+const maxSize = 600_000
+
 const pack = (): string => {
   const [packed] = JSON.parse(run("npm", ["pack", "--json", "--pack-destination", project], root)) as ReadonlyArray<{
     readonly filename: string
     readonly files: ReadonlyArray<{ readonly path: string }>
+    readonly unpackedSize: number
   }>
   if (packed === undefined) {
     return fail("npm pack says nothing about what it packed")
   }
   const files = new Set(packed.files.map((file) => file.path))
-  const types = ["d.ts", "d.ts.map"]
-  const built = ["js", "js.map", ...types]
   const expected = [
     ...["package.json", "README.md", "LICENSE", "CHANGELOG.md", "dist/cjs/package.json"],
-    ...sources.flatMap((name) => [
-      `src/${name}.ts`,
-      // What is internal is joined to chunks; its types are not.
-      ...(name.startsWith("internal/") ? types : built).map((extension) => `dist/esm/${name}.${extension}`),
-      ...built.map((extension) => `dist/cjs/${name}.${extension}`)
-    ])
+    ...["index", ...modules].flatMap((name) =>
+      ["dist/esm", "dist/cjs"].flatMap((directory) => [`${directory}/${name}.js`, `${directory}/${name}.d.ts`])
+    )
   ]
+  // What is internal is joined to chunks. Its types are there as far as those of the public modules need them.
+  const internal = new RegExp(`^dist/(esm|cjs)/internal/\\w+\\.js$|^dist/cjs/(${hidden.join("|")})\\.d\\.ts$`)
   const missing = expected.filter((file) => !files.has(file))
-  const unexpected = [...files].filter((file) =>
-    !expected.includes(file) && !/^dist\/esm\/internal\/chunk-\w+\.js(\.map)?$/.test(file)
-  )
+  const unexpected = [...files].filter((file) => !expected.includes(file) && !internal.test(file))
   if (missing.length > 0 || unexpected.length > 0) {
     fail(`the package lacks [${missing.join(", ")}] and should not have [${unexpected.join(", ")}]`)
+  }
+  step(`${Math.round(packed.unpackedSize / 1000)} of ${maxSize / 1000} kB in ${files.size} files`)
+  if (packed.unpackedSize > maxSize) {
+    fail(`the package takes ${packed.unpackedSize} bytes, and may take ${maxSize}`)
   }
   return Path.join(project, packed.filename)
 }
