@@ -9,6 +9,7 @@ import * as Path from "node:path"
 import * as Url from "node:url"
 import ts from "typescript"
 import { missingDocumentation } from "./documentation.js"
+import { brokenLinks } from "./links.js"
 
 const root = Path.dirname(Path.dirname(Url.fileURLToPath(import.meta.url)))
 const project = Fs.mkdtempSync(Path.join(Os.tmpdir(), "effect-filelock-package-"))
@@ -70,6 +71,7 @@ const pack = (): string => {
   const files = new Set(packed.files.map((file) => file.path))
   const expected = [
     ...["package.json", "README.md", "LICENSE", "CHANGELOG.md", "dist/cjs/package.json"],
+    ...["docs/backends.md", "docs/protocol.md"],
     ...["index", ...modules].flatMap((name) =>
       ["dist/esm", "dist/cjs"].flatMap((directory) => [`${directory}/${name}.js`, `${directory}/${name}.d.ts`])
     )
@@ -86,6 +88,13 @@ const pack = (): string => {
     fail(`the package takes ${packed.unpackedSize} bytes, and may take ${maxSize}`)
   }
   return Path.join(project, packed.filename)
+}
+
+const checkLinks = (): void => {
+  const broken = brokenLinks(Path.join(project, "node_modules", manifest.name))
+  if (broken.length > 0) {
+    fail(broken.join("\n"))
+  }
 }
 
 /** One program for both module systems: `load` is `import` in one and `require` in the other. */
@@ -207,6 +216,8 @@ const main = (): void => {
   step(`install beside ${peers.filter((name) => !optional(name)).join(" and ")}`)
   write("package.json", JSON.stringify({ name: "consumer", private: true, type: "module" }))
   install(tarball, ...peers.filter((name) => !optional(name)).map(installed))
+  step("links between its files")
+  checkLinks()
   step("the barrel by import and require")
   checkRuntime([manifest.name])
 
