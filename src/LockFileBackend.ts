@@ -44,7 +44,7 @@ export const make = (
   Effect.gen(function*() {
     const { lease } = yield* Settings.decodeOrDie(options)
     const syntax = yield* Path.Path
-    const disk = FileSystemDisk.make(yield* FileSystem.FileSystem, syntax)
+    const disk = FileSystemDisk.make(yield* FileSystem.FileSystem)
     const engine = internal.make({ disk, syntax, identity: yield* ProcessIdentity, lease })
     yield* Effect.addFinalizer(() => engine.close)
     return engine

@@ -1,6 +1,5 @@
 import type { PlatformError } from "@effect/platform/Error"
 import type * as FileSystem from "@effect/platform/FileSystem"
-import type * as Path from "@effect/platform/Path"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { absent, type Disk, type DiskError, type Entry, maxBytes, toError } from "./disk.js"
@@ -17,7 +16,7 @@ const modifiedAt = (info: FileSystem.File.Info): number =>
   Option.match(info.mtime, { onNone: () => -1, onSome: (date) => date.getTime() })
 
 /** The disk over any `FileSystem`. The service has no lstat: whether a path is a link is asked for first. */
-export const make = (fs: FileSystem.FileSystem, paths: Path.Path): Disk => {
+export const make = (fs: FileSystem.FileSystem): Disk => {
   const readLink: Disk["readLink"] = (path) =>
     Effect.catchIf(
       mapError(fs.readLink(path)),
@@ -80,6 +79,11 @@ export const make = (fs: FileSystem.FileSystem, paths: Path.Path): Disk => {
     realPath: (path) => mapError(fs.realPath(path)),
     readLink,
     owner: (path) => mapError(Effect.map(fs.stat(path), ({ uid }) => Option.getOrUndefined(uid))),
-    workingDirectory: Effect.try({ try: () => paths.resolve("."), catch: toError })
+    // Asked of the file system: one in memory has a working directory of its own. Node throws where it has been removed, and its service
+    // passes the error on as that of an argument.
+    workingDirectory: Effect.mapError(
+      fs.realPath("."),
+      (error) => toError(error._tag === "BadArgument" ? error.cause ?? error : error)
+    )
   }
 }

@@ -1,6 +1,5 @@
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import * as FileSystem from "@effect/platform/FileSystem"
-import * as Path from "@effect/platform/Path"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
@@ -49,8 +48,8 @@ const synchronously = Effect.gen(function*() {
 
 const throughService = Effect.gen(function*() {
   const directory = yield* temporaryDirectory
-  return { directory, disk: FileSystemDisk.make(yield* FileSystem.FileSystem, yield* Path.Path) }
-}).pipe(Effect.provide([NodeFileSystem.layer, Path.layer]))
+  return { directory, disk: FileSystemDisk.make(yield* FileSystem.FileSystem) }
+}).pipe(Effect.provide(NodeFileSystem.layer))
 
 // ---------------------------------------------------------------------------------------------
 // the programs
@@ -214,6 +213,18 @@ describe("The disks of Node", () => {
         const { disk } = yield* run
         assert.strictEqual(yield* disk.workingDirectory, process.cwd())
       }), { discard: true }))
+
+  it.scopedLive("say that the directory they worked in is gone", () =>
+    Effect.forEach([onThreads, throughService], (run) =>
+      Effect.gen(function*() {
+        const { directory, disk } = yield* run
+        const before = process.cwd()
+        NodeFS.mkdirSync(`${directory}/gone`)
+        process.chdir(`${directory}/gone`)
+        yield* Effect.addFinalizer(() => Effect.sync(() => process.chdir(before)))
+        NodeFS.rmdirSync(`${directory}/gone`)
+        assert.strictEqual((yield* Effect.flip(disk.workingDirectory)).code, "ENOENT")
+      }).pipe(Effect.scoped), { discard: true }))
 })
 
 // ---------------------------------------------------------------------------------------------
@@ -225,8 +236,8 @@ describe("The disk over a file system in memory", () => {
     Effect.gen(function*() {
       const memory = yield* MemoryFileSystem.makeDisk()
       const [view, fs] = yield* Effect.all([memory.view(options), memory.view()])
-      return { memory, fs, disk: FileSystemDisk.make(view, yield* Path.Path) }
-    }).pipe(Effect.provide(Path.layer))
+      return { memory, fs, disk: FileSystemDisk.make(view) }
+    })
 
   it.effect("opens nothing but a small regular file", () =>
     Effect.gen(function*() {
@@ -253,10 +264,10 @@ describe("The disk over a file system in memory", () => {
         const view = yield* memory.view({
           step: (step) => step.syscall === syscall ? Effect.ignore(fs.remove("/tmp/file")) : Effect.void
         })
-        const disk = FileSystemDisk.make(view, yield* Path.Path)
+        const disk = FileSystemDisk.make(view)
         assert.strictEqual((yield* disk.read("/tmp/file"))._tag, "Absent", syscall)
       }
-    }).pipe(Effect.provide(Path.layer)))
+    }))
 
   it.effect("writes through the file that it has read, and says when the path names another one by then", () =>
     Effect.gen(function*() {
@@ -270,10 +281,18 @@ describe("The disk over a file system in memory", () => {
             )
             : Effect.void
       })
-      const disk = FileSystemDisk.make(view, yield* Path.Path)
+      const disk = FileSystemDisk.make(view)
       assert.deepStrictEqual(yield* disk.rewrite("/tmp/file", text, 2, "RECORD"), { content: text, inPlace: false })
       assert.strictEqual(yield* fs.readFileString("/tmp/file"), text)
-    }).pipe(Effect.provide(Path.layer)))
+    }))
+
+  it.effect("works where the view does, and not where the process does", () =>
+    Effect.gen(function*() {
+      const { disk, fs } = yield* make({ cwd: "/work" })
+      assert.strictEqual((yield* Effect.flip(disk.workingDirectory)).code, "ENOENT")
+      yield* fs.makeDirectory("/work")
+      assert.strictEqual(yield* disk.workingDirectory, "/work")
+    }))
 
   it.effect("closes what it has opened, whatever comes of it", () =>
     Effect.gen(function*() {

@@ -190,7 +190,7 @@ describe("Heartbeats", () => {
       const identity = yield* Effect.flatMap(ProcessIdentity.makeMachine(), (machine) => machine.spawn())
       const fs = yield* MemoryFileSystem.make
       const disk: Disk = {
-        ...FileSystemDisk.make(fs, yield* Path.Path),
+        ...FileSystemDisk.make(fs),
         rewrite: (path, content) =>
           Effect.map(millis, (at) => {
             beats.push({ at, path })

@@ -165,7 +165,7 @@ const withPaths = <A, E>(use: (fs: FileSystem, paths: Paths.Paths) => Effect.Eff
   Effect.gen(function*() {
     const fs = yield* MemoryFileSystem.make
     const syntax = yield* Path.Path
-    return yield* use(fs, Paths.make(FileSystemDisk.make(fs, syntax), syntax))
+    return yield* use(fs, Paths.make(FileSystemDisk.make(fs), syntax))
   }).pipe(Effect.provide(Path.layer))
 
 describe("The canonical path", () => {
@@ -294,8 +294,7 @@ describe("The directory of a lock", () => {
             calls += 1
             return path === "/tmp/a" ? MemoryFileSystem.Fault.Fail({ errno: "ENOENT" }) : undefined
           }
-        }),
-        syntax
+        })
       )
       const error = yield* Effect.flip(Paths.make(disk, syntax).makeDirectory(keyOf("/tmp/a/b/file")))
       assert.strictEqual(error._tag, "LockDirectoryError")
