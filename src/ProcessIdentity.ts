@@ -119,13 +119,13 @@ export const layerMachine = (machineId: string): Layer.Layer<never> =>
 export interface SpawnOptions {
   /** For a process id that is used again. */
   readonly pid?: number | undefined
-  /** For a container: processes of different namespaces do not find each other in their process tables. */
+  /** For a container: processes of different namespaces do not find each other in their process tables. Default `"pid:[1]"`. */
   readonly pidNamespace?: string | undefined
   /** For another worker thread of the same process. */
   readonly threadOf?: ProcessIdentity | undefined
   /**
-   * Processes of different networks cannot reach each other. By default each pid namespace has a network of its own, as containers do. Empty
-   * if no other process can reach this one.
+   * Processes of different networks cannot reach each other. By default each pid namespace has a network of its own, as containers do:
+   * `"net:[1]"` for `"pid:[1]"`. Empty if no other process can reach this one.
    */
   readonly network?: string | undefined
 }
@@ -139,7 +139,10 @@ export interface SpawnOptions {
 export interface Machine {
   /** Starts a process and answers with its identity. */
   readonly spawn: (options?: SpawnOptions) => Effect.Effect<ProcessIdentity>
-  /** Removes a process, with all its threads, from the process table. Its fibers go on: the caller has to stop them. */
+  /**
+   * Removes a process, with all its threads, from the process table. Its fibers go on, those of the heartbeats of its locks included: the
+   * caller has to stop them. To interrupt them would release the locks; a `Crash` of its file system stops them where they are.
+   */
   readonly kill: (process: ProcessIdentity) => Effect.Effect<void>
   /** Ends one thread of a process. Its fibers go on: the caller has to stop them. */
   readonly terminate: (thread: ProcessIdentity) => Effect.Effect<void>
