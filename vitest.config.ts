@@ -1,3 +1,4 @@
+import { fileURLToPath } from "node:url"
 import { defineConfig } from "vitest/config"
 
 /** What all tests have in common. */
@@ -39,6 +40,18 @@ export default defineConfig({
           name: "processes",
           // `layer` of @effect/vitest changes `it` for all files that share a module graph with this one.
           include: ["test/integration/**/*.test.ts"]
+        }
+      },
+      {
+        extends: true,
+        // The programs of the guides name the package as its users do.
+        resolve: { alias: { "effect-filelock": fileURLToPath(new URL("src/index.ts", import.meta.url)) } },
+        test: {
+          name: "examples",
+          include: ["examples/**/*.test.ts"],
+          // Loading Effect takes longer than all of these tests.
+          isolate: false,
+          poolOptions: { forks: { singleFork: true } }
         }
       }
     ]
