@@ -1,5 +1,6 @@
-import { assert, layer } from "@effect/vitest"
+import { assert } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import { layer } from "../utils/layer.js"
 import { acquired } from "./fixtures/answers.js"
 import * as Scene from "./fixtures/scene.js"
 

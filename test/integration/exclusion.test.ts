@@ -1,6 +1,7 @@
-import { assert, layer } from "@effect/vitest"
+import { assert } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import { layer } from "../utils/layer.js"
 import { acquired, timedOut } from "./fixtures/answers.js"
 import * as Scene from "./fixtures/scene.js"
 

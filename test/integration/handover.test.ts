@@ -1,6 +1,7 @@
-import { assert, layer } from "@effect/vitest"
+import { assert } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Bundle from "../torture/Bundle.js"
+import { layer } from "../utils/layer.js"
 import { acquired } from "./fixtures/answers.js"
 import * as Program from "./fixtures/program.js"
 import * as Scene from "./fixtures/scene.js"

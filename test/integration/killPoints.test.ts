@@ -1,4 +1,4 @@
-import { assert, layer } from "@effect/vitest"
+import { assert } from "@effect/vitest"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -11,6 +11,7 @@ import * as NodeFileLock from "../../src/NodeFileLock.js"
 import * as Bundle from "../torture/Bundle.js"
 import * as ChildProcess from "../torture/ChildProcess.js"
 import * as TemporaryDirectory from "../torture/TemporaryDirectory.js"
+import { layer } from "../utils/layer.js"
 import * as Messages from "./fixtures/messages.js"
 
 /** In milliseconds: some forty processes are started and killed. */

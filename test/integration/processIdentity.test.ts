@@ -1,4 +1,4 @@
-import { expect, layer } from "@effect/vitest"
+import { expect } from "@effect/vitest"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -8,6 +8,7 @@ import { once } from "node:events"
 import { existsSync } from "node:fs"
 import * as ProcessIdentity from "../../src/ProcessIdentity.js"
 import * as Bundle from "../torture/Bundle.js"
+import { layer } from "../utils/layer.js"
 
 type Claim = ProcessIdentity.ProcessInfo & { readonly token: string }
 

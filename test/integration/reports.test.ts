@@ -3,7 +3,7 @@
  * needs real files and processes. `../reports.test.ts` has the others.
  */
 import * as NodeContext from "@effect/platform-node/NodeContext"
-import { assert, describe, it, layer } from "@effect/vitest"
+import { assert, describe, it } from "@effect/vitest"
 import * as Array from "effect/Array"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
@@ -17,6 +17,7 @@ import * as FileLock from "../../src/FileLock.js"
 import * as NodeFileLock from "../../src/NodeFileLock.js"
 import * as Bundle from "../torture/Bundle.js"
 import * as TemporaryDirectory from "../torture/TemporaryDirectory.js"
+import { layer } from "../utils/layer.js"
 import * as Logs from "../utils/logs.js"
 import { acquired, refused } from "./fixtures/answers.js"
 import * as Program from "./fixtures/program.js"
