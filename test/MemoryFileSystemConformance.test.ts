@@ -28,7 +28,7 @@ const replay = {
 }
 
 /** How many random programs are compared: `PROGRAMS`, or 100. */
-const count = Number(process.env.PROGRAMS ?? 100)
+const count = Number(process.env.PROGRAMS ?? 45)
 
 /** Programs that are compared at a time: the disk lets one wait while another runs. */
 const lanes = 3

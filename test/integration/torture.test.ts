@@ -6,11 +6,11 @@ import * as Torture from "../torture/Torture.js"
 /** Some twenty processes are started; in milliseconds. `npm run torture` and `npm run takeover` take longer. */
 const testTimeout = 90_000
 
-const rounds = 4
+const rounds = 2
 
 const options: Torture.Options = {
   processes: 4,
-  duration: 1_500,
+  duration: 1_000,
   killEvery: 150,
   stopFor: 500,
   seed: 20_240_817,
@@ -38,7 +38,7 @@ describe("Processes that are killed and stopped while they compete for a lock", 
 
   it.live("overlap and lose updates where they do not lock", () =>
     Effect.gen(function*() {
-      const report = yield* Torture.run({ ...options, duration: 1_000, killEvery: 0, stopFor: 0, locked: false })
+      const report = yield* Torture.run({ ...options, duration: 500, killEvery: 0, stopFor: 0, locked: false })
       assert.isAbove(report.overlaps.length, 0)
       assert.isAbove(report.counter.lost, 0)
       assert.isAbove(report.violations.length, 0)

@@ -20,6 +20,9 @@ import * as Simulation from "../utils/Simulation.js"
 /** Replays a failure. */
 const seed = process.env["SEED"] === undefined ? Date.now() | 0 : Number(process.env["SEED"])
 
+/** `npm run faults` has more. */
+const interruptions = Number(process.env["INTERRUPTIONS"] ?? 300)
+
 const names = ["a", "b", "c"]
 
 interface Crowd {
@@ -129,11 +132,11 @@ describe(`Fibers that are interrupted at any moment (SEED=${seed})`, () => {
             step: () =>
               Effect.flatMap(Random.next, (luck) => luck < 0.2 ? Effect.sleep(Duration.millis(luck)) : Effect.void)
           }),
-          fibers: 600,
+          fibers: interruptions,
           atOnce: 20
         })
       }).pipe((self) => Simulation.run(self, { seed })),
-    120_000
+    300_000
   )
 
   it.scopedLive("never overlap on real files, and leave neither a lock, nor a file, nor a stuck fiber behind", () =>

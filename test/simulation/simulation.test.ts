@@ -18,14 +18,14 @@ const trace = (seed: number): string => {
 describe("Simulated worlds", () => {
   it("keep every promise, whatever befalls them", () => {
     const first = 1_000_000
-    for (let seed = first; seed < first + 8; seed++) {
+    for (let seed = first; seed < first + 2; seed++) {
       const { plan, violation } = Simulation.run(Plan.make(seed))
       assert.isUndefined(violation, `${Plan.format(plan)}\nReplay: npm run simulate -- --seed ${seed}`)
     }
   }, 120_000)
 
   it("are the same, byte for byte, for the same seed, and others for another", () => {
-    for (const seed of [1, 2, 3, 4]) {
+    for (const seed of [1, 2]) {
       assert.strictEqual(trace(seed), trace(seed))
     }
     assert.notStrictEqual(trace(1), trace(2))
