@@ -52,7 +52,7 @@ layer(Scene.Script.layer, { excludeTestServices: true })("The hand-over between 
       yield* Effect.repeat(Effect.sleep("5 millis"), { until: () => scene.files().length > 1 })
       yield* Effect.sleep("50 millis")
       yield* program.endInput
-      assert.strictEqual(yield* program.exit, 0)
+      assert.strictEqual(yield* program.exit, 0, program.output())
       assert.include(program.output(), "passed on")
       assert.deepInclude(yield* other.answer, acquired)
       yield* other.release
