@@ -7,9 +7,9 @@ import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type { Channel } from "./internal/handover/channel.js"
-import type { Reserve } from "./internal/lockFile/reserve.js"
 import * as machine from "./internal/process/machine.js"
 import * as node from "./internal/process/node.js"
+import type { Reserve } from "./internal/process/reserve.js"
 
 /**
  * What distinguishes one process from every other, on any machine and after any reboot. An empty string means that the system does not

@@ -7,12 +7,12 @@ import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Immediate from "../immediate.js"
 import { timerAt } from "../lock/timer.js"
+import * as Reserve from "../process/reserve.js"
 import * as Runtime from "../runtime.js"
 import { type Disk, DiskError } from "./disk.js"
 import { momentAt } from "./ownRecord.js"
 import type * as Protocol from "./protocol.js"
 import * as Record from "./record.js"
-import * as Reserve from "./reserve.js"
 import { type Attempt, Claimed, Gone, type Member, Round } from "./round.js"
 
 export interface Heartbeat {

@@ -8,12 +8,12 @@ import { maxLabelLength } from "../../LockHolder.js"
 import type { ProcessIdentity, ProcessInfo } from "../../ProcessIdentity.js"
 import { syscallOf } from "../errno.js"
 import * as Immediate from "../immediate.js"
+import * as Reserve from "../process/reserve.js"
 import * as Runtime from "../runtime.js"
 import { type Disk, DiskError, type Entry } from "./disk.js"
 import { OwnRecord } from "./ownRecord.js"
 import { claimOf, claimRequestOf, prefixOf, requestOf } from "./paths.js"
 import * as Record from "./record.js"
-import * as Reserve from "./reserve.js"
 import type { Check } from "./staleness.js"
 
 /** A lock file, and the names of the files beside it. */

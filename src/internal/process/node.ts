@@ -7,7 +7,7 @@ import * as NodeWorker from "node:worker_threads"
 import type { Liveness, ProcessIdentity, ProcessInfo } from "../../ProcessIdentity.js"
 import type { Channel } from "../handover/channel.js"
 import * as NodeChannel from "../handover/nodeChannel.js"
-import type { Reserve } from "../lockFile/reserve.js"
+import type { Reserve } from "./reserve.js"
 import * as Tokens from "./tokens.js"
 
 const quietly = <A, B>(read: () => A, otherwise: B): A | B => {

@@ -3,7 +3,7 @@ import * as Exit from "effect/Exit"
 import type * as ProcessIdentity from "../../ProcessIdentity.js"
 import type { Channel } from "../handover/channel.js"
 import * as Immediate from "../immediate.js"
-import type { Reserve } from "../lockFile/reserve.js"
+import type { Reserve } from "./reserve.js"
 
 /** The tokens of one realm of one process that are alive. */
 export interface Tokens {
