@@ -12,7 +12,7 @@ export default mergeConfig(
         "test/simulation/interruption.test.ts",
         "test/MemoryFileSystemConformance.test.ts"
       ],
-      env: { KILL_POINTS: "all", INTERRUPTIONS: "10000", PROGRAMS: "2000" },
+      env: { KILL_POINTS: "all", INTERRUPTIONS: "2000", PROGRAMS: "1000" },
       testTimeout: 300_000
     }
   })
