@@ -58,6 +58,8 @@ export interface Blocked {
   /** What the acquisition fails with at its deadline. */
   readonly reason: Exclude<Reason, "Deadlock">
   readonly cause?: unknown
+  /** Whether the holder is this process, by another name of the lock or another layer. */
+  readonly isOwn?: boolean | undefined
 }
 
 /**

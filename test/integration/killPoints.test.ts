@@ -26,7 +26,7 @@ class Script extends Context.Tag("test/Script")<Script, string>() {
   )
 }
 
-/** `npm run faults` tries each change, and `npm test` each third one. */
+/** `.ci/run` tries each change, and `npm test` each third one. */
 const distance = process.env["KILL_POINTS"] === "all" ? 1 : 3
 
 type Files = Readonly<Record<string, string>>

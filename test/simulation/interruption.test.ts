@@ -20,7 +20,7 @@ import * as Simulation from "../utils/Simulation.js"
 /** Replays a failure. */
 const seed = process.env["SEED"] === undefined ? Date.now() | 0 : Number(process.env["SEED"])
 
-/** `npm run faults` has more. */
+/** `.ci/run` has more. */
 const interruptions = Number(process.env["INTERRUPTIONS"] ?? 300)
 
 const names = ["a", "b", "c"]

@@ -93,8 +93,10 @@ export class Waiter implements Request {
   }
 
   readonly onBlocked = (blocked: Blocked): void => {
+    const isNew = blocked.holder?.token !== this.blocked?.holder?.token
     this.blocked = blocked
-    if (this.waits && blocked.holder !== undefined) {
+    // A fiber may hold thousands of locks.
+    if (isNew && this.waits && blocked.holder !== undefined && blocked.isOwn === true) {
       this.deadlock = this.findOwn(blocked.holder.token)
       if (this.deadlock !== undefined) this.expire()
     }

@@ -329,7 +329,7 @@ export const make = (options: {
       holder,
       undefined,
       holder?.instance === identity.info.instance
-        ? new Error("through another FileLock layer of this process, or as another path")
+        ? new Error("through another FileLock layer of this process, as another path, or to break it")
         : undefined
     )
 

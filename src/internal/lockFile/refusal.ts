@@ -59,4 +59,4 @@ export const blockedBy = (
   holder: LockHolder | undefined,
   readAgainIn?: number,
   cause?: Error
-): Blocked => ({ _tag: "Blocked", state, reason: "Timeout", holder, readAgainIn, cause })
+): Blocked => ({ _tag: "Blocked", state, reason: "Timeout", holder, readAgainIn, cause, isOwn: cause !== undefined })

@@ -130,19 +130,31 @@ interface Realm {
   readonly reserve: Reserve
 }
 
+/** What a descriptor is of. */
+const identityOf = (descriptor: number): string => {
+  const { dev, ino, rdev } = NodeFS.fstatSync(descriptor)
+  return `${dev}:${ino}:${rdev}`
+}
+
 const makeReserve = (): Reserve => {
-  let descriptor: number | undefined
+  let kept: { readonly descriptor: number; readonly identity: string } | undefined
   return {
     keep: () => {
-      descriptor ??= quietly(() => NodeFS.openSync(NodeOS.devNull, "r"), undefined)
+      kept ??= quietly(() => {
+        const descriptor = NodeFS.openSync(NodeOS.devNull, "r")
+        return { descriptor, identity: identityOf(descriptor) }
+      }, undefined)
     },
     spend: () => {
-      if (descriptor === undefined) {
-        return false
+      if (kept === undefined) {
+        return
       }
-      NodeFS.closeSync(descriptor)
-      descriptor = undefined
-      return true
+      const { descriptor, identity } = kept
+      kept = undefined
+      quietly(() => {
+        // A program may have closed all descriptors that it does not know, and have opened a file by this number since.
+        if (identityOf(descriptor) === identity) NodeFS.closeSync(descriptor)
+      }, undefined)
     }
   }
 }

@@ -6,8 +6,8 @@ import * as Effect from "effect/Effect"
 export interface Reserve {
   /** Opens it, where it is not open and another one is left. */
   readonly keep: () => void
-  /** Closes it; `false` where it is not open. */
-  readonly spend: () => boolean
+  /** Closes it, where it is open and still ours. */
+  readonly spend: () => void
 }
 
 /** Runs what has failed before once more, with the descriptor of the reserve free for it. */
@@ -17,4 +17,7 @@ export const spend = <A, E, R>(
 ): Effect.Effect<A, E, R> =>
   reserve === undefined
     ? self
-    : Effect.suspend(() => reserve.spend() ? Effect.ensuring(self, Effect.sync(reserve.keep)) : self)
+    : Effect.suspend(() => {
+      reserve.spend()
+      return Effect.ensuring(self, Effect.sync(reserve.keep))
+    })
