@@ -24,7 +24,16 @@ import type { OwnRecord } from "./ownRecord.js"
 import * as Paths from "./paths.js"
 import * as Protocol from "./protocol.js"
 import { holderOf, type Seen } from "./record.js"
-import { type Blocked, blockedBy, blockedByForeign, failed, ofUser, reasonOf, refused } from "./refusal.js"
+import {
+  type Blocked,
+  blockedBy,
+  blockedByForeign,
+  blockedByOwn,
+  failed,
+  ofUser,
+  reasonOf,
+  refused
+} from "./refusal.js"
 import * as Requests from "./requests.js"
 import { Gone, Member } from "./round.js"
 import * as Staleness from "./staleness.js"
@@ -322,16 +331,8 @@ export const make = (options: {
           ))
   }
 
-  /** A fiber of this process that has it by the same layer would be in front of this one. */
   const blockedByLive = (holder: LockHolder | undefined): Blocked =>
-    blockedBy(
-      "held",
-      holder,
-      undefined,
-      holder?.instance === identity.info.instance
-        ? new Error("through another FileLock layer of this process, as another path, or to break it")
-        : undefined
-    )
+    holder?.instance === identity.info.instance ? blockedByOwn(holder) : blockedBy("held", holder)
 
   /** T1 to T3. */
   const takeOver = (

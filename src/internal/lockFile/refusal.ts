@@ -54,9 +54,17 @@ export const blockedByForeign = (what: string): Blocked => ({
 })
 
 /** A record is in the way. */
-export const blockedBy = (
-  state: LockBackend.State,
-  holder: LockHolder | undefined,
-  readAgainIn?: number,
-  cause?: Error
-): Blocked => ({ _tag: "Blocked", state, reason: "Timeout", holder, readAgainIn, cause, isOwn: cause !== undefined })
+export const blockedBy = (state: LockBackend.State, holder: LockHolder | undefined, readAgainIn?: number): Blocked => ({
+  _tag: "Blocked",
+  state,
+  reason: "Timeout",
+  holder,
+  readAgainIn
+})
+
+/** A record of this process is in the way. A fiber that has it by the same layer and path would be in front of the one that asks. */
+export const blockedByOwn = (holder: LockHolder): Blocked => ({
+  ...blockedBy("held", holder),
+  isOwn: true,
+  cause: new Error("through another FileLock layer of this process, as another path, or to break it")
+})
