@@ -13,8 +13,8 @@ export const shared = defineConfig({
         // Loading Effect takes longer than most files of tests: those of one process share their modules.
         isolate: false,
         // Most of them wait most of the time. The pool must not end a process while others go on: it would end it twice.
-        minForks: 3,
-        maxForks: 3
+        minForks: 4,
+        maxForks: 4
       }
     },
     testTimeout: 30_000,

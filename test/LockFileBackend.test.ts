@@ -50,7 +50,7 @@ const isForeign = (
       const before = yield* snapshot
       const process = yield* test.join()
       const error = yield* failureOf(
-        process.locks.withLock(Effect.void, `${directory}/file`, { timeout: simulated ? "5 seconds" : 0 })
+        process.locks.withLock(Effect.void, `${directory}/file`, { timeout: simulated ? "1 second" : 0 })
       )
       assert.strictEqual(reasonOf(error), "Foreign")
       assert.include(error.message, lockPath)
