@@ -144,6 +144,16 @@ export const make = (
     renameSync: (from: string, to: string): void => call("rename", from, fs.rename(from, to), to),
     unlinkSync: (path: string): void => call("unlink", path, fs.remove(path)),
     mkdirSync: (path: string): void => call("mkdir", path, fs.makeDirectory(path)),
+    readdirSync: (path: string) => call("scandir", path, fs.readDirectory(path)),
+    rmdirSync: (path: string): void =>
+      call(
+        "rmdir",
+        path,
+        Effect.flatMap(fs.readDirectory(path), (names): Effect.Effect<void, unknown> =>
+          names.length === 0
+            ? fs.remove(path, { recursive: true })
+            : Effect.fail(Object.assign(new Error(`ENOTEMPTY: ${path}`), { code: "ENOTEMPTY" })))
+      ),
     readlinkSync: (path: string): string => call("readlink", path, fs.readLink(path)),
     realpathSync: { native: (path: string): string => call("realpath", path, fs.realPath(path)) },
     promises: {

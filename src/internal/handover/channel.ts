@@ -56,7 +56,7 @@ export const none: Channel = {
 
 /** The token whose process a message is for. */
 const recipientOf = (message: Message): string =>
-  message._tag === "wait" || message._tag === "ready" ? message.owner : message.token
+  message._tag === "wait" || message._tag === "ready" || message._tag === "left" ? message.owner : message.token
 
 /** How many tokens of locks that were released are remembered. */
 const maxReleased = 256

@@ -2,6 +2,7 @@ import * as Array from "effect/Array"
 import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import { constVoid } from "effect/Function"
 import type { LockHolder } from "../../LockHolder.js"
 import * as Immediate from "../immediate.js"
 import { type Alarm, timerAt } from "../lock/timer.js"
@@ -74,6 +75,8 @@ export class HolderQueue implements Endpoint {
   private reads = 0
   private lookedAt = -Infinity
   private alarm: Alarm | undefined
+  /** A process that is waited for says that it shares the lock no more. */
+  onLeft: () => void = constVoid
   /** Its clock at the acquisition goes for all that is done here: the fiber may go by another one later. */
   private readonly clock: Clock.Clock
   private readonly since: number
@@ -131,6 +134,9 @@ export class HolderQueue implements Endpoint {
       }
       case "moved":
         return this.lookWhetherGone()
+      case "left":
+        this.onLeft()
+        return this.onLeft !== constVoid
       case "next":
         return false
     }

@@ -23,6 +23,8 @@ export type Message =
   | { readonly _tag: "ready"; readonly owner: string; readonly token: string }
   /** To a waiter: `owner` does not hold the lock any more, look for yourself. */
   | { readonly _tag: "moved"; readonly owner: string; readonly token: string }
+  /** A reader to the holder, which may wait for it: I share the lock no more. */
+  | { readonly _tag: "left"; readonly owner: string; readonly token: string }
 
 /** The longest line, in bytes. */
 export const maxLine = 65_536
@@ -64,7 +66,8 @@ export const decode = (line: string): Option.Option<Message> => {
     case "wait":
     case "next":
     case "ready":
-    case "moved": {
+    case "moved":
+    case "left": {
       const [owner] = others
       return owner !== undefined && others.length === 1 ? Option.some({ _tag, token, owner }) : Option.none()
     }

@@ -208,6 +208,8 @@ export class Requester implements Endpoint {
         this.denied = message.owner
         this.known = undefined
         return this.hint()
+      case "left":
+        return false
       case "wait":
       case "ready":
         // It may have been given to us without our knowing.

@@ -13,7 +13,8 @@ import * as Immediate from "../immediate.js"
 import * as Runtime from "../runtime.js"
 import * as Background from "./background.js"
 import * as CriticalSection from "./criticalSection.js"
-import { giveBack, HeldLock, takeKept } from "./heldLock.js"
+import { giveBack, HeldLock, share, takeKept } from "./heldLock.js"
+import { SharedGrant } from "./sharedGrant.js"
 import type { Waiter, WaitQueue, WaitQueues } from "./waitQueue.js"
 
 type Backend = Context.Tag.Service<LockBackend>
@@ -70,14 +71,14 @@ const unanswered = (waiter: Waiter, lockPath: string): Effect.Effect<never, Lock
   fail(waiter, lockPath, "Timeout", { cause: new Error("the storage did not answer in time") })
 
 /** The deadline has passed, the schedule has ended, the lock is taken and the caller does not wait, or it would wait for itself. */
-const giveUp = (waiter: Waiter, lockPath: string, { blocked, holder, own }: WaitQueue) =>
+const giveUp = (waiter: Waiter, lockPath: string, { blocked, holder }: WaitQueue) =>
   waiter.deadlock !== undefined
     // No path tells that a directory is mounted at another place, too.
     ? fail(waiter, lockPath, "Deadlock", {
       holder,
       cause: new Error(`as ${waiter.deadlock.key.path}, which is the same lock by another name`)
     })
-    : own === undefined && blocked !== undefined
+    : blocked !== undefined
     ? fail(waiter, lockPath, blocked.reason, blocked)
     : holder === undefined && waiter.outOfTime
     ? unanswered(waiter, lockPath)
@@ -156,11 +157,14 @@ export const obtain = (
   waiter.busy = !waiter.first || queues.isBusy(key.lockPath, waiter)
   const begin = (): Effect.Effect<HeldLock, Failure> => {
     const { origin } = waiter
-    return origin?.grant === undefined
+    const now = Runtime.monotonic(waiter.fiber)
+    if (origin?.grant !== undefined) {
+      return Exit.succeed(new HeldLock(queue, waiter, origin, key, origin.grant, undefined, now))
+    }
+    const shared = queue.sharedBy(waiter, now)
+    return shared === undefined
       ? ask(backend, queue, waiter, key, restore)
-      : Exit.succeed(
-        new HeldLock(queue, waiter, origin, key, origin.grant, undefined, Runtime.monotonic(waiter.fiber))
-      )
+      : Exit.succeed(share(queue, waiter, key, shared, now))
   }
   return Immediate.andThen(
     queue.kept === undefined ? Exit.void : takeKept(queue, queue.kept, waiter),
@@ -246,12 +250,14 @@ const granted = (queue: WaitQueue, waiter: Waiter, key: LockKey, grant: Grant): 
   if (grant.recovered) {
     Metrics.takeovers.unsafeUpdate(1, Runtime.metricLabels(waiter.fiber))
   }
-  return new HeldLock(queue, waiter, waiter, key, grant, undefined, waiter.grantedAt)
+  return waiter.mode === "shared"
+    ? share(queue, waiter, key, new SharedGrant(waiter, grant), waiter.grantedAt)
+    : new HeldLock(queue, waiter, waiter, key, grant, undefined, waiter.grantedAt)
 }
 
 /**
- * Waits for the turn inside a section that the fiber, or one that started it, is in. `undefined` if that section has ended meanwhile.
- * To be run uninterruptibly.
+ * Waits for the turn inside a section that the fiber, or one that started it, is in. `undefined` if that section has ended meanwhile. A lock
+ * that is shared is shared by one more, at once: another that waited for it to end would wait for itself. To be run uninterruptibly.
  */
 export const reenter = (
   waiter: Waiter,
@@ -259,8 +265,9 @@ export const reenter = (
   restore: Runtime.Restore
 ): Effect.Effect<HeldLock | undefined, Failure> => {
   const { lockPath } = outer.key
-  if (outer.grant.mode === "shared" && waiter.mode === "exclusive") {
-    return fail(waiter, lockPath, "Deadlock")
+  if (outer.shared !== undefined) {
+    const joined = waiter.mode === "shared" ? outer.join(waiter) : undefined
+    return joined === undefined ? fail(waiter, lockPath, "Deadlock") : Exit.succeed(joined)
   }
   const queue = outer.reentrants
   queue.enqueue(waiter)

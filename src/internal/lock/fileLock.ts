@@ -228,7 +228,10 @@ export const make = (backend: Context.Tag.Service<LockBackend>, settings: Settin
       () =>
         Effect.flatMap(keyOf(waiter, known, restore), (key) => {
           const outer = CriticalSection.find(fiber, queues, key.lockPath)
-          return outer !== undefined && call.timeout > 0 && CriticalSection.isOwn(fiber, outer)
+          const joined = call.mode === "shared" ? outer?.join(waiter) : undefined
+          return joined !== undefined
+            ? Effect.succeed(joined)
+            : outer !== undefined && call.timeout > 0 && CriticalSection.isOwn(fiber, outer)
             ? Acquisition.fail(waiter, key.lockPath, "Deadlock")
             : Acquisition.obtain(backend, queues, waiter, key, restore)
         })

@@ -9,6 +9,7 @@ import { LockLostError } from "../../LockError.js"
 import * as Immediate from "../immediate.js"
 import * as Runtime from "../runtime.js"
 import * as Background from "./background.js"
+import type { SharedGrant } from "./sharedGrant.js"
 import { atOnce, type Kept, type Waiter, WaitQueue, type WaitQueues } from "./waitQueue.js"
 
 /**
@@ -36,11 +37,18 @@ export class HeldLock {
     readonly grant: Grant,
     /** The section that this one re-enters. */
     private readonly parent: HeldLock | undefined,
-    private readonly since: number
+    private readonly since: number,
+    /** What it has together with others. */
+    readonly shared?: SharedGrant
   ) {
-    queue.startHolding(waiter, grant)
+    if (shared === undefined) {
+      queue.startHolding(waiter, grant)
+    } else {
+      shared.members.add(this)
+      queue.startSharing(waiter, shared)
+    }
     if (parent === undefined) {
-      origin.lost = () => this.lose()
+      if (shared === undefined) origin.lost = () => this.lose()
       const labels = Runtime.metricLabels(waiter.fiber)
       Metrics.held.unsafeModify(1, labels)
       Metrics.acquisitions.unsafeUpdate(1, labels)
@@ -68,6 +76,13 @@ export class HeldLock {
     )
   }
 
+  /** A critical section beside this one, on the lock that it shares. */
+  join(waiter: Waiter): HeldLock | undefined {
+    return this.shared === undefined
+      ? undefined
+      : share(this.queue, waiter, this.key, this.shared, Runtime.monotonic(waiter.fiber))
+  }
+
   get loss(): LockLostError | undefined {
     return this.root.waiter.handedOff ? undefined : this.origin.loss
   }
@@ -81,7 +96,7 @@ export class HeldLock {
     return this.parent === undefined ? this : this.parent.root
   }
 
-  private lose(): void {
+  lose(): void {
     Metrics.lost.unsafeUpdate(1, Runtime.metricLabels(this.waiter.fiber))
     for (const listener of [...this.listeners]) {
       listener()
@@ -152,9 +167,28 @@ export class HeldLock {
     const labels = Runtime.metricLabels(fiber)
     Metrics.held.unsafeModify(-1, labels)
     Metrics.holdTime.unsafeUpdate(now - this.since, labels)
-    return giveBack(this.queue, this.waiter, this.origin, this.grant, now)
+    return this.shared === undefined
+      ? giveBack(this.queue, this.waiter, this.origin, this.grant, now)
+      : this.leaveShared(this.shared)
+  }
+
+  /** The last one that shares the lock releases it. */
+  private leaveShared(shared: SharedGrant): Effect.Effect<void> {
+    shared.members.delete(this)
+    return shared.members.size > 0
+      ? Exit.void
+      : toEngine(shared.origin, shared.grant, () => this.queue.endSharing(shared))
   }
 }
+
+/** The critical section of a waiter that shares the lock with others. */
+export const share = (
+  queue: WaitQueue,
+  waiter: Waiter,
+  key: LockKey,
+  shared: SharedGrant,
+  now: number
+): HeldLock => new HeldLock(queue, waiter, shared.origin, key, shared.grant, undefined, now, shared)
 
 /**
  * Gives back a lock that was granted to `origin`: to the next waiter, without a step of the engine, as long as the time slice lasts that
@@ -255,17 +289,21 @@ const release = (
   now: number
 ): Effect.Effect<void> => {
   queue.released(waiter, now)
-  return Immediate.matchCauseEffect(
+  return toEngine(origin, grant, () => queue.leave(waiter))
+}
+
+/** The lock goes back to the engine. */
+const toEngine = (origin: Waiter, grant: Grant, onReleased: () => void): Effect.Effect<void> =>
+  Immediate.matchCauseEffect(
     origin.immediate ? grant.release : Background.run(grant.release, `The release of ${origin.call.path}`),
     {
       onSuccess: () => {
-        queue.leave(waiter)
+        onReleased()
         return Exit.void
       },
       onFailure: (cause) => {
-        queue.leave(waiter)
+        onReleased()
         return Exit.failCause(cause)
       }
     }
   )
-}

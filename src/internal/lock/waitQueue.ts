@@ -7,6 +7,7 @@ import type { LockHolder } from "../../LockHolder.js"
 import * as Immediate from "../immediate.js"
 import * as Runtime from "../runtime.js"
 import type { HeldLock } from "./heldLock.js"
+import type { SharedGrant } from "./sharedGrant.js"
 import { type Alarm, timerOf } from "./timer.js"
 import { WaitLog } from "./waitLog.js"
 
@@ -177,14 +178,17 @@ export interface Kept {
 }
 
 /**
- * The waiters of one lock within a process, first come, first served. One is first, the others wait.
+ * The waiters of one lock within a process, first come, first served. One is first, the others wait. A shared lock is had beside the queue:
+ * the next one is first while others share the lock, unless it wants it for itself.
  *
  * Each step is synchronous, so that no interruption comes between a change here and the record of who caused it. Each waiter that
  * was enqueued leaves once: by `leave`, or by `handOff`.
  */
 export class WaitQueue {
-  /** The lock, while a fiber of this process holds it. */
-  own: Grant | undefined
+  /** The lock, while a fiber of this process holds it for itself. */
+  private own: Grant | undefined
+  /** The lock, while fibers of this process share it. There may be several: the last one takes others in. */
+  private readonly shared = new Set<SharedGrant>()
   /** The first waiter, while it asks the engine. */
   asking: Waiter | undefined
   /** The lock, while no fiber of this process wants it, until the turn of the event loop ends. */
@@ -206,7 +210,8 @@ export class WaitQueue {
 
   /** Who holds the lock, as far as this process knows. */
   get holder(): LockHolder | undefined {
-    return this.own === undefined ? this.blocked?.holder : this.own.holder
+    const [shared] = this.shared
+    return this.blocked?.holder ?? this.own?.holder ?? shared?.grant.holder
   }
 
   /** The lock goes back to the engine. */
@@ -256,9 +261,39 @@ export class WaitQueue {
     this.log?.acquired(waiter)
   }
 
+  /** What a waiter may share. */
+  sharedBy(waiter: Waiter, now: number): SharedGrant | undefined {
+    for (const shared of this.shared) {
+      if (shared.admits(waiter, now)) return shared
+    }
+    return undefined
+  }
+
+  /** The waiter shares the lock, and is not first any more. */
+  startSharing(waiter: Waiter, shared: SharedGrant): void {
+    this.shared.add(shared)
+    waiter.stopDeadline()
+    this.log?.acquired(waiter)
+    if (waiter.first) {
+      waiter.first = false
+      this.asking = undefined
+      this.serveNext()
+    }
+  }
+
+  /** All that have shared the lock have left, and the engine has it. */
+  endSharing(shared: SharedGrant): void {
+    this.shared.delete(shared)
+    if (!this.occupied) this.serveNext()
+  }
+
+  private mayBeFirst({ mode }: Waiter): boolean {
+    return mode === "shared" || this.shared.size === 0
+  }
+
   /** The waiter is first at once when no other is. */
   enqueue(waiter: Waiter): void {
-    if (!this.occupied) {
+    if (!this.occupied && this.head === undefined && this.mayBeFirst(waiter)) {
       this.occupied = true
       waiter.first = true
       return
@@ -268,21 +303,30 @@ export class WaitQueue {
       previous = previous.previous
     }
     this.link(previous, waiter, previous === undefined ? this.head : previous.next)
+    if (!this.occupied) this.serveNext()
   }
 
   /** A waiter goes; if it was first, the next one is. */
   leave(waiter: Waiter): void {
     waiter.stopDeadline()
     this.log?.remove(waiter)
-    if (!waiter.first) {
-      return this.unlink(waiter)
-    }
-    this.own = this.asking = undefined
-    if (this.head === undefined) {
-      this.occupied = false
-      this.registry?.delete(this.lockPath)
+    if (waiter.first) {
+      this.own = this.asking = undefined
+      this.serveNext()
     } else {
-      this.serve(this.head)
+      this.unlink(waiter)
+      if (!this.occupied) this.serveNext()
+    }
+  }
+
+  /** The next one is first, if there is one that may be. */
+  private serveNext(): void {
+    const { head } = this
+    this.occupied = head !== undefined && this.mayBeFirst(head)
+    if (head === undefined) {
+      if (this.shared.size === 0) this.registry?.delete(this.lockPath)
+    } else if (this.occupied) {
+      this.serve(head)
     }
   }
 

@@ -1,16 +1,14 @@
 import type * as Context from "effect/Context"
-import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import type * as LockBackend from "../../LockBackend.js"
-import { type LockDirectoryError, LockLostError } from "../../LockError.js"
+import type { LockDirectoryError } from "../../LockError.js"
 import type { LockHolder } from "../../LockHolder.js"
 import type { ProcessIdentity } from "../../ProcessIdentity.js"
 import * as Channel from "../handover/channel.js"
-import { HolderQueue } from "../handover/holderQueue.js"
 import { Others } from "../handover/others.js"
 import { Requester } from "../handover/requester.js"
 import * as Turns from "../handover/turns.js"
@@ -18,11 +16,13 @@ import * as Immediate from "../immediate.js"
 import * as Runtime from "../runtime.js"
 import * as Cleanup from "./cleanup.js"
 import type { Disk, DiskError } from "./disk.js"
+import * as Grant from "./grant.js"
 import * as Heartbeat from "./heartbeat.js"
 import * as Inspection from "./inspection.js"
 import type { OwnRecord } from "./ownRecord.js"
 import * as Paths from "./paths.js"
 import * as Protocol from "./protocol.js"
+import * as Readers from "./readers.js"
 import { holderOf, type Seen } from "./record.js"
 import {
   type Blocked,
@@ -35,7 +35,7 @@ import {
   refused
 } from "./refusal.js"
 import * as Requests from "./requests.js"
-import { Gone, Member } from "./round.js"
+import * as Sharing from "./sharing.js"
 import * as Staleness from "./staleness.js"
 import { Crowd, Wait } from "./waiting.js"
 
@@ -48,7 +48,7 @@ export interface Engine extends Context.Tag.Service<LockBackend.LockBackend> {
   readonly close: Effect.Effect<void>
 }
 
-type Answer = LockBackend.Grant | Blocked
+type Answer = Grant.LockFileGrant | Blocked
 
 type Entered = Protocol.Published | Protocol.Occupied
 
@@ -83,116 +83,40 @@ export const make = (options: {
   const staleness = Staleness.make(identity, lease)
   const protocol = Protocol.make({ disk, identity, staleness, lease })
   const heartbeat = Heartbeat.make({ disk, protocol, lease, reserve: identity.reserve })
-  const cleanup = Cleanup.make({ disk, syntax, protocol, staleness })
+  const readers = Readers.make({ disk, identity, protocol, staleness })
+  const cleanup = Cleanup.make({ disk, syntax, protocol, readers, staleness })
   const { canReach = () => false, channel = Channel.none } = identity
   const requests = Requests.make({ disk, syntax, protocol, identity })
-  const handover = { ...requests, channel, protocol, canReach, others: new Others() }
+  const context: Grant.Context = {
+    ...requests,
+    disk,
+    channel,
+    protocol,
+    canReach,
+    others: new Others(),
+    heartbeat,
+    cleanup,
+    readers,
+    lastPath: ""
+  }
   const turns = new Turns.Turns()
-  const { breakLock, inspect } = Inspection.make({ protocol, requests, identity, staleness, channel, canReach })
+  const { breakLock, inspect } = Inspection.make({ protocol, readers, requests, identity, staleness, channel, canReach })
 
-  let lastPlace: Protocol.Place | undefined
   identity.reserve?.keep()
 
-  /** A lock file that is ours. What is seldom asked for is made when it is. */
-  class Grant implements LockBackend.Grant {
-    readonly mode = "exclusive"
-    readonly fence = Option.none()
-    private readonly member: Member
-    /** The waiters of other processes. */
-    readonly queue: HolderQueue
-
-    constructor(
-      private readonly key: LockBackend.LockKey,
-      private readonly request: LockBackend.Request,
-      private readonly own: OwnRecord,
-      readonly recovered: boolean,
-      queue: ReadonlyArray<string> | "unknown" | "untold" | undefined,
-      private readonly place: Protocol.Place,
-      private readonly fiber: Runtime.RuntimeFiber
-    ) {
-      this.member = new Member(place, own, fiber, (gone) => this.onGone(gone))
-      this.queue = new HolderQueue(handover, place, own.token, fiber, queue, () => this.isGone())
-      heartbeat.add(this.member)
-      if (recovered || place !== lastPlace) {
-        lastPlace = place
-        cleanup.start(fiber, key.lockPath, recovered)
-      }
-    }
-
-    get holder(): LockHolder {
-      return this.own.holder
-    }
-
-    isAwaited(): boolean {
-      return this.queue.isAwaited
-    }
-
-    get verify(): Effect.Effect<void, LockLostError> {
-      return Immediate.suspend(() =>
-        Immediate.matchEffect(heartbeat.verify(this.member), {
-          onSuccess: () => Exit.void,
-          onFailure: (gone) => Exit.fail(this.toLoss(gone))
-        })
-      )
-    }
-
-    get release(): Effect.Effect<void> {
-      return Immediate.suspend(() =>
-        Immediate.flatMap(
-          heartbeat.remove(this.member),
-          () =>
-            Immediate.flatMap(
-              protocol.remove(this.place, 0, this.own),
-              (removed) =>
-                Immediate.andThen(
-                  this.queue.handOver(),
-                  () => removed ? Exit.void : Immediate.map(released(this.place), (gone) => this.onGone(gone))
-                )
-            )
-        )
-      )
-    }
-
-    /** A process says that it has removed our record. On a local disk it is known when this returns whether that is so. */
-    private isGone(): boolean {
-      let isGone = false
-      const onFailure = ({ holder, reason }: Gone): Exit.Exit<void> => {
-        isGone = reason !== "BackendUnavailable"
-        // What is in its place for the moment is the record of that process.
-        if (isGone && !this.member.removed) this.onGone(new Gone({ reason: "Removed", holder }))
-        return Exit.void
-      }
-      Immediate.start(
-        this.fiber,
-        () => Immediate.matchEffect(heartbeat.look(this.member), { onSuccess: () => Exit.void, onFailure }),
-        `The look at ${this.place.lockPath}`
-      )
-      return isGone
-    }
-
-    onGone(gone: Gone): void {
-      this.request.onLost(this.toLoss(gone))
-    }
-
-    private toLoss({ cause, holder, reason }: Gone): LockLostError {
-      const at = DateTime.unsafeMake(Runtime.wallClock(this.fiber))
-      return new LockLostError({ ...this.key, reason, holder, cause, at })
-    }
-  }
-
-  /** The lock is ours. */
+  /** The lock file is ours. */
   const hold = (
     { key, place, request, requester }: Attempt,
     own: OwnRecord,
     recovered: boolean,
     fiber: Runtime.RuntimeFiber
-  ): Grant => {
+  ): Grant.LockFileGrant => {
     if (requester === undefined) {
-      return new Grant(key, request, own, recovered, recovered ? "unknown" : undefined, place, fiber)
+      return new Grant.LockFileGrant(context, key, request, own, recovered, recovered ? "unknown" : undefined, place, fiber)
     }
     const queue = requester.queue ?? (recovered ? "unknown" : requester.hasWaited ? "untold" : undefined)
     if (requester.own === own) own.acquired()
-    const granted = new Grant(key, request, own, recovered, queue, place, fiber)
+    const granted = new Grant.LockFileGrant(context, key, request, own, recovered, queue, place, fiber)
     requester.end(granted.queue)
     return granted
   }
@@ -229,17 +153,6 @@ export const make = (options: {
       })
     })
   }
-
-  /** What became of a lock that was not ours any more when it was released. */
-  const released = (place: Protocol.Place): Effect.Effect<Gone> =>
-    Immediate.matchEffect(protocol.read(place.lockPath), {
-      onFailure: () => Effect.succeed(new Gone({ reason: "Removed" })),
-      onSuccess: (seen) =>
-        Effect.as(
-          Effect.logWarning(`The lock ${place.lockPath} was not ours any more when it was released`),
-          new Gone({ reason: seen._tag === "Absent" ? "Removed" : "Replaced", holder: holderOf(seen) })
-        )
-    })
 
   // ---------------------------------------------------------------------------------------------
   // one attempt
@@ -378,8 +291,8 @@ export const make = (options: {
   /** Those that `acquire` goes on with: what they were refused by, or that they begin in the next turn only. */
   const begun = new WeakMap<LockBackend.Request, Waiting>()
 
-  const tryAcquire: Engine["tryAcquire"] = (key, request) =>
-    Immediate.withFiber((fiber) => {
+  const tryAcquire = (key: LockBackend.LockKey, request: LockBackend.Request) =>
+    Immediate.withFiber((fiber): Effect.Effect<Option.Option<Grant.LockFileGrant>, LockBackend.BackendError | LockDirectoryError> => {
       if (request.waits && turns.isOverdue(fiber, request.handoff)) {
         begun.set(request, { ...attemptOf(key, request, fiber), later: true })
         return Exit.succeed(Option.none())
@@ -410,8 +323,8 @@ export const make = (options: {
    * Waits until another process hands the lock over, or the file says that it is free, or that its holder is dead. An interruption, and the
    * end of the schedule, leave nothing behind.
    */
-  const acquire: Engine["acquire"] = (key, request) =>
-    Immediate.withFiber((fiber) => {
+  const acquire = (key: LockBackend.LockKey, request: LockBackend.Request) =>
+    Immediate.withFiber((fiber): Effect.Effect<Option.Option<Grant.LockFileGrant>, LockBackend.BackendError | LockDirectoryError> => {
       const waiting: Waiting = begun.get(request) ?? attemptOf(key, request, fiber)
       const { later = false, place, refused, requester } = waiting
       const wait = new Wait(
@@ -429,7 +342,7 @@ export const make = (options: {
         ? Effect.flatMap(Turns.next, () => wait.run())
         : Immediate.begin(Immediate.suspend(() => wait.run(refused)))
       const end = (
-        exit: Exit.Exit<Option.Option<LockBackend.Grant>, LockBackend.BackendError | LockDirectoryError>
+        exit: Exit.Exit<Option.Option<Grant.LockFileGrant>, LockBackend.BackendError | LockDirectoryError>
       ) => {
         crowd.size -= 1
         if (Exit.isSuccess(exit) && Option.isSome(exit.value)) {
@@ -471,8 +384,7 @@ export const make = (options: {
   return {
     paths,
     canonical: (path) => Effect.suspend(() => paths.canonical(path)),
-    tryAcquire,
-    acquire,
+    ...Sharing.make(context, { tryAcquire, acquire }),
     inspect,
     breakLock,
     close: cleanup.close

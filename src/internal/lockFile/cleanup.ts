@@ -7,8 +7,9 @@ import * as Order from "effect/Order"
 import { cleanupTimeout } from "../lock/waitQueue.js"
 import * as Runtime from "../runtime.js"
 import type { Disk, DiskError } from "./disk.js"
-import { type Leftover, parseLeftover, type Syntax } from "./paths.js"
+import { isOfReaders, type Leftover, parseLeftover, prefixOfReaders, type Syntax } from "./paths.js"
 import type { Protocol } from "./protocol.js"
+import type { Readers } from "./readers.js"
 import * as Record from "./record.js"
 import type { Check } from "./staleness.js"
 
@@ -34,16 +35,17 @@ interface File {
 const highestFirst = Order.reverse(Order.mapInput(Order.number, ({ leftover }: File) => leftover.level ?? 0))
 
 /**
- * The stale-file clean-up: removes the claims and request files that dead processes left. A process that was killed while it took a lock
+ * The stale-file clean-up: removes the claims, request files and readers' files that dead processes left. A process that was killed while it took a lock
  * over may have been the last one that wanted it.
  */
 export const make = (options: {
   readonly disk: Disk
   readonly syntax: Syntax
   readonly protocol: Protocol
+  readonly readers: Readers
   readonly staleness: Check
 }): Cleanup => {
-  const { disk, protocol, staleness, syntax } = options
+  const { disk, protocol, readers, staleness, syntax } = options
   const known = new Set<string>()
   const running = new Map<string, Fiber.RuntimeFiber<void>>()
   /** Directories that are to be looked at again at once. */
@@ -97,6 +99,9 @@ export const make = (options: {
         const path = syntax.join(directory, name)
         return Option.map(Option.fromNullable(parseLeftover(path)), (leftover): File => ({ path, leftover }))
       })
+      for (const name of names.filter(isOfReaders)) {
+        yield* Effect.uninterruptible(Effect.ignore(readers.evictDead(prefixOfReaders(syntax.join(directory, name)))))
+      }
       let again = Infinity
       let looked = 0
       for (const { leftover, path } of Array.sort(files, highestFirst)) {

@@ -43,6 +43,8 @@ export interface Disk {
   readonly link: (from: string, to: string) => Effect.Effect<void, DiskError>
   readonly rename: (from: string, to: string) => Effect.Effect<void, DiskError>
   readonly unlink: (path: string) => Effect.Effect<void, DiskError>
+  /** Whether something is at a path. It may follow a link. */
+  readonly exists: (path: string) => Effect.Effect<boolean, DiskError>
   readonly read: (path: string) => Effect.Effect<Entry, DiskError>
   /** As `read`, but it may follow a link: enough to recognise a record of our own. */
   readonly peek: (path: string) => Effect.Effect<Entry, DiskError>
@@ -59,6 +61,10 @@ export interface Disk {
   /** The names in a directory. */
   readonly list: (directory: string) => Effect.Effect<ReadonlyArray<string>, DiskError>
   readonly makeDirectory: (path: string) => Effect.Effect<void, DiskError>
+  /** Removes a directory that is empty; ENOTEMPTY otherwise. */
+  readonly removeDirectory: (path: string) => Effect.Effect<void, DiskError>
+  /** Whether that is one step. Otherwise a file that comes into the directory meanwhile goes with it. */
+  readonly removesInOneStep: boolean
   /** The canonical name of a directory. */
   readonly realPath: (path: string) => Effect.Effect<string, DiskError>
   /** Where a link leads; `undefined` if there is something else, or nothing. */

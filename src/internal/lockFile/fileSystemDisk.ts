@@ -2,7 +2,7 @@ import type { PlatformError } from "@effect/platform/Error"
 import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import { absent, type Disk, type DiskError, type Entry, maxBytes, toError } from "./disk.js"
+import { absent, type Disk, DiskError, type Entry, maxBytes, toError } from "./disk.js"
 
 /** Keeps a byte order mark, which no record begins with. */
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true })
@@ -44,11 +44,14 @@ export const make = (fs: FileSystem.FileSystem): Disk => {
       Effect.catchIf(({ code }) => code === "ENOENT", () => Effect.succeed<Entry>(absent))
     )
 
+  const list: Disk["list"] = (directory) => mapError(fs.readDirectory(directory))
+
   return {
     create: (path, text) => mapError(fs.writeFileString(path, text, { flag: "wx" })),
     link: (from, to) => mapError(fs.link(from, to)),
     rename: (from, to) => mapError(fs.rename(from, to)),
     unlink: (path) => mapError(fs.remove(path)),
+    exists: (path) => mapError(fs.exists(path)),
     peek,
     read: (path) =>
       Effect.flatMap(
@@ -74,8 +77,15 @@ export const make = (fs: FileSystem.FileSystem): Disk => {
         const now = yield* fs.stat(path)
         return { content, inPlace: Option.isSome(ino) && Option.contains(now.ino, ino.value) }
       }).pipe(Effect.scoped, Effect.mapError(toError)),
-    list: (directory) => mapError(fs.readDirectory(directory)),
+    list,
     makeDirectory: (path) => mapError(fs.makeDirectory(path)),
+    // The service removes no directory but with all that is in it.
+    removeDirectory: (path) =>
+      Effect.flatMap(list(path), (names) =>
+        names.length === 0
+          ? mapError(fs.remove(path, { recursive: true }))
+          : Effect.fail(new DiskError("ENOTEMPTY", undefined))),
+    removesInOneStep: false,
     realPath: (path) => mapError(fs.realPath(path)),
     readLink,
     owner: (path) => mapError(Effect.map(fs.stat(path), ({ uid }) => Option.getOrUndefined(uid))),

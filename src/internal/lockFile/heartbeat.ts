@@ -106,10 +106,13 @@ export const make = (options: {
 
   /**
    * After a pause another process may be about to take the lock over: the beat is made while none can. One that was made under a claim
-   * that was late itself does not count.
+   * that was late itself does not count. The file of a reader is taken away first, and looked at once more then.
    */
   const beatLate = (member: Member): Attempt =>
     Effect.suspend(() => {
+      if (member.isReader) {
+        return beat(member)
+      }
       const { heardAt } = member.own
       return Effect.flatMap(
         protocol.whileClaimed(

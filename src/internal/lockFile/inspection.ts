@@ -9,6 +9,8 @@ import type { Channel } from "../handover/channel.js"
 import type { DiskError } from "./disk.js"
 import * as Protocol from "./protocol.js"
 import { refused } from "./refusal.js"
+import type { Readers } from "./readers.js"
+import { holderOf } from "./record.js"
 import type { Requests } from "./requests.js"
 import type { Check } from "./staleness.js"
 
@@ -24,6 +26,7 @@ type LockBackendService = Context.Tag.Service<LockBackend.LockBackend>
 /** What a person does with a lock: to look at it, and to break it. */
 export const make = (options: {
   readonly protocol: Protocol.Protocol
+  readonly readers: Readers
   readonly requests: Requests
   readonly identity: ProcessIdentity
   readonly staleness: Check
@@ -31,45 +34,58 @@ export const make = (options: {
   /** Whether messages come from this process to a holder. */
   readonly canReach: (holder: LockHolder) => boolean
 }): Pick<LockBackendService, "inspect" | "breakLock"> => {
-  const { canReach, channel, identity, protocol, requests, staleness } = options
+  const { canReach, channel, identity, protocol, readers, requests, staleness } = options
+
+  const stateOf = (holder: LockHolder): Effect.Effect<LockBackend.State> =>
+    Effect.map(
+      identity.isAlive(holder),
+      (liveness) => liveness === "alive" ? "held" : liveness === "dead" ? "abandoned" : "unverifiable"
+    )
 
   const inspect: LockBackendService["inspect"] = (key) => {
     const place = Protocol.placeOf(key.lockPath)
-    return Effect.matchEffect(Effect.suspend(() => protocol.read(key.lockPath)), {
-      onFailure: (error) => Effect.fail(refused(error)),
-      onSuccess: (seen) => {
-        const status = (state: LockBackend.State, holders: ReadonlyArray<LockHolder> = []) =>
-          Effect.map(
-            Effect.orElseSucceed(requests.list(place), () => []),
-            (requests) =>
-              Option.some<LockBackend.LockStatus>({
-                state,
-                mode: "exclusive",
-                holders,
-                waiters: requests.map(({ holder }) => holder).filter(({ token }) =>
-                  holders.every((holder) => holder.token !== token)
-                )
-              })
-          )
-        switch (seen._tag) {
-          case "Absent":
-            return Effect.succeedNone
-          case "Foreign":
-            return status("foreign")
-          case "Zeros":
-            return Effect.flatMap(
-              staleness.check(key.lockPath, seen),
-              ({ _tag }) => status(_tag === "Stale" ? "abandoned" : "foreign")
-            )
-          case "Record":
-            return Effect.flatMap(identity.isAlive(seen.holder), (liveness) =>
-              status(
-                liveness === "alive" ? "held" : liveness === "dead" ? "abandoned" : "unverifiable",
-                [seen.holder]
-              ))
-        }
+    const status = (
+      state: LockBackend.State,
+      mode: LockBackend.Mode,
+      holders: ReadonlyArray<LockHolder>,
+      before: ReadonlyArray<LockHolder> = []
+    ): Effect.Effect<Option.Option<LockBackend.LockStatus>> =>
+      Effect.map(Effect.orElseSucceed(requests.list(place), () => []), (requests) => {
+        const waiters = [...before, ...requests.map(({ holder }) => holder)]
+        const isHolder = ({ token }: LockHolder) => holders.some((holder) => holder.token === token)
+        return Option.some({ state, mode, holders, waiters: waiters.filter((waiter) => !isHolder(waiter)) })
+      })
+    return Effect.gen(function*() {
+      const seen = yield* Effect.suspend(() => protocol.read(key.lockPath))
+      const found = yield* Effect.forEach(
+        yield* Effect.suspend(() => readers.list(place)),
+        ({ holder }) => Effect.map(stateOf(holder), (state) => ({ holder, state }))
+      )
+      const alive = found.filter(({ state }) => state !== "abandoned")
+      // The process that has the lock file while there are readers waits for them, or is about to be one.
+      if (seen._tag !== "Foreign" && (alive.length > 0 || (seen._tag === "Absent" && found.length > 0))) {
+        const holders = alive.length > 0 ? alive : found
+        const lockFile = holderOf(seen)
+        return yield* status(
+          holders.some(({ state }) => state === "held") ? "held" : holders[0]?.state ?? "abandoned",
+          "shared",
+          holders.map(({ holder }) => holder),
+          lockFile === undefined ? [] : [lockFile]
+        )
       }
-    })
+      switch (seen._tag) {
+        case "Absent":
+          return Option.none()
+        case "Foreign":
+          return yield* status("foreign", "exclusive", [])
+        case "Zeros": {
+          const { _tag } = yield* staleness.check(key.lockPath, seen)
+          return yield* status(_tag === "Stale" ? "abandoned" : "foreign", "exclusive", [])
+        }
+        case "Record":
+          return yield* status(yield* stateOf(seen.holder), "exclusive", [seen.holder])
+      }
+    }).pipe(Effect.mapError((error) => refused(error)))
   }
 
   /** The lock of a live holder is broken: it looks now, and not at its next heartbeat. */
@@ -80,11 +96,12 @@ export const make = (options: {
     })
 
   /** A beat of a live holder, or a process that takes the lock over, can come between; both pass. */
-  const breakOnce = (place: Protocol.Place, token: string): Effect.Effect<boolean, DiskError> =>
+  const breakOnce = (place: Protocol.Place, holder: LockHolder): Effect.Effect<boolean, DiskError> =>
     Effect.gen(function*() {
+      const { token } = holder
       const seen = yield* protocol.read(place.lockPath)
       if (seen._tag !== "Record" || seen.holder.token !== token) {
-        return false
+        return yield* breakReader(place, holder)
       }
       const isDead = (yield* identity.isAlive(seen.holder)) === "dead"
       const broken = yield* Effect.uninterruptible(
@@ -100,11 +117,16 @@ export const make = (options: {
         return true
       }
       yield* Effect.sleep(breakInterval)
-      return yield* breakOnce(place, token)
+      return yield* breakOnce(place, holder)
     })
 
+  const breakReader = (place: Protocol.Place, holder: LockHolder): Effect.Effect<boolean, DiskError> =>
+    Effect.uninterruptible(
+      Effect.tap(readers.evict(place, holder.token), (isBroken) => isBroken ? tell(holder) : Effect.void)
+    )
+
   const breakLock: LockBackendService["breakLock"] = (key, holder) =>
-    breakOnce(Protocol.placeOf(key.lockPath), holder.token).pipe(
+    breakOnce(Protocol.placeOf(key.lockPath), holder).pipe(
       Effect.mapError((error) => refused(error)),
       Effect.timeoutFail({
         duration: breakTimeout,

@@ -7,6 +7,7 @@ import * as NodeWorker from "node:worker_threads"
 import * as Immediate from "../immediate.js"
 import * as Runtime from "../runtime.js"
 import { absent, type Disk, type DiskError, type Entry, maxBytes, toError } from "./disk.js"
+import { isOfReaders } from "./paths.js"
 
 /** The calls of `node:fs` that are used, so that a test can slow them down. */
 export interface Calls {
@@ -17,9 +18,11 @@ export interface Calls {
   readonly mkdirSync: typeof NodeFS.mkdirSync
   readonly openSync: typeof NodeFS.openSync
   readonly readSync: typeof NodeFS.readSync
+  readonly readdirSync: (path: string) => Array<string>
   readonly readlinkSync: typeof NodeFS.readlinkSync
   readonly realpathSync: Pick<typeof NodeFS.realpathSync, "native">
   readonly renameSync: typeof NodeFS.renameSync
+  readonly rmdirSync: typeof NodeFS.rmdirSync
   readonly unlinkSync: typeof NodeFS.unlinkSync
   readonly writeSync: typeof NodeFS.writeSync
   readonly promises: typeof NodeFS.promises
@@ -112,6 +115,9 @@ export const directoryOf = (path: string): string => path.slice(0, Math.max(1, e
 export const join = (directory: string, name: string): string =>
   directory.endsWith(NodePath.sep) ? `${directory}${name}` : `${directory}${NodePath.sep}${name}`
 
+/** What goes for the directory of a lock goes for that of its readers. */
+const directoryOfLock = (directory: string): string => isOfReaders(directory) ? directoryOf(directory) : directory
+
 const isIn = (path: string, directory: string): boolean =>
   endOfDirectory(path) === directory.length && path.startsWith(directory)
 
@@ -159,7 +165,7 @@ export const make = (calls: Calls = NodeFS): NodeDisk => {
       return known
     }
     const directory = directoryOf(path)
-    last = { name: directory, known: directories.get(directory) }
+    last = { name: directory, known: directories.get(directoryOfLock(directory)) }
     return last.known
   }
 
@@ -300,6 +306,12 @@ export const make = (calls: Calls = NodeFS): NodeDisk => {
     link: (from, to) => callAt(to, () => calls.linkSync(from, to), () => promises.link(from, to)),
     rename: (from, to) => callAt(to, () => calls.renameSync(from, to), () => promises.rename(from, to)),
     unlink: (path) => callAt(path, () => calls.unlinkSync(path), () => promises.unlink(path)),
+    exists: (path) =>
+      callAt(
+        path,
+        () => calls.lstatSync(path, { throwIfNoEntry: false }) !== undefined,
+        () => promises.lstat(path).then(() => true, (error) => toError(error).code === "ENOENT" ? false : Promise.reject(error))
+      ),
     read,
     peek: (path) =>
       orElse(
@@ -335,14 +347,19 @@ export const make = (calls: Calls = NodeFS): NodeDisk => {
           await file.close()
         }
       }),
-    // A listing takes as long as the directory is large, and nobody waits for one.
-    list: (directory) => threaded(() => promises.readdir(directory)),
+    // A listing takes as long as the directory is large, and nobody waits for one, but for that of readers.
+    list: (directory) =>
+      isOfReaders(directory)
+        ? callAt(directory, () => calls.readdirSync(directory), () => promises.readdir(directory))
+        : threaded(() => promises.readdir(directory)),
     makeDirectory: (path) =>
       callAt(path, () => {
         calls.mkdirSync(path)
       }, async () => {
         await promises.mkdir(path)
       }),
+    removeDirectory: (path) => callAt(path, () => calls.rmdirSync(path), () => promises.rmdir(path)),
+    removesInOneStep: true,
     realPath: (path) =>
       call(directories.get(path), () => calls.realpathSync.native(path), () => promises.realpath(path)),
     readLink: (path) =>

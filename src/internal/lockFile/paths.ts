@@ -60,6 +60,18 @@ export const claimRequestOf = (prefix: string, token: string): string => `${pref
 /** The claim of a level: the right to replace the record at the level below. Level 0 is the lock file. */
 export const claimOf = (prefix: string, level: number): string => `${prefix}.claim${level === 1 ? "" : level}`
 
+/** The directory of the readers: it is there while the lock is shared. */
+export const readersOf = (prefix: string): string => `${prefix}.shared`
+
+/** What the names of the files beside a lock begin with, from the directory of its readers. */
+export const prefixOfReaders = (directory: string): string => directory.slice(0, -".shared".length)
+
+/** The file of a reader. */
+export const readerOf = (prefix: string, token: string): string => `${readersOf(prefix)}/${token}`
+
+/** Whether a directory is, by its name, one of readers. */
+export const isOfReaders = (directory: string): boolean => /\.lock(-[0-9a-z]+)?\.shared$/.test(directory)
+
 /** A file that is of no use once the process that made it is dead, and where it belongs. */
 export interface Leftover {
   readonly prefix: string
@@ -74,7 +86,7 @@ export interface Leftover {
 /** What the name of a file beside a lock says. */
 export const parseLeftover = (path: string): Leftover | undefined => {
   const [, prefix, ending] = /^(.*(?:\.lock|\.lock-[0-9a-z]+))\.([\w-]+)$/s.exec(path) ?? []
-  if (prefix === undefined || ending === undefined) {
+  if (prefix === undefined || ending === undefined || ending === "shared") {
     return undefined
   }
   const level = /^claim([2-9]?)$/.exec(ending)?.[1]

@@ -96,7 +96,7 @@ const mayHaveCreated = ({ cause, code }: DiskError): boolean => code !== "EEXIST
 class StillClaimed extends Data.TaggedError("StillClaimed")<{}> {}
 
 /** A removal is tried again a few times, within less than a second. */
-const promptly = Schedule.exponential(Duration.millis(2)).pipe(Schedule.upTo(Duration.millis(400)))
+export const promptly = Schedule.exponential(Duration.millis(2)).pipe(Schedule.upTo(Duration.millis(400)))
 
 /** What became of a request that another process was to be given the lock by. */
 export type Given = "given" | "withdrawn" | "occupied" | "refused"
@@ -112,6 +112,12 @@ export interface Protocol {
     level: number,
     label: string | undefined
   ) => Effect.Effect<Published | Occupied, DiskError>
+  /** Writes the request file of a record for the lock file, or for a level of claims; of the latter no other process makes use. */
+  readonly prepare: (place: Place, level: number, label: string | undefined) => Effect.Effect<OwnRecord, DiskError>
+  /** A record is so old that a process that cannot check us may have taken it over, or be about to. */
+  readonly isLate: (own: OwnRecord) => boolean
+  /** The token of a record counts as that of a dead process. */
+  readonly retire: (own: OwnRecord) => Effect.Effect<void>
   /** Writes a request file. Until it is withdrawn, any holder may put it at the lock file. */
   readonly request: (place: Place, label: string | undefined) => Effect.Effect<OwnRecord, DiskError>
   /** Puts the record of a request at the lock file, if nothing is there. Otherwise the request file stays. */
@@ -489,6 +495,9 @@ export const make = (options: {
 
   return {
     publish,
+    prepare,
+    isLate,
+    retire,
     request: (place, label) => prepare(place, 0, label),
     enter,
     accept,

@@ -41,7 +41,9 @@ export class Member {
     /** The fiber that acquired the lock: its clock and its services are the heartbeat's. */
     readonly fiber: Runtime.RuntimeFiber,
     /** Called when the lock turns out to be lost. */
-    readonly onGone: (gone: Gone) => void
+    readonly onGone: (gone: Gone) => void,
+    /** Whether it is the file of a reader, whose name no other process uses: it is never taken over. */
+    readonly isReader = false
   ) {}
 
   get clock(): Clock.Clock {

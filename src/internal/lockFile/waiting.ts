@@ -50,7 +50,7 @@ export class Crowd {
 const spreadOf = (token: string, look: number): number => (Hash.string(`${token}/${look}`) & 1_023) / 1_024
 
 /** One who waits for a lock, and when it looks at it. */
-export class Wait<E> {
+export class Wait<G extends LockBackend.Grant, E> {
   private readonly since: number
   private beatAt: number
   /** When it looks next, whatever it is told. */
@@ -61,7 +61,7 @@ export class Wait<E> {
   private foundAt = 0
   private polling: Polling.Polling | undefined
   /** A step that has not ended at once. */
-  underWay: Fiber.RuntimeFiber<LockBackend.Grant | Blocked, E> | undefined
+  underWay: Fiber.RuntimeFiber<G | Blocked, E> | undefined
 
   constructor(
     private readonly clock: Clock.Clock,
@@ -69,7 +69,7 @@ export class Wait<E> {
     private readonly request: LockBackend.Request,
     private readonly requester: Requester,
     /** Tries to get the lock. */
-    private readonly attempt: () => Effect.Effect<LockBackend.Grant | Blocked, E>,
+    private readonly attempt: () => Effect.Effect<G | Blocked, E>,
     /** Whether messages come from a holder. */
     private readonly isTold: (holder: LockHolder) => boolean,
     private readonly isAlive: (holder: LockHolder) => Effect.Effect<Liveness>,
@@ -84,7 +84,7 @@ export class Wait<E> {
   }
 
   /** Waits until it has the lock; nothing when its schedule has ended. `refused` is the answer to the last attempt. */
-  run(refused?: Blocked, attempt = this.attempt): Effect.Effect<Option.Option<LockBackend.Grant>, E> {
+  run(refused?: Blocked, attempt = this.attempt): Effect.Effect<Option.Option<G>, E> {
     const began = this.now
     return Immediate.flatMap(
       refused === undefined ? this.try(attempt) : Exit.succeed(refused),
@@ -93,8 +93,8 @@ export class Wait<E> {
   }
 
   private try(
-    attempt: () => Effect.Effect<LockBackend.Grant | Blocked, E>
-  ): Effect.Effect<LockBackend.Grant | Blocked, E> {
+    attempt: () => Effect.Effect<G | Blocked, E>
+  ): Effect.Effect<G | Blocked, E> {
     const begun = Immediate.begin(Immediate.suspend(attempt))
     return Immediate.isExit(begun) || !this.isImmediate ? begun : Effect.withFiberRuntime((fiber) => {
       this.underWay = Runtime.startUninterruptible(fiber, begun)
@@ -102,7 +102,7 @@ export class Wait<E> {
     })
   }
 
-  private onBlocked(answer: Blocked, began: number): Effect.Effect<Option.Option<LockBackend.Grant>, E> {
+  private onBlocked(answer: Blocked, began: number): Effect.Effect<Option.Option<G>, E> {
     const { holder, state } = answer
     const { request, requester } = this
     requester.hasWaited = true
@@ -161,7 +161,7 @@ export class Wait<E> {
     answer: Blocked,
     isTold: boolean,
     lookAt: number
-  ): Effect.Effect<Option.Option<LockBackend.Grant>, E> {
+  ): Effect.Effect<Option.Option<G>, E> {
     const probed = answer.state === "held" && !isTold ? answer.holder : undefined
     const wakeAt = probed === undefined ? lookAt : Math.min(lookAt, this.now + this.probe)
     return Effect.flatMap(
@@ -176,7 +176,7 @@ export class Wait<E> {
     )
   }
 
-  private look(): Effect.Effect<Option.Option<LockBackend.Grant>, E> {
+  private look(): Effect.Effect<Option.Option<G>, E> {
     const { now } = this
     if (now >= this.scheduledAt) {
       this.requester.forget()

@@ -88,6 +88,7 @@ const makeBusyDisk = (before: (call: keyof Disk, path: string) => void): Disk =>
         files.delete(from)
       }),
     unlink: (path) => call("unlink", path, () => files.delete(path) ? undefined : fail("ENOENT")),
+    exists: (path) => call("exists", path, () => files.has(path)),
     read,
     peek: read,
     rewrite: (path, expected, offset, text) =>
@@ -100,6 +101,8 @@ const makeBusyDisk = (before: (call: keyof Disk, path: string) => void): Disk =>
       }),
     list: (directory) => call("list", directory, () => []),
     makeDirectory: (path) => call("makeDirectory", path, () => undefined),
+    removeDirectory: (path) => call("removeDirectory", path, () => undefined),
+    removesInOneStep: true,
     realPath: (path) => call("realPath", path, () => path),
     readLink: (path) => call("readLink", path, () => undefined),
     owner: (path) => call("owner", path, () => undefined),
