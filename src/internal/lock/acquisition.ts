@@ -70,6 +70,12 @@ const explain = (
 const unanswered = (waiter: Waiter, lockPath: string): Effect.Effect<never, LockAcquisitionError> =>
   fail(waiter, lockPath, "Timeout", { cause: new Error("the storage did not answer in time") })
 
+/** A reader cannot become a writer: two that want to would wait for each other. */
+export const failShared = (waiter: Waiter, lockPath: string): Effect.Effect<never, LockAcquisitionError> =>
+  fail(waiter, lockPath, "Deadlock", {
+    cause: new Error("in shared mode, from which there is no way to exclusive mode")
+  })
+
 /** The deadline has passed, the schedule has ended, the lock is taken and the caller does not wait, or it would wait for itself. */
 const giveUp = (waiter: Waiter, lockPath: string, { blocked, holder }: WaitQueue) =>
   waiter.deadlock !== undefined
@@ -267,7 +273,7 @@ export const reenter = (
   const { lockPath } = outer.key
   if (outer.shared !== undefined) {
     const joined = waiter.mode === "shared" ? outer.join(waiter) : undefined
-    return joined === undefined ? fail(waiter, lockPath, "Deadlock") : Exit.succeed(joined)
+    return joined === undefined ? failShared(waiter, lockPath) : Exit.succeed(joined)
   }
   const queue = outer.reentrants
   queue.enqueue(waiter)

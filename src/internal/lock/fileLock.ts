@@ -232,7 +232,9 @@ export const make = (backend: Context.Tag.Service<LockBackend>, settings: Settin
           return joined !== undefined
             ? Effect.succeed(joined)
             : outer !== undefined && call.timeout > 0 && CriticalSection.isOwn(fiber, outer)
-            ? Acquisition.fail(waiter, key.lockPath, "Deadlock")
+            ? outer.shared === undefined
+              ? Acquisition.fail(waiter, key.lockPath, "Deadlock")
+              : Acquisition.failShared(waiter, key.lockPath)
             : Acquisition.obtain(backend, queues, waiter, key, restore)
         })
     )

@@ -100,7 +100,15 @@ export const make = (options: {
     lastPath: ""
   }
   const turns = new Turns.Turns()
-  const { breakLock, inspect } = Inspection.make({ protocol, readers, requests, identity, staleness, channel, canReach })
+  const { breakLock, inspect } = Inspection.make({
+    protocol,
+    readers,
+    requests,
+    identity,
+    staleness,
+    channel,
+    canReach
+  })
 
   identity.reserve?.keep()
 
@@ -112,7 +120,16 @@ export const make = (options: {
     fiber: Runtime.RuntimeFiber
   ): Grant.LockFileGrant => {
     if (requester === undefined) {
-      return new Grant.LockFileGrant(context, key, request, own, recovered, recovered ? "unknown" : undefined, place, fiber)
+      return new Grant.LockFileGrant(
+        context,
+        key,
+        request,
+        own,
+        recovered,
+        recovered ? "unknown" : undefined,
+        place,
+        fiber
+      )
     }
     const queue = requester.queue ?? (recovered ? "unknown" : requester.hasWaited ? "untold" : undefined)
     if (requester.own === own) own.acquired()
@@ -292,26 +309,28 @@ export const make = (options: {
   const begun = new WeakMap<LockBackend.Request, Waiting>()
 
   const tryAcquire = (key: LockBackend.LockKey, request: LockBackend.Request) =>
-    Immediate.withFiber((fiber): Effect.Effect<Option.Option<Grant.LockFileGrant>, LockBackend.BackendError | LockDirectoryError> => {
-      if (request.waits && turns.isOverdue(fiber, request.handoff)) {
-        begun.set(request, { ...attemptOf(key, request, fiber), later: true })
-        return Exit.succeed(Option.none())
-      }
-      const waiting = request.waits ? attemptOf(key, request, fiber) : undefined
-      const now = waiting ?? attemptOnce(key, request)
-      const answered = Immediate.map(Immediate.suspend(() => conclude(now, now.publish())), (answer) => {
-        if ("release" in answer) {
-          return Option.some(answer)
+    Immediate.withFiber(
+      (fiber): Effect.Effect<Option.Option<Grant.LockFileGrant>, LockBackend.BackendError | LockDirectoryError> => {
+        if (request.waits && turns.isOverdue(fiber, request.handoff)) {
+          begun.set(request, { ...attemptOf(key, request, fiber), later: true })
+          return Exit.succeed(Option.none())
         }
-        request.onBlocked(answer)
-        if (waiting !== undefined) begun.set(request, { ...waiting, refused: answer })
-        return Option.none()
-      })
-      return waiting === undefined ? answered : Immediate.matchCauseEffect(answered, {
-        onSuccess: Exit.succeed,
-        onFailure: (cause) => Effect.zipRight(giveUp(waiting), Effect.failCause(cause))
-      })
-    })
+        const waiting = request.waits ? attemptOf(key, request, fiber) : undefined
+        const now = waiting ?? attemptOnce(key, request)
+        const answered = Immediate.map(Immediate.suspend(() => conclude(now, now.publish())), (answer) => {
+          if ("release" in answer) {
+            return Option.some(answer)
+          }
+          request.onBlocked(answer)
+          if (waiting !== undefined) begun.set(request, { ...waiting, refused: answer })
+          return Option.none()
+        })
+        return waiting === undefined ? answered : Immediate.matchCauseEffect(answered, {
+          onSuccess: Exit.succeed,
+          onFailure: (cause) => Effect.zipRight(giveUp(waiting), Effect.failCause(cause))
+        })
+      }
+    )
 
   // ---------------------------------------------------------------------------------------------
   // waiting
@@ -324,49 +343,51 @@ export const make = (options: {
    * end of the schedule, leave nothing behind.
    */
   const acquire = (key: LockBackend.LockKey, request: LockBackend.Request) =>
-    Immediate.withFiber((fiber): Effect.Effect<Option.Option<Grant.LockFileGrant>, LockBackend.BackendError | LockDirectoryError> => {
-      const waiting: Waiting = begun.get(request) ?? attemptOf(key, request, fiber)
-      const { later = false, place, refused, requester } = waiting
-      const wait = new Wait(
-        Runtime.clockOf(fiber),
-        crowd,
-        request,
-        requester,
-        () => conclude(waiting, requester.own === undefined ? requester.enter() : requester.look()),
-        (holder) => canReach(holder) && !Requests.isShared(place),
-        identity.isAlive,
-        disk.isSynchronous?.(key.lockPath) === true
-      )
-      crowd.size += 1
-      const waited = later
-        ? Effect.flatMap(Turns.next, () => wait.run())
-        : Immediate.begin(Immediate.suspend(() => wait.run(refused)))
-      const end = (
-        exit: Exit.Exit<Option.Option<Grant.LockFileGrant>, LockBackend.BackendError | LockDirectoryError>
-      ) => {
-        crowd.size -= 1
-        if (Exit.isSuccess(exit) && Option.isSome(exit.value)) {
+    Immediate.withFiber(
+      (fiber): Effect.Effect<Option.Option<Grant.LockFileGrant>, LockBackend.BackendError | LockDirectoryError> => {
+        const waiting: Waiting = begun.get(request) ?? attemptOf(key, request, fiber)
+        const { later = false, place, refused, requester } = waiting
+        const wait = new Wait(
+          Runtime.clockOf(fiber),
+          crowd,
+          request,
+          requester,
+          () => conclude(waiting, requester.own === undefined ? requester.enter() : requester.look()),
+          (holder) => canReach(holder) && !Requests.isShared(place),
+          identity.isAlive,
+          disk.isSynchronous?.(key.lockPath) === true
+        )
+        crowd.size += 1
+        const waited = later
+          ? Effect.flatMap(Turns.next, () => wait.run())
+          : Immediate.begin(Immediate.suspend(() => wait.run(refused)))
+        const end = (
+          exit: Exit.Exit<Option.Option<Grant.LockFileGrant>, LockBackend.BackendError | LockDirectoryError>
+        ) => {
+          crowd.size -= 1
+          if (Exit.isSuccess(exit) && Option.isSome(exit.value)) {
+            return exit
+          }
+          const { underWay } = wait
+          if (underWay === undefined) {
+            return Effect.zipRight(giveUp(waiting), exit)
+          }
+          // An interruption may come in the moment in which the step ends, or before it has begun.
+          const undo = (late: Exit.Exit<Answer, unknown>) =>
+            Exit.isSuccess(late) && "release" in late.value ? late.value.release : giveUp(waiting)
+          const ended = underWay.unsafePoll()
+          if (ended !== null) {
+            return Effect.zipRight(undo(ended), exit)
+          }
+          Runtime.startUninterruptible(fiber, Effect.flatMap(Fiber.await(underWay), undo))
           return exit
         }
-        const { underWay } = wait
-        if (underWay === undefined) {
-          return Effect.zipRight(giveUp(waiting), exit)
-        }
-        // An interruption may come in the moment in which the step ends, or before it has begun.
-        const undo = (late: Exit.Exit<Answer, unknown>) =>
-          Exit.isSuccess(late) && "release" in late.value ? late.value.release : giveUp(waiting)
-        const ended = underWay.unsafePoll()
-        if (ended !== null) {
-          return Effect.zipRight(undo(ended), exit)
-        }
-        Runtime.startUninterruptible(fiber, Effect.flatMap(Fiber.await(underWay), undo))
-        return exit
+        return Effect.matchCauseEffect(waited, {
+          onSuccess: (grant) => end(Exit.succeed(grant)),
+          onFailure: (cause) => end(Exit.failCause(cause))
+        })
       }
-      return Effect.matchCauseEffect(waited, {
-        onSuccess: (grant) => end(Exit.succeed(grant)),
-        onFailure: (cause) => end(Exit.failCause(cause))
-      })
-    })
+    )
 
   /** Withdraws the request. If the lock was given to it meanwhile, the next one gets it. */
   const giveUp = (attempt: Waiting): Effect.Effect<void> => {

@@ -192,7 +192,10 @@ export class ReaderGrant extends Held implements LockBackend.Grant {
     const { canReach, channel, disk, protocol } = this.context
     const { lockPath } = this.place
     return Immediate.matchEffect(
-      Immediate.flatMap(disk.exists(lockPath), (isLocked) => isLocked ? protocol.read(lockPath) : Exit.succeed(undefined)),
+      Immediate.flatMap(
+        disk.exists(lockPath),
+        (isLocked) => isLocked ? protocol.read(lockPath) : Exit.succeed(undefined)
+      ),
       {
         onFailure: () => Exit.void,
         onSuccess: (seen) => {

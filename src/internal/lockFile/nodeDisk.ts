@@ -310,7 +310,9 @@ export const make = (calls: Calls = NodeFS): NodeDisk => {
       callAt(
         path,
         () => calls.lstatSync(path, { throwIfNoEntry: false }) !== undefined,
-        () => promises.lstat(path).then(() => true, (error) => toError(error).code === "ENOENT" ? false : Promise.reject(error))
+        () =>
+          promises.lstat(path).then(() => true, (error) =>
+            toError(error).code === "ENOENT" ? false : Promise.reject(error))
       ),
     read,
     peek: (path) =>

@@ -5,7 +5,8 @@ import type { LockHolder } from "../../LockHolder.js"
 import type { ProcessIdentity } from "../../ProcessIdentity.js"
 import * as Immediate from "../immediate.js"
 import * as Reserve from "../process/reserve.js"
-import { type Disk, DiskError } from "./disk.js"
+import type { DiskError } from "./disk.js"
+import { type Disk } from "./disk.js"
 import type { OwnRecord } from "./ownRecord.js"
 import { claimRequestOf, readerOf, readersOf } from "./paths.js"
 import { type Place, promptly, type Protocol } from "./protocol.js"
@@ -142,8 +143,10 @@ export const make = (options: {
             )
         )
     })
-    return Immediate.flatMap(removed, (removed) =>
-      Immediate.andThen(protocol.retire(own), () => Immediate.as(removeDirectory(place), removed)))
+    return Immediate.flatMap(
+      removed,
+      (removed) => Immediate.andThen(protocol.retire(own), () => Immediate.as(removeDirectory(place), removed))
+    )
   }
 
   /** The last one that leaves removes the directory. Where that takes more than one step, nobody may come in meanwhile. */
