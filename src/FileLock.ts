@@ -9,7 +9,7 @@
  *
  * @since 0.1.0
  */
-import type * as FileSystem from "@effect/platform/FileSystem"
+import * as FileSystem from "@effect/platform/FileSystem"
 import type * as Path from "@effect/platform/Path"
 import type * as Config from "effect/Config"
 import type { ConfigError } from "effect/ConfigError"
@@ -18,12 +18,13 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
 import * as Layer from "effect/Layer"
-import type * as Option from "effect/Option"
+import * as Option from "effect/Option"
 import type * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import { layerSettings } from "./internal/layerSettings.js"
 import * as internal from "./internal/lock/fileLock.js"
 import { WaitQueues } from "./internal/lock/waitQueue.js"
+import * as FileSystemFiles from "./internal/lockedFile/fileSystemFiles.js"
 import { decodeOrDie } from "./internal/settings.js"
 import * as LockBackend from "./LockBackend.js"
 import type { LockAcquisitionError, LockDirectoryError, LockLostError } from "./LockError.js"
@@ -43,8 +44,9 @@ export interface LockOptions {
    */
   readonly timeout?: Duration.DurationInput | "infinity" | undefined
   /**
-   * Default `"exclusive"`. An engine without shared locks grants an exclusive one for `"shared"`; lock files are such an engine. The
-   * `mode` of the handle says what was granted. Fibers of one process have a shared lock one after the other.
+   * Default `"exclusive"`: one holder. `"shared"`: any number of holders, none of them exclusive. Those that come later than a waiter in
+   * exclusive mode wait behind it. An engine without shared locks grants an exclusive one to the process, whose fibers share it; the `mode`
+   * of the handle says what was granted.
    */
   readonly mode?: LockBackend.Mode | undefined
   /**
@@ -220,7 +222,7 @@ export const acquireAll = (
  * result is `LockLostError`; also when only the release finds that the lock is gone. A failure of the effect itself is kept.
  *
  * Nested calls on one path are re-entrant: the lock is released at the outermost exit. Fibers that re-enter beside each other exclude one
- * another. Re-entry from shared to exclusive mode fails with reason `"Deadlock"`.
+ * another, except in shared mode inside shared mode. Re-entry from shared to exclusive mode fails with reason `"Deadlock"`.
  *
  * @example
  * ```ts
@@ -246,7 +248,7 @@ export const withLock: {
    * result is `LockLostError`; also when only the release finds that the lock is gone. A failure of the effect itself is kept.
    *
    * Nested calls on one path are re-entrant: the lock is released at the outermost exit. Fibers that re-enter beside each other exclude one
-   * another. Re-entry from shared to exclusive mode fails with reason `"Deadlock"`.
+   * another, except in shared mode inside shared mode. Re-entry from shared to exclusive mode fails with reason `"Deadlock"`.
    *
    * @example
    * ```ts
@@ -274,7 +276,7 @@ export const withLock: {
    * result is `LockLostError`; also when only the release finds that the lock is gone. A failure of the effect itself is kept.
    *
    * Nested calls on one path are re-entrant: the lock is released at the outermost exit. Fibers that re-enter beside each other exclude one
-   * another. Re-entry from shared to exclusive mode fails with reason `"Deadlock"`.
+   * another, except in shared mode inside shared mode. Re-entry from shared to exclusive mode fails with reason `"Deadlock"`.
    *
    * @example
    * ```ts
@@ -407,7 +409,13 @@ export const make = (
   settings: Settings = {}
 ): Effect.Effect<Context.Tag.Service<FileLock>, never, LockBackend.LockBackend | Scope.Scope> =>
   Effect.gen(function*() {
-    return internal.make(yield* LockBackend.LockBackend, yield* decodeOrDie(settings), new WaitQueues())
+    const fs = Option.getOrUndefined(yield* Effect.serviceOption(FileSystem.FileSystem))
+    return internal.make(
+      yield* LockBackend.LockBackend,
+      yield* decodeOrDie(settings),
+      new WaitQueues(),
+      fs === undefined ? undefined : () => FileSystemFiles.make(fs)
+    )
   })
 
 /**

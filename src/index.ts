@@ -31,6 +31,11 @@ export * as LockHolder from "./LockHolder.js"
 /**
  * @since 0.1.0
  */
+export * as LockedFile from "./LockedFile.js"
+
+/**
+ * @since 0.1.0
+ */
 export * as MemoryFileSystem from "./MemoryFileSystem.js"
 
 /**

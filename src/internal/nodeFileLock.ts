@@ -9,6 +9,7 @@ import type { LockKey } from "../LockBackend.js"
 import { ProcessIdentity } from "../ProcessIdentity.js"
 import * as internal from "./lock/fileLock.js"
 import { WaitQueues } from "./lock/waitQueue.js"
+import * as NodeFiles from "./lockedFile/nodeFiles.js"
 import * as Backend from "./lockFile/backend.js"
 import * as NodeDisk from "./lockFile/nodeDisk.js"
 import * as Settings from "./settings.js"
@@ -134,5 +135,5 @@ export const make = (input: Input): Effect.Effect<Context.Tag.Service<FileLock>,
     const settings = yield* Settings.decodeOrDie(input)
     const shared = registry()
     const engine = yield* sharedEngine(shared, yield* ProcessIdentity, settings.lease)
-    return internal.make(engine, settings, shared.queues)
+    return internal.make(engine, settings, shared.queues, () => NodeFiles.make(shared.disk))
   })

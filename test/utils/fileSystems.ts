@@ -14,6 +14,7 @@ import * as Net from "node:net"
 import type * as FileLock from "../../src/FileLock.js"
 import * as internal from "../../src/internal/lock/fileLock.js"
 import { WaitQueues } from "../../src/internal/lock/waitQueue.js"
+import * as NodeFiles from "../../src/internal/lockedFile/nodeFiles.js"
 import * as NodeDisk from "../../src/internal/lockFile/nodeDisk.js"
 import { makeEngine } from "../../src/internal/nodeFileLock.js"
 import * as Settings from "../../src/internal/settings.js"
@@ -85,9 +86,10 @@ const onRealFiles = (start: Start) =>
 const startOnNode: Start = (identity, fs, settings = {}) =>
   Effect.gen(function*() {
     const decoded = yield* Settings.decodeOrDie(settings)
-    const engine = makeEngine(NodeDisk.make(), identity, decoded.lease)
+    const disk = NodeDisk.make()
+    const engine = makeEngine(disk, identity, decoded.lease)
     yield* Effect.addFinalizer(() => engine.close)
-    return { identity, fs, locks: internal.make(engine, decoded, new WaitQueues()) }
+    return { identity, fs, locks: internal.make(engine, decoded, new WaitQueues(), () => NodeFiles.make(disk)) }
   })
 
 type Test = (directory: TestDirectory) => Effect.Effect<void, unknown, Scope.Scope>

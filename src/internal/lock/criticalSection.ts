@@ -128,6 +128,9 @@ export const find = (fiber: Runtime.RuntimeFiber, queues: WaitQueues, lockPath: 
   // A fiber may be in thousands of sections: they are looked through only where the lock is held.
   queues.has(lockPath) ? findIn(fiber.getFiberRef(current), queues, lockPath) : undefined
 
+/** Whether the fiber, or one that started it, is in a section of any lock. */
+export const isInside = (fiber: Runtime.RuntimeFiber): boolean => openOf(fiber.getFiberRef(current)) !== undefined
+
 /** Whether this very fiber, and not only one that started it, is in a section. */
 export const isOwn = (fiber: Runtime.RuntimeFiber, held: HeldLock): boolean => Equal.equals(held.fiberId, fiber.id())
 

@@ -14,6 +14,7 @@ import type { BackendError, LockBackend, LockKey } from "../../LockBackend.js"
 import type { LockAcquisitionError, LockLostError } from "../../LockError.js"
 import { codeOf } from "../errno.js"
 import * as Immediate from "../immediate.js"
+import type { Files } from "../lockedFile/files.js"
 import { defaultSchedule } from "../polling.js"
 import * as Runtime from "../runtime.js"
 import type { Settings } from "../settings.js"
@@ -86,8 +87,32 @@ const traced = <A>(fiber: Runtime.RuntimeFiber, path: string, acquire: () => Eff
     )
     : acquire()
 
+/** Runs an effect in the critical section of a path, with what is known of that. */
+export type WithHeld = <A, E, R>(
+  use: (held: HeldLock) => Effect.Effect<A, E, R>,
+  path: string,
+  options?: FileLock.LockOptions
+) => Effect.Effect<A, E | Failure | LockLostError, R>
+
+/** What a service has beside its public functions. */
+export interface Internals {
+  readonly withHeld: WithHeld
+  /** The files beside its locks; nothing for an engine without files. */
+  readonly files: (() => Files) | undefined
+}
+
+const internals = new WeakMap<Service, Internals>()
+
+/** `undefined` for a service that was not made here. */
+export const internalsOf = (service: Service): Internals | undefined => internals.get(service)
+
 /** The service over an engine. All services that share `queues` share the engine's locks. */
-export const make = (backend: Context.Tag.Service<LockBackend>, settings: Settings, queues: WaitQueues): Service => {
+export const make = (
+  backend: Context.Tag.Service<LockBackend>,
+  settings: Settings,
+  queues: WaitQueues,
+  files?: () => Files
+): Service => {
   const schedule = defaultSchedule(settings.pollInterval)
   const handoff = Duration.toMillis(settings.handoff)
 
@@ -165,19 +190,21 @@ export const make = (backend: Context.Tag.Service<LockBackend>, settings: Settin
       )
     )
 
-  const withLock = <A, E, R>(
-    self: Effect.Effect<A, E, R>,
-    path: string,
-    options?: FileLock.LockOptions
-  ): Effect.Effect<A, E | Failure | LockLostError, R> =>
+  const withHeld: WithHeld = (use, path, options) =>
     Effect.uninterruptibleMask((restore) =>
       Effect.withFiberRuntime((fiber) =>
         Immediate.flatMap(
           enter(fiber, makeCall(fiber, path, options), undefined, restore),
-          (held) => CriticalSection.run(fiber, held, self, restore)
+          (held) => CriticalSection.run(fiber, held, use(held), restore)
         )
       )
     )
+
+  const withLock = <A, E, R>(
+    self: Effect.Effect<A, E, R>,
+    path: string,
+    options?: FileLock.LockOptions
+  ): Effect.Effect<A, E | Failure | LockLostError, R> => withHeld(() => self, path, options)
 
   const withLocks = <A, E, R>(
     self: Effect.Effect<A, E, R>,
@@ -315,7 +342,7 @@ export const make = (backend: Context.Tag.Service<LockBackend>, settings: Settin
       })
     )
 
-  return {
+  const service: Service = {
     acquire,
     acquireIfAvailable: (path, options) => ifAvailable(acquire(path, { ...options, timeout: 0 })),
     acquireAll,
@@ -325,6 +352,8 @@ export const make = (backend: Context.Tag.Service<LockBackend>, settings: Settin
     inspect: (path) => question(path, backend.inspect),
     breakLock: (path, holder) => question(path, (key) => backend.breakLock(key, holder))
   }
+  internals.set(service, { withHeld, files })
+  return service
 }
 
 /** `None` where another holder has the lock, and nothing else is wrong. */

@@ -86,7 +86,7 @@ export interface Leftover {
 /** What the name of a file beside a lock says. */
 export const parseLeftover = (path: string): Leftover | undefined => {
   const [, prefix, ending] = /^(.*(?:\.lock|\.lock-[0-9a-z]+))\.([\w-]+)$/s.exec(path) ?? []
-  if (prefix === undefined || ending === undefined || ending === "shared") {
+  if (prefix === undefined || ending === undefined || ending === "shared" || ending.startsWith("write-")) {
     return undefined
   }
   const level = /^claim([2-9]?)$/.exec(ending)?.[1]

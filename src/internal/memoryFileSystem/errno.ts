@@ -137,6 +137,13 @@ const reasons: Record<string, Error_.SystemErrorReason> = {
   ELOOP: "BadResource"
 }
 
+/**
+ * How a platform error calls an errno.
+ *
+ * @internal
+ */
+export const reasonOf = (code: string): Error_.SystemErrorReason => reasons[code] ?? "Unknown"
+
 /** @internal */
 export const systemError = (
   method: string,
@@ -144,7 +151,7 @@ export const systemError = (
   cause: NodeError | InvalidArgument
 ): Error_.SystemError =>
   new Error_.SystemError({
-    reason: reasons[cause.code] ?? "Unknown",
+    reason: reasonOf(cause.code),
     module: "FileSystem",
     method,
     pathOrDescriptor,
