@@ -114,11 +114,10 @@ describe("Readers", () => {
           yield* Effect.sleep("10 millis")
           const after = yield* hold(test, one)
           const last = yield* hold(test, other)
-          yield* Effect.sleep("20 millis")
-          assert.isFalse(yield* after.isInside)
           // The writer of the other process has the lock file. The one of this process stands in its queue.
-          assert.strictEqual(yield* last.isInside, process === one)
-          if (process === one) yield* last.leave
+          if (process === one) yield* Effect.zipRight(last.entered, last.leave)
+          else yield* Effect.sleep("20 millis")
+          assert.isFalse((yield* after.isInside) || (process === other && (yield* last.isInside)))
           yield* before.leave
           yield* writer.entered
           yield* writer.leave
@@ -298,6 +297,75 @@ describe("A reader of another machine", () => {
         yield* reader.resume
         const outcome = yield* Fiber.join(reading)
         assert.isTrue(Either.isLeft(outcome))
+        assert.deepStrictEqual(yield* scene.names, [])
+      })
+    ))
+})
+
+describe("The directory of readers", () => {
+  it.effect("is removed by the clean-up only while nobody can come in", () =>
+    play((scene) =>
+      Effect.gen(function*() {
+        const dead = yield* scene.join()
+        yield* Effect.forkDaemon(dead.enter("dead", { ...shared, stay: "1 hours" }))
+        yield* Effect.sleep("100 millis")
+        yield* dead.kill
+        const cleaner = yield* scene.join()
+        const stop = yield* cleaner.stopAt("rmdir", `${Scene.lockPath}.shared`)
+        yield* Effect.fork(cleaner.run(cleaner.locks.withLock(Effect.void, `${Scene.directory}/other`)))
+        yield* stop.reached
+        const [reader, writer] = yield* Effect.all([scene.join(), scene.join()])
+        const reading = yield* Effect.fork(reader.enter("reader", { ...shared, stay: "1 seconds" }))
+        yield* Effect.sleep("50 millis")
+        yield* stop.goOn
+        yield* Effect.sleep("50 millis")
+        yield* writer.enter("writer")
+        yield* Fiber.join(reading)
+        assert.deepStrictEqual(scene.occupancy.overlaps, [])
+      })
+    ))
+})
+
+describe("A writer that waits for readers", () => {
+  it.effect("begins anew when it has lost the lock file meanwhile", () =>
+    play((scene) =>
+      Effect.gen(function*() {
+        const elsewhere = yield* ProcessIdentity.makeMachine()
+        const settings = { lease: "2 seconds" } as const
+        const [reader, writer] = yield* Effect.all([scene.join({ settings }), scene.join({ settings })])
+        const other = yield* scene.join({ settings, machine: elsewhere })
+        const reading = yield* Effect.fork(reader.enter("reader", { ...shared, stay: "10 seconds" }))
+        yield* Effect.sleep("100 millis")
+        const writing = yield* Effect.fork(writer.enter("writer", { stay: "1 seconds" }))
+        yield* Effect.sleep("500 millis")
+        yield* writer.suspend
+        const writingToo = yield* Effect.fork(other.enter("other", { stay: "5 seconds" }))
+        yield* Effect.sleep("11 seconds")
+        yield* writer.resume
+        yield* Effect.all([Fiber.join(reading), Fiber.join(writing), Fiber.join(writingToo)])
+        assert.deepStrictEqual(scene.occupancy.overlaps, [])
+        assert.deepStrictEqual(yield* scene.names, [])
+      })
+    ))
+
+  it.effect("leaves a silent reader alone that is heard of again before it is evicted", () =>
+    play((scene) =>
+      Effect.gen(function*() {
+        const elsewhere = yield* ProcessIdentity.makeMachine()
+        const settings = { lease: "2 seconds" } as const
+        const reader = yield* scene.join({ settings })
+        const writer = yield* scene.join({ settings, machine: elsewhere })
+        const reading = yield* Effect.fork(reader.enter("reader", { ...shared, stay: "12 seconds" }))
+        yield* Effect.sleep("50 millis")
+        const stop = yield* writer.stopAt("link", Scene.claimPath)
+        const writing = yield* Effect.fork(writer.enter("writer", { timeout: "1 minutes" }))
+        yield* reader.suspend
+        yield* stop.reached
+        yield* reader.resume
+        yield* Effect.sleep("100 millis")
+        yield* stop.goOn
+        yield* Effect.all([Fiber.join(reading), Fiber.join(writing)])
+        assert.deepStrictEqual(scene.occupancy.overlaps, [])
         assert.deepStrictEqual(yield* scene.names, [])
       })
     ))

@@ -341,8 +341,8 @@ export const lockFileMutants: ReadonlyArray<Mutant> = [
     noticedBy: ["LockFileBackend", "internal/lockFile/heartbeat", "FileLock"],
     change: ({ Member }) => ({
       Member: class extends Member {
-        constructor(...[place, own, fiber, , isReader]: ConstructorParameters<typeof Member>) {
-          super(place, own, fiber, () => {}, isReader)
+        constructor(...[place, own, fiber, , guard]: ConstructorParameters<typeof Member>) {
+          super(place, own, fiber, () => {}, guard)
         }
       }
     })

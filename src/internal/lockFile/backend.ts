@@ -346,6 +346,7 @@ export const make = (options: {
     Immediate.withFiber(
       (fiber): Effect.Effect<Option.Option<Grant.LockFileGrant>, LockBackend.BackendError | LockDirectoryError> => {
         const waiting: Waiting = begun.get(request) ?? attemptOf(key, request, fiber)
+        begun.delete(request)
         const { later = false, place, refused, requester } = waiting
         const wait = new Wait(
           Runtime.clockOf(fiber),

@@ -40,12 +40,12 @@ abstract class Held implements Endpoint {
     readonly request: LockBackend.Request,
     protected readonly own: OwnRecord,
     readonly recovered: boolean,
-    /** The file. */
+    readonly place: Place,
+    /** The file, if it is not the lock file. */
     file: Place,
-    isShared: boolean,
     readonly fiber: Runtime.RuntimeFiber
   ) {
-    this.member = new Member(file, own, fiber, (gone) => this.onGone(gone), isShared)
+    this.member = new Member(file, own, fiber, (gone) => this.onGone(gone), place)
     context.heartbeat.add(this.member)
     if (recovered || key.lockPath !== context.lastPath) {
       context.lastPath = key.lockPath
@@ -89,6 +89,11 @@ abstract class Held implements Endpoint {
     this.request.onLost(this.toLoss(gone))
   }
 
+  /** Another process may have acted since the last heartbeat. */
+  get isLate(): boolean {
+    return this.context.protocol.isLate(this.own)
+  }
+
   private toLoss({ cause, holder, reason }: Gone): LockLostError {
     const at = DateTime.unsafeMake(Runtime.wallClock(this.fiber))
     return new LockLostError({ ...this.key, reason, holder, cause, at })
@@ -100,6 +105,8 @@ export class LockFileGrant extends Held implements LockBackend.Grant {
   readonly mode = "exclusive"
   /** The waiters of other processes. */
   readonly queue: HolderQueue
+  /** Called at a loss, while it waits for readers and the lock is not granted to the request. */
+  onLostEarly: (() => void) | undefined
 
   constructor(
     context: Context,
@@ -108,15 +115,20 @@ export class LockFileGrant extends Held implements LockBackend.Grant {
     own: OwnRecord,
     recovered: boolean,
     queue: ReadonlyArray<string> | "unknown" | "untold" | undefined,
-    readonly place: Place,
+    place: Place,
     fiber: Runtime.RuntimeFiber
   ) {
-    super(context, key, request, own, recovered, place, false, fiber)
+    super(context, key, request, own, recovered, place, place, fiber)
     this.queue = new HolderQueue(context, place, own.token, fiber, queue, () => this.isGone())
   }
 
   hear(message: Message): boolean {
     return this.queue.hear(message)
+  }
+
+  protected override onGone(gone: Gone): void {
+    if (this.onLostEarly === undefined) super.onGone(gone)
+    else this.onLostEarly()
   }
 
   isAwaited(): boolean {
@@ -164,10 +176,10 @@ export class ReaderGrant extends Held implements LockBackend.Grant {
     request: LockBackend.Request,
     own: OwnRecord,
     recovered: boolean,
-    private readonly place: Place,
+    place: Place,
     fiber: Runtime.RuntimeFiber
   ) {
-    super(context, key, request, own, recovered, Readers.placeOf(place, own.token), true, fiber)
+    super(context, key, request, own, recovered, place, Readers.placeOf(place, own.token), fiber)
     context.channel.attach(own.token, this)
   }
 

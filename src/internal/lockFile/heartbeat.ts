@@ -10,7 +10,7 @@ import { timerAt } from "../lock/timer.js"
 import * as Reserve from "../process/reserve.js"
 import * as Runtime from "../runtime.js"
 import { type Disk, DiskError } from "./disk.js"
-import { momentAt } from "./ownRecord.js"
+import { momentAt, since } from "./ownRecord.js"
 import type * as Protocol from "./protocol.js"
 import * as Record from "./record.js"
 import { type Attempt, Claimed, Gone, type Member, Round } from "./round.js"
@@ -83,10 +83,14 @@ export const make = (options: {
             ))
     )
 
-  /** On a local disk it is made when it is called. */
-  const beat = (member: Member): Effect.Effect<void, DiskError | Gone> => {
+  /**
+   * On a local disk it is made when it is called. One that was begun in time and has ended late does not count, unless no other process may
+   * have acted meanwhile.
+   */
+  const beat = (member: Member, isClaimed = false): Effect.Effect<void, DiskError | Gone> => {
     const { clock, own, place } = member
     const startedAt = momentAt(clock)
+    const { heardAt } = own
     const next = own.nextBeat()
     return Immediate.matchEffect(
       disk.rewrite(place.lockPath, own.text, next.offset, next.part),
@@ -94,7 +98,7 @@ export const make = (options: {
         onFailure: (error): Effect.Effect<void, DiskError | Gone> =>
           Effect.zipRight(checkPath(member), Effect.fail(error)),
         onSuccess: ({ content, inPlace }) => {
-          if (own.beaten(next, content) && inPlace) {
+          if (own.beaten(next, content) && inPlace && (isClaimed || since(clock, heardAt) <= allowed)) {
             own.heardAt = startedAt
             return Exit.void
           }
@@ -106,18 +110,15 @@ export const make = (options: {
 
   /**
    * After a pause another process may be about to take the lock over: the beat is made while none can. One that was made under a claim
-   * that was late itself does not count. The file of a reader is taken away first, and looked at once more then.
+   * that was late itself does not count.
    */
   const beatLate = (member: Member): Attempt =>
     Effect.suspend(() => {
-      if (member.isReader) {
-        return beat(member)
-      }
       const { heardAt } = member.own
       return Effect.flatMap(
         protocol.whileClaimed(
-          member.place,
-          Effect.suspend(() => Effect.flatMap(checkPath(member), () => beat(member)))
+          member.guard,
+          Effect.suspend(() => Effect.flatMap(checkPath(member), () => beat(member, true)))
         ),
         Option.match({
           onNone: () => {

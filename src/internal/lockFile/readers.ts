@@ -1,14 +1,14 @@
 import * as Array from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
 import type { LockHolder } from "../../LockHolder.js"
 import type { ProcessIdentity } from "../../ProcessIdentity.js"
 import * as Immediate from "../immediate.js"
 import * as Reserve from "../process/reserve.js"
-import type { DiskError } from "./disk.js"
-import { type Disk } from "./disk.js"
+import type { Disk, DiskError, Entry } from "./disk.js"
 import type { OwnRecord } from "./ownRecord.js"
-import { claimRequestOf, readerOf, readersOf } from "./paths.js"
+import { prefixOf, readerOf, readersOf } from "./paths.js"
 import { type Place, promptly, type Protocol } from "./protocol.js"
 import * as Record from "./record.js"
 import type { Check, Staleness } from "./staleness.js"
@@ -19,8 +19,20 @@ export interface Reader {
   readonly staleness: Staleness
 }
 
-/** The directory of readers may be removed between making it and putting a file into it, each time by one that has left. */
+/** The file of a reader. A power failure may have left nothing in it: then it does not say whose it is, and stale is all that it can be. */
+interface ReaderFile {
+  readonly path: string
+  readonly seen: Record.Seen
+  readonly holder: LockHolder | undefined
+  readonly staleness: Staleness
+}
+
+/**
+ * The directory of readers may be removed between making it and putting a file into it, each time by one that has left. The file may have
+ * been cleaned up before it was put there, if we stood still.
+ */
 const maxRounds = 64
+const maxFiles = 3
 
 /** The names of ours in the directory: no other file is a reader's. */
 const isToken = (name: string): boolean => /^[0-9a-f]{32}-[0-9a-z]+$/.test(name)
@@ -33,7 +45,7 @@ export const placeOf = ({ prefix }: Place, token: string): Place => {
 
 /**
  * Those that share a lock: each has a file in a directory beside the lock file. A reader puts its file there first and looks at the lock
- * file then; a writer has the lock file first and looks for readers then: one of both sees the other. See `docs/protocol.md`, R1 to R4.
+ * file then; a writer has the lock file first and looks for readers then: one of both sees the other. See `docs/protocol.md`, R1 to R4 and E1 and E2.
  */
 export interface Readers {
   /** R1 and R2: shares the lock if no lock file is there. To be run uninterruptibly. */
@@ -44,7 +56,7 @@ export interface Readers {
   readonly leave: (place: Place, own: OwnRecord) => Effect.Effect<boolean>
   /** Those that are there, dead or alive. */
   readonly list: (place: Place) => Effect.Effect<ReadonlyArray<Reader>, DiskError>
-  /** W1: removes the files of dead readers, and the directory. Answers with the readers that are left. */
+  /** E1: removes the files of dead readers, and the directory. Answers with the readers that are left. */
   readonly clear: (place: Place) => Effect.Effect<ReadonlyArray<Reader>, DiskError>
   /** Removes the files of dead readers beside a lock, and the directory if none are left. */
   readonly evictDead: (prefix: string) => Effect.Effect<void, DiskError>
@@ -69,7 +81,13 @@ export const make = (options: {
   const unlink = (path: string) => ignoring(disk.unlink(path), ["ENOENT"])
 
   /** The record is complete before it has its name. Under the first name, the clean-up finds it. */
-  const publish: Readers["publish"] = (place, label) =>
+  const publish: Readers["publish"] = (place, label) => publishAgain(place, label, 1)
+
+  const publishAgain = (
+    place: Place,
+    label: string | undefined,
+    file: number
+  ): Effect.Effect<OwnRecord, DiskError> =>
     Immediate.flatMap(protocol.prepare(place, 1, label), (own) =>
       Immediate.matchEffect(rename(place, own, 1), {
         onSuccess: () => Exit.succeed(own),
@@ -77,7 +95,7 @@ export const make = (options: {
           // The answer may have been lost on its way.
           Immediate.andThen(
             Immediate.andThen(Effect.ignore(unlink(own.requestPath)), () => leave(place, own)),
-            () => Exit.fail(error)
+            () => error.code === "ENOENT" && file < maxFiles ? publishAgain(place, label, file + 1) : Exit.fail(error)
           )
       }))
 
@@ -168,76 +186,107 @@ export const make = (options: {
               : Effect.void
         )))
 
-  const list: Readers["list"] = (place) =>
+  const filesIn = (place: Place): Effect.Effect<ReadonlyArray<ReaderFile>, DiskError> =>
     Immediate.matchEffect(disk.list(readersOf(place.prefix)), {
-      onFailure: (error): Effect.Effect<ReadonlyArray<Reader>, DiskError> =>
+      onFailure: (error): Effect.Effect<ReadonlyArray<ReaderFile>, DiskError> =>
         error.code === "ENOENT" || error.code === "ENOTDIR" ? Exit.succeed([]) : Exit.fail(error),
-      onSuccess: (names) => listFrom(place, names.filter(isToken), 0, [])
+      onSuccess: (names) => readFrom(place, names.filter(isToken), 0, [])
     })
 
   /** One after the other. */
-  const listFrom = (
+  const readFrom = (
     place: Place,
-    names: ReadonlyArray<string>,
+    tokens: ReadonlyArray<string>,
     index: number,
-    found: Array<Reader>
-  ): Effect.Effect<ReadonlyArray<Reader>, DiskError> => {
-    const token = names[index]
+    found: Array<ReaderFile>
+  ): Effect.Effect<ReadonlyArray<ReaderFile>, DiskError> => {
+    const token = tokens[index]
     if (token === undefined) {
       return Exit.succeed(found)
     }
     const path = readerOf(place.prefix, token)
-    return Immediate.flatMap(protocol.read(path), (seen) => {
-      // What is no record, or another's, is no reader's: it was complete before it had its name.
-      if (seen._tag !== "Record" || !Record.hasToken(seen, token)) {
-        return listFrom(place, names, index + 1, found)
-      }
-      return Immediate.flatMap(staleness.check(path, seen), (staleness) => {
-        found.push({ holder: seen.holder, staleness })
-        return listFrom(place, names, index + 1, found)
-      })
-    })
+    return Immediate.flatMap(disk.read(path), (entry) =>
+      Immediate.flatMap(check(path, token, entry), (file) => {
+        if (file !== undefined) found.push(file)
+        return readFrom(place, tokens, index + 1, found)
+      }))
   }
+
+  /** What is no record, or another's, is no reader's: that was complete before it had its name. */
+  const check = (path: string, token: string, entry: Entry): Effect.Effect<ReaderFile | undefined> => {
+    const seen = Record.toSeen(entry)
+    const holder = Record.holderOf(seen)
+    if (holder?.token === token) {
+      return Immediate.map(staleness.check(path, seen), (staleness) => ({ path, seen, holder, staleness }))
+    }
+    const isUnwritten = entry._tag === "File" && Record.isUnwritten(entry.text, token)
+    return isUnwritten
+      ? Immediate.map(
+        staleness.checkUnknown(path, entry.text),
+        (staleness) => staleness._tag === "Stale" ? { path, seen, holder: undefined, staleness } : undefined
+      )
+      : Exit.succeed(undefined)
+  }
+
+  const readersOfFiles = (files: ReadonlyArray<ReaderFile>): ReadonlyArray<Reader> =>
+    files.flatMap(({ holder, staleness }) => holder === undefined ? [] : [{ holder, staleness }])
+
+  const list: Readers["list"] = (place) => Immediate.map(filesIn(place), readersOfFiles)
+
+  const nobody: Effect.Effect<ReadonlyArray<Reader>> = Exit.succeed([])
 
   /** Nearly always there is no directory. To ask for one costs less than to be told that there is none to remove. */
   const clear: Readers["clear"] = (place) =>
     Immediate.flatMap(disk.exists(readersOf(place.prefix)), (isShared) => isShared ? clearDirectory(place) : nobody)
 
-  const nobody: Effect.Effect<ReadonlyArray<Reader>> = Exit.succeed([])
-
   const clearDirectory = (place: Place): Effect.Effect<ReadonlyArray<Reader>, DiskError> =>
     Immediate.matchEffect(disk.removeDirectory(readersOf(place.prefix)), {
       onSuccess: () => nobody,
-      onFailure: (error) => error.code === "ENOENT" || error.code === "ENOTDIR" ? nobody : evictStale(place)
+      onFailure: (error) =>
+        error.code === "ENOENT" || error.code === "ENOTDIR" ? nobody : Immediate.flatMap(
+          evictStale(place),
+          (left) =>
+            left.length > 0 ?
+              Exit.succeed(left) :
+              Immediate.matchEffect(disk.removeDirectory(readersOf(place.prefix)), {
+                onSuccess: () => nobody,
+                // What is there now came after we had the lock file, or is no reader's.
+                onFailure: () => nobody
+              })
+        )
     })
 
+  /** Answers with the readers that are left. */
   const evictStale = (place: Place): Effect.Effect<ReadonlyArray<Reader>, DiskError> =>
-    Immediate.flatMap(list(place), (readers) => {
-      const [left, dead] = Array.partition(readers, ({ staleness }) => staleness._tag === "Stale")
-      return dead.length === 0 ? Exit.succeed(left) : Effect.flatMap(
-        Effect.forEach(dead, (reader) => evictOne(place, reader), { discard: true }),
-        () => Effect.suspend(() => clearDirectory(place))
+    Immediate.flatMap(filesIn(place), (files) => {
+      const [left, stale] = Array.partition(files, ({ staleness }) => staleness._tag === "Stale")
+      return stale.length === 0 ? Exit.succeed(readersOfFiles(left)) : Effect.flatMap(
+        Effect.filter(stale, (file) => Effect.map(evictOne(place, file), (evicted) => !evicted)),
+        (stayed) => Effect.succeed([...readersOfFiles(left), ...readersOfFiles(stayed)])
       )
     })
 
   /**
-   * The file is taken away before it is removed: one that has a new beat by then, of a reader that was silent only, goes back. A beat that
-   * comes later finds that its file is gone.
+   * The name of a dead process's file is no other's. One that was silent only may be heard of just now: its heartbeat is late, and is made
+   * under the claim.
    */
-  const evictOne = (place: Place, { holder: { token } }: Reader): Effect.Effect<void, DiskError> => {
-    const path = readerOf(place.prefix, token)
-    const away = claimRequestOf(place.prefix, token)
-    return ignoring(
-      Effect.gen(function*() {
-        const before = yield* protocol.read(path)
-        const { _tag } = yield* staleness.check(path, before)
-        if (_tag !== "Stale") return
-        yield* disk.rename(path, away)
-        if (Record.isSame(before, yield* protocol.read(away))) yield* disk.unlink(away)
-        else yield* disk.rename(away, path)
-        staleness.forget(path)
-      }),
-      ["ENOENT"]
+  const evictOne = (place: Place, { holder, path, seen }: ReaderFile): Effect.Effect<boolean, DiskError> => {
+    const remove = Effect.as(Effect.suspend(() => unlink(path)), true)
+    const removeSilent = Effect.map(
+      protocol.whileClaimed(
+        place,
+        Effect.flatMap(
+          Effect.suspend(() => protocol.read(path)),
+          (now) => seen._tag === "Record" && !Record.isSame(seen, now) ? Effect.succeed(false) : remove
+        )
+      ),
+      Option.getOrElse(() => false)
+    )
+    return Effect.tap(
+      holder === undefined
+        ? removeSilent
+        : Effect.flatMap(identity.isAlive(holder), (liveness) => liveness === "dead" ? remove : removeSilent),
+      () => Effect.sync(() => staleness.forget(path))
     )
   }
 
@@ -253,8 +302,13 @@ export const make = (options: {
       : Exit.succeed(false)
 
   const evictDead: Readers["evictDead"] = (prefix) => {
+    // The name of a lock that has a hashed prefix is not known here.
     const place = { lockPath: prefix, prefix }
-    return Effect.zipRight(Effect.suspend(() => evictStale(place)), Effect.suspend(() => removeDirectory(place)))
+    const mayRemove = disk.removesInOneStep || prefixOf(prefix) === prefix
+    return Effect.zipRight(
+      Effect.suspend(() => evictStale(place)),
+      Effect.suspend(() => mayRemove ? removeDirectory(place) : Exit.void)
+    )
   }
 
   return { enter, publish, leave, list, clear, evict, evictDead }

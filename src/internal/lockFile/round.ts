@@ -42,8 +42,8 @@ export class Member {
     readonly fiber: Runtime.RuntimeFiber,
     /** Called when the lock turns out to be lost. */
     readonly onGone: (gone: Gone) => void,
-    /** Whether it is the file of a reader, whose name no other process uses: it is never taken over. */
-    readonly isReader = false
+    /** A claim at this place keeps other processes from taking the file over, or away. */
+    readonly guard = place
   ) {}
 
   get clock(): Clock.Clock {

@@ -36,7 +36,7 @@ export const make = (
   const unavailable = (grant: LockFileGrant) => (error: DiskError) =>
     Immediate.andThen(grant.release, () => refused(error))
 
-  /** W1: removes what dead readers have left. Answers with those that live. */
+  /** E1: removes what dead readers have left. Answers with those that live. */
   const clear = (grant: LockFileGrant): Effect.Effect<ReadonlyArray<Reader>, LockBackend.BackendError> =>
     Immediate.matchEffect(readers.clear(grant.place), {
       onFailure: unavailable(grant),
@@ -50,21 +50,35 @@ export const make = (
       }
     })
 
-  /** W2: waits until all readers have left. They say so, or are found to be dead, or it looks. */
-  const untilClear = (grant: LockFileGrant): Granted<LockFileGrant> =>
+  /** E2: waits until all readers have left. They say so, or are found to be dead, or it looks. A lock file that is lost is waited for anew. */
+  const untilClear = (grant: LockFileGrant): Granted<LockBackend.Grant> =>
     Effect.suspend(() => {
       const polling = Polling.make(grant.request.schedule)
-      const look: Granted<LockFileGrant> = Effect.flatMap(
-        Effect.suspend(() => clear(grant)),
-        (left) =>
-          left.length === 0 ? Effect.succeedSome(grant) : Effect.flatMap(
-            polling.next,
-            (pause) =>
-              pause === undefined
-                ? Effect.as(grant.release, Option.none())
-                : Effect.zipRight(untilNotified(grant, left, pause), look)
-          )
+      let isLost = false
+      grant.onLostEarly = () => {
+        isLost = true
+        grant.queue.onLeft()
+      }
+      const again = Effect.zipRight(
+        grant.release,
+        Effect.suspend(() => acquireLockFile(grant.key, grant.request))
       )
+      const look: Granted<LockBackend.Grant> = Effect.matchEffect(Effect.suspend(() => grant.verify), {
+        onFailure: ({ reason }) => reason === "BackendUnavailable" ? pause([]) : again,
+        onSuccess: () =>
+          Effect.flatMap(clear(grant), (left) => {
+            if (isLost) return again
+            // While it looked, it may have stood still.
+            if (left.length > 0 || grant.isLate) return pause(left)
+            grant.onLostEarly = undefined
+            return Effect.succeedSome(grant)
+          })
+      })
+      const pause = (left: ReadonlyArray<Reader>): Granted<LockBackend.Grant> =>
+        Effect.flatMap(polling.next, (pause) =>
+          pause === undefined
+            ? Effect.as(grant.release, Option.none())
+            : Effect.flatMap(untilNotified(grant, left, pause), () => isLost ? again : look))
       return look
     })
 
@@ -84,7 +98,8 @@ export const make = (
     }).pipe(
       Effect.timeoutOption(Duration.millis(Math.min(pause, ...again))),
       Effect.interruptible,
-      Effect.onInterrupt(() => grant.release)
+      Effect.onInterrupt(() => grant.release),
+      Effect.asVoid
     )
   }
 
@@ -117,6 +132,7 @@ export const make = (
     if (!grant.request.waits) {
       return Immediate.as(grant.release, Option.none())
     }
+    grant.onLostEarly = () => {}
     clearing.set(grant.request, grant)
     return Exit.succeed(Option.none())
   }
@@ -138,13 +154,14 @@ export const make = (
     })
   }
 
+  const acquireLockFile = (key: LockBackend.LockKey, request: LockBackend.Request): Granted<LockBackend.Grant> =>
+    Immediate.flatMap(lockFile.acquire(key, request), (granted) => finish(granted, untilClear))
+
   return {
     tryAcquire: (key, request) => request.mode === "shared" ? tryToShare(key, request) : tryLockFile(key, request),
     acquire: (key, request) => {
       const grant = clearing.get(request)
-      return grant === undefined
-        ? Immediate.flatMap(lockFile.acquire(key, request), (granted) => finish(granted, untilClear))
-        : untilClear(grant)
+      return grant === undefined ? acquireLockFile(key, request) : untilClear(grant)
     }
   }
 }
