@@ -315,13 +315,22 @@ describe("The directory of readers", () => {
         yield* Effect.fork(cleaner.run(cleaner.locks.withLock(Effect.void, `${Scene.directory}/other`)))
         yield* stop.reached
         const [reader, writer] = yield* Effect.all([scene.join(), scene.join()])
-        const reading = yield* Effect.fork(reader.enter("reader", { ...shared, stay: "1 seconds" }))
+        let isReading = false
+        const read = Effect.sync(() => {
+          isReading = true
+        }).pipe(
+          Effect.zipRight(Effect.sleep("1 seconds")),
+          Effect.ensuring(Effect.sync(() => {
+            isReading = false
+          }))
+        )
+        const reading = yield* Effect.fork(reader.run(reader.locks.withLock(read, Scene.path, shared)))
         yield* Effect.sleep("50 millis")
         yield* stop.goOn
         yield* Effect.sleep("50 millis")
-        yield* writer.enter("writer")
+        const wasReading = yield* writer.run(writer.locks.withLock(Effect.sync(() => isReading), Scene.path))
         yield* Fiber.join(reading)
-        assert.deepStrictEqual(scene.occupancy.overlaps, [])
+        assert.isFalse(wasReading)
       })
     ))
 })
