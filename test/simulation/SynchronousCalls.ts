@@ -29,6 +29,7 @@ const thrown = (cause: Cause.Cause<unknown>): unknown => {
 const toStats = (info: FileSystem.File.Info) => ({
   ino: Option.getOrElse(info.ino, () => 0),
   size: Number(info.size),
+  mode: info.mode,
   mtimeMs: Option.match(info.mtime, { onNone: () => 0, onSome: (date) => date.getTime() }),
   isFile: () => info.type === "File",
   isDirectory: () => info.type === "Directory",
@@ -144,6 +145,7 @@ export const make = (
     renameSync: (from: string, to: string): void => call("rename", from, fs.rename(from, to), to),
     unlinkSync: (path: string): void => call("unlink", path, fs.remove(path)),
     mkdirSync: (path: string): void => call("mkdir", path, fs.makeDirectory(path)),
+    chmodSync: (path: string, mode: number): void => call("chmod", path, fs.chmod(path, mode)),
     readdirSync: (path: string) => call("scandir", path, fs.readDirectory(path)),
     rmdirSync: (path: string): void =>
       call(

@@ -2,7 +2,7 @@ import * as Array from "effect/Array"
 import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import { constVoid } from "effect/Function"
+import { constFalse } from "effect/Function"
 import type { LockHolder } from "../../LockHolder.js"
 import * as Immediate from "../immediate.js"
 import { type Alarm, timerAt } from "../lock/timer.js"
@@ -38,7 +38,7 @@ const atOnce = 16
 const maxReads = 16
 
 /** No message makes the holder look at its lock sooner after the last look, in milliseconds. */
-const lookPause = 1
+export const lookPause = 1
 
 const nobody: ReadonlySet<string> = new Set()
 
@@ -75,8 +75,8 @@ export class HolderQueue implements Endpoint {
   private reads = 0
   private lookedAt = -Infinity
   private alarm: Alarm | undefined
-  /** A process that is waited for says that it shares the lock no more. */
-  onLeft: () => void = constVoid
+  /** The process with a token says that it shares the lock no more. `false` if it is not waited for. */
+  onLeft: (token: string) => boolean = constFalse
   /** Its clock at the acquisition goes for all that is done here: the fiber may go by another one later. */
   private readonly clock: Clock.Clock
   private readonly since: number
@@ -135,8 +135,7 @@ export class HolderQueue implements Endpoint {
       case "moved":
         return this.lookWhetherGone()
       case "left":
-        this.onLeft()
-        return this.onLeft !== constVoid
+        return this.onLeft(message.token)
       case "next":
         return false
     }

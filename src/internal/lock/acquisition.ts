@@ -127,7 +127,7 @@ const untilFirst = (
     if (waiter.first) {
       return Effect.void
     }
-    if (waiter.expired) {
+    if (waiter.outOfTime || (waiter.expired && !queue.isAboutToShare(waiter))) {
       queue.leave(waiter)
       return giveUp(waiter, lockPath, queue)
     }

@@ -287,6 +287,13 @@ export class WaitQueue {
     if (!this.occupied) this.serveNext()
   }
 
+  /** Whether a waiter shares the lock as soon as the engine has granted it: one that asks it just now wants the same, and so do all before it. */
+  isAboutToShare(waiter: Waiter): boolean {
+    let before: Waiter | undefined = waiter
+    while (before !== undefined && before.mode === "shared") before = before.previous
+    return before === undefined && this.asking?.mode === "shared"
+  }
+
   private mayBeFirst({ mode }: Waiter): boolean {
     return mode === "shared" || this.shared.size === 0
   }

@@ -406,7 +406,7 @@ export const make = (options: {
   return {
     paths,
     canonical: (path) => Effect.suspend(() => paths.canonical(path)),
-    ...Sharing.make(context, { tryAcquire, acquire }),
+    ...Sharing.make(context, identity.info.instance, { tryAcquire, acquire }),
     inspect,
     breakLock,
     close: cleanup.close

@@ -25,6 +25,12 @@ export type Entry =
 
 export const absent: Entry = { _tag: "Absent" }
 
+/**
+ * The mode of a directory of readers: that of the directory of the lock, where other users may write there. `undefined` where none may, and the
+ * mode of a new directory does.
+ */
+export const modeForOthers = (mode: number): number | undefined => (mode & 0o022) === 0 ? undefined : mode & 0o7777
+
 /** A larger file is none of ours. */
 export const maxBytes = 4096
 
@@ -60,6 +66,7 @@ export interface Disk {
   ) => Effect.Effect<{ readonly content: string; readonly inPlace: boolean }, DiskError>
   /** The names in a directory. */
   readonly list: (directory: string) => Effect.Effect<ReadonlyArray<string>, DiskError>
+  /** Users that may write beside a lock may write into a directory of its readers. */
   readonly makeDirectory: (path: string) => Effect.Effect<void, DiskError>
   /** Removes a directory that is empty; ENOTEMPTY otherwise. */
   readonly removeDirectory: (path: string) => Effect.Effect<void, DiskError>

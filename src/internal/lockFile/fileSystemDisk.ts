@@ -2,7 +2,8 @@ import type { PlatformError } from "@effect/platform/Error"
 import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import { absent, type Disk, DiskError, type Entry, maxBytes, toError } from "./disk.js"
+import { absent, type Disk, DiskError, type Entry, maxBytes, modeForOthers, toError } from "./disk.js"
+import { isOfReaders } from "./paths.js"
 
 /** Keeps a byte order mark, which no record begins with. */
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true })
@@ -78,7 +79,18 @@ export const make = (fs: FileSystem.FileSystem): Disk => {
         return { content, inPlace: Option.isSome(ino) && Option.contains(now.ino, ino.value) }
       }).pipe(Effect.scoped, Effect.mapError(toError)),
     list,
-    makeDirectory: (path) => mapError(fs.makeDirectory(path)),
+    makeDirectory: (path) =>
+      mapError(
+        isOfReaders(path)
+          ? Effect.zipRight(
+            fs.makeDirectory(path),
+            Effect.flatMap(fs.stat(path.slice(0, Math.max(1, path.lastIndexOf("/")))), (info) => {
+              const mode = modeForOthers(info.mode)
+              return mode === undefined ? Effect.void : fs.chmod(path, mode)
+            })
+          )
+          : fs.makeDirectory(path)
+      ),
     // The service removes no directory but with all that is in it.
     removeDirectory: (path) =>
       Effect.flatMap(list(path), (names) =>

@@ -6,7 +6,7 @@ import type * as LockBackend from "../../LockBackend.js"
 import { LockLostError } from "../../LockError.js"
 import type { LockHolder } from "../../LockHolder.js"
 import type { Endpoint } from "../handover/channel.js"
-import { type Context as HandoverContext, HolderQueue } from "../handover/holderQueue.js"
+import { type Context as HandoverContext, HolderQueue, lookPause } from "../handover/holderQueue.js"
 import type { Message } from "../handover/message.js"
 import * as Immediate from "../immediate.js"
 import * as Runtime from "../runtime.js"
@@ -169,6 +169,7 @@ export class LockFileGrant extends Held implements LockBackend.Grant {
 /** We share the lock. */
 export class ReaderGrant extends Held implements LockBackend.Grant {
   readonly mode = "shared"
+  private lookedAt = -Infinity
 
   constructor(
     context: Context,
@@ -184,7 +185,12 @@ export class ReaderGrant extends Held implements LockBackend.Grant {
   }
 
   hear({ _tag }: Message): boolean {
-    return _tag === "moved" && !this.member.removed && this.isGone()
+    const { now } = this.member
+    if (_tag !== "moved" || this.member.removed || now - this.lookedAt < lookPause) {
+      return false
+    }
+    this.lookedAt = now
+    return this.isGone()
   }
 
   get release(): Effect.Effect<void> {

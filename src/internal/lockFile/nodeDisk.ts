@@ -6,11 +6,12 @@ import * as NodePath from "node:path"
 import * as NodeWorker from "node:worker_threads"
 import * as Immediate from "../immediate.js"
 import * as Runtime from "../runtime.js"
-import { absent, type Disk, type DiskError, type Entry, maxBytes, toError } from "./disk.js"
+import { absent, type Disk, type DiskError, type Entry, maxBytes, modeForOthers, toError } from "./disk.js"
 import { isOfReaders } from "./paths.js"
 
 /** The calls of `node:fs` that are used, so that a test can slow them down. */
 export interface Calls {
+  readonly chmodSync: typeof NodeFS.chmodSync
   readonly closeSync: typeof NodeFS.closeSync
   readonly fstatSync: typeof NodeFS.fstatSync
   readonly linkSync: typeof NodeFS.linkSync
@@ -357,8 +358,12 @@ export const make = (calls: Calls = NodeFS): NodeDisk => {
     makeDirectory: (path) =>
       callAt(path, () => {
         calls.mkdirSync(path)
+        const mode = isOfReaders(path) ? modeForOthers(calls.lstatSync(directoryOf(path)).mode) : undefined
+        if (mode !== undefined) calls.chmodSync(path, mode)
       }, async () => {
         await promises.mkdir(path)
+        const mode = isOfReaders(path) ? modeForOthers((await promises.lstat(directoryOf(path))).mode) : undefined
+        if (mode !== undefined) await promises.chmod(path, mode)
       }),
     removeDirectory: (path) => callAt(path, () => calls.rmdirSync(path), () => promises.rmdir(path)),
     removesInOneStep: true,

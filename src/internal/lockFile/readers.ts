@@ -35,7 +35,7 @@ const maxRounds = 64
 const maxFiles = 3
 
 /** The names of ours in the directory: no other file is a reader's. */
-const isToken = (name: string): boolean => /^[0-9a-f]{32}-[0-9a-z]+$/.test(name)
+const isToken = (name: string): boolean => /^[\w-]{8,96}$/.test(name)
 
 /** The file of a reader, as a lock file of its own. */
 export const placeOf = ({ prefix }: Place, token: string): Place => {
@@ -58,6 +58,8 @@ export interface Readers {
   readonly list: (place: Place) => Effect.Effect<ReadonlyArray<Reader>, DiskError>
   /** E1: removes the files of dead readers, and the directory. Answers with the readers that are left. */
   readonly clear: (place: Place) => Effect.Effect<ReadonlyArray<Reader>, DiskError>
+  /** Removes the directory if it is empty, while we have the lock file, where readers that leave cannot. */
+  readonly tidy: (place: Place) => Effect.Effect<void>
   /** Removes the files of dead readers beside a lock, and the directory if none are left. */
   readonly evictDead: (prefix: string) => Effect.Effect<void, DiskError>
   /** Removes the file of one reader, dead or alive; `false` if it was gone. */
@@ -138,7 +140,7 @@ export const make = (options: {
       Immediate.matchEffect(disk.unlink(path), {
         onSuccess: () => Exit.succeed(true),
         onFailure: (error): Effect.Effect<boolean, DiskError> => {
-          if (error.code === "ENOENT") {
+          if (error.code === "ENOENT" || error.code === "ENOTDIR") {
             return Exit.succeed(tried)
           }
           tried = true
@@ -170,10 +172,7 @@ export const make = (options: {
   /** The last one that leaves removes the directory. Where that takes more than one step, nobody may come in meanwhile. */
   const removeDirectory = (place: Place): Effect.Effect<void> =>
     disk.removesInOneStep
-      ? Immediate.matchEffect(disk.removeDirectory(readersOf(place.prefix)), {
-        onSuccess: () => Exit.void,
-        onFailure: () => Exit.void
-      })
+      ? tryToRemove(place)
       : Effect.ignore(Effect.flatMap(disk.list(readersOf(place.prefix)), (names) =>
         names.length > 0 ? Effect.void : Effect.flatMap(
           Effect.suspend(() => protocol.publish(place, 0, undefined)),
@@ -193,23 +192,32 @@ export const make = (options: {
       onSuccess: (names) => readFrom(place, names.filter(isToken), 0, [])
     })
 
-  /** One after the other. */
+  /** One after the other, without an end of the stack where calls are made at once. */
   const readFrom = (
     place: Place,
     tokens: ReadonlyArray<string>,
-    index: number,
+    first: number,
     found: Array<ReaderFile>
   ): Effect.Effect<ReadonlyArray<ReaderFile>, DiskError> => {
-    const token = tokens[index]
-    if (token === undefined) {
-      return Exit.succeed(found)
+    for (let index = first; index < tokens.length; index++) {
+      const read = Immediate.begin(readOne(place, tokens[index] ?? ""))
+      if (!Immediate.isExit(read)) {
+        return Effect.flatMap(read, (file) => {
+          if (file !== undefined) found.push(file)
+          return readFrom(place, tokens, index + 1, found)
+        })
+      }
+      if (Exit.isFailure(read)) {
+        return Exit.failCause(read.cause)
+      }
+      if (read.value !== undefined) found.push(read.value)
     }
+    return Exit.succeed(found)
+  }
+
+  const readOne = (place: Place, token: string): Effect.Effect<ReaderFile | undefined, DiskError> => {
     const path = readerOf(place.prefix, token)
-    return Immediate.flatMap(disk.read(path), (entry) =>
-      Immediate.flatMap(check(path, token, entry), (file) => {
-        if (file !== undefined) found.push(file)
-        return readFrom(place, tokens, index + 1, found)
-      }))
+    return Immediate.flatMap(disk.read(path), (entry) => check(path, token, entry))
   }
 
   /** What is no record, or another's, is no reader's: that was complete before it had its name. */
@@ -239,22 +247,25 @@ export const make = (options: {
   const clear: Readers["clear"] = (place) =>
     Immediate.flatMap(disk.exists(readersOf(place.prefix)), (isShared) => isShared ? clearDirectory(place) : nobody)
 
+  /** A link to a directory is no directory that could be removed. */
   const clearDirectory = (place: Place): Effect.Effect<ReadonlyArray<Reader>, DiskError> =>
     Immediate.matchEffect(disk.removeDirectory(readersOf(place.prefix)), {
       onSuccess: () => nobody,
-      onFailure: (error) =>
-        error.code === "ENOENT" || error.code === "ENOTDIR" ? nobody : Immediate.flatMap(
+      onFailure: ({ code }) =>
+        code === "ENOENT" ? nobody : Immediate.flatMap(
           evictStale(place),
-          (left) =>
-            left.length > 0 ?
-              Exit.succeed(left) :
-              Immediate.matchEffect(disk.removeDirectory(readersOf(place.prefix)), {
-                onSuccess: () => nobody,
-                // What is there now came after we had the lock file, or is no reader's.
-                onFailure: () => nobody
-              })
+          // What is there now came after we had the lock file, or is no reader's.
+          (left) => left.length > 0 ? Exit.succeed(left) : Immediate.andThen(tryToRemove(place), () => nobody)
         )
     })
+
+  const tryToRemove = (place: Place): Effect.Effect<void> =>
+    Immediate.matchEffect(disk.removeDirectory(readersOf(place.prefix)), {
+      onSuccess: () => Exit.void,
+      onFailure: () => Exit.void
+    })
+
+  const tidy: Readers["tidy"] = (place) => disk.removesInOneStep ? Exit.void : tryToRemove(place)
 
   /** Answers with the readers that are left. */
   const evictStale = (place: Place): Effect.Effect<ReadonlyArray<Reader>, DiskError> =>
@@ -311,5 +322,5 @@ export const make = (options: {
     )
   }
 
-  return { enter, publish, leave, list, clear, evict, evictDead }
+  return { enter, publish, leave, list, clear, tidy, evict, evictDead }
 }
