@@ -16,13 +16,14 @@ import * as Url from "node:url"
 
 /**
  * `holds`: no error in the whole state space. Anything else: spin has to find exactly this. `ownership`: a process changed
- * a file that was not its own, or replaced another record than the one that it had compared.
+ * a file that was not its own, or replaced another record than the one that it had compared, or takes a file for its own that
+ * is gone. `left behind`: a file stays that belongs to nobody.
  */
-type Verdict = "holds" | "two holders" | "ownership" | "blocked for ever" | "no progress"
+type Verdict = "holds" | "two holders" | "ownership" | "blocked for ever" | "no progress" | "left behind"
 
 interface Run {
   readonly name: string
-  readonly model: "lockfile" | "lease" | "handover"
+  readonly model: "lockfile" | "lease" | "handover" | "shared"
   readonly flags: string
   readonly expected: Verdict
   readonly only?: "short" | "long"
@@ -54,10 +55,22 @@ const unblocks = (model: Run["model"], name: string, flags: string): Run => ({
   expected: "blocked for ever"
 })
 
+/** A guard without which a file stays that belongs to nobody. */
+const leaves = (model: Run["model"], name: string, flags: string): Run => ({
+  ...claim(model, name, flags),
+  expected: "left behind"
+})
+
 /** Hand-over without a fallback poll: every wake-up is a message, or a connection that closes. */
 const three = "-DN=3 -DWITHDRAWALS=0"
 
 const lease3 = "-DN=3 -DLEASE=3 -DLOSS=1 -DSTALL=1"
+
+/** Readers that are silent: the directory is removed in one step, or with what is in it. */
+const silent = "-DLEASE"
+const silentRecursive = "-DLEASE -DRECURSIVE"
+/** An eviction, and a late heartbeat of a reader, are made under the claim. */
+const claimed = "-DLEASE -DUNDER_CLAIM"
 
 const runs: ReadonlyArray<Run> = [
   // The longest first, so that two at a time end together.
@@ -102,6 +115,40 @@ const runs: ReadonlyArray<Run> = [
     "long"
   ),
   claim("handover", "3 processes, a lost message, polls", `${three} -DLOST=1 -DPOLL -DDEATHS=0`, "long"),
+  claim(
+    "shared",
+    "a silent reader, 3 writers, eviction under the claim, kills",
+    `${claimed} -DW=3 -DKILLS -DCLEAN_EVICTS`,
+    "long"
+  ),
+  claim("shared", "a silent reader, 3 writers", `${silent} -DW=3`, "long"),
+  claim("shared", "a silent reader, 3 writers, recursive removal", `${silentRecursive} -DW=3`, "long"),
+  claim("shared", "recursive removal, 4 processes, 2 kills", "-DN=4 -DRECURSIVE -DCRASHES=2", "long"),
+  claim("shared", "recursive removal, 4 processes, any kills", "-DN=4 -DRECURSIVE", "long"),
+  claim("shared", "4 processes, any kills", "-DN=4", "long"),
+  claim("shared", "4 processes, no kill, nothing is left", "-DN=4 -DCRASHES=0", "long"),
+  claim("shared", "eviction under the claim, kills, clean-up", `${claimed} -DKILLS -DCLEAN_EVICTS`, "long"),
+  claim("shared", "3 processes, 2 kills, nobody blocked", "-DN=3 -DCRASHES=2", "long"),
+  claim("shared", "progress, 3 processes, 2 kills", "-DN=3 -DCRASHES=2 -DPROGRESS", "long"),
+  claim(
+    "shared",
+    "progress, recursive removal, 3 processes, 2 kills",
+    "-DN=3 -DRECURSIVE -DCRASHES=2 -DPROGRESS",
+    "long"
+  ),
+  claim("shared", "3 processes, any kills", "-DN=3"),
+  claim("shared", "3 processes, no kill, nothing is left", "-DN=3 -DCRASHES=0"),
+  claim("shared", "recursive removal, 3 processes, any kills", "-DN=3 -DRECURSIVE"),
+  claim("shared", "recursive removal, no kill, no file is left", "-DN=3 -DRECURSIVE -DCRASHES=0"),
+  claim("shared", "progress, 2 processes, 1 kill", "-DN=2 -DCRASHES=1 -DPROGRESS"),
+  claim("shared", "progress, recursive removal, 2 processes, 1 kill", "-DN=2 -DRECURSIVE -DCRASHES=1 -DPROGRESS"),
+  claim("shared", "a silent reader, 2 writers", silent),
+  claim("shared", "a silent reader, recursive removal", silentRecursive),
+  claim(
+    "shared",
+    "eviction under the claim, kills, recursive removal",
+    `${claimed} -DKILLS -DCLEAN_EVICTS -DRECURSIVE`
+  ),
   claim("handover", "2 processes, 2 rounds, 1 kill, 1 withdrawal, no poll", "-DN=2 -DROUNDS=2"),
   claim("lockfile", "3 processes, no kill, nobody blocked", "-DN=3 -DCRASHES=0"),
   claim("lockfile", "2 processes, 3 levels of claims, any kills", "-DN=2 -DF=4"),
@@ -165,7 +212,31 @@ const runs: ReadonlyArray<Run> = [
   needed("lease", "loss declared too late for the stall allowed", "-DN=2 -DLOSS=4"),
   needed("lease", "not promised: stalls up to lease - loss", "-DN=2 -DSTALL=3"),
   needed("lease", "not promised: a stall of any length", "-DN=2 -DSTALL=255"),
+  needed("shared", "a reader does not look at L", "-DN=2 -DNO_LOOK"),
+  needed("shared", "recursive removal: a reader does not look for R again", "-DN=2 -DRECURSIVE -DNO_RECHECK"),
+  needed("shared", "recursive removal without L, by one that leaves", "-DN=3 -DRECURSIVE -DBLIND"),
+  needed("shared", "recursive removal without L, by the clean-up", "-DN=2 -DRECURSIVE -DCLEAN_BLIND"),
+  needed("shared", "a writer does not look for readers", "-DN=2 -DNO_READERS"),
+  unblocks("shared", "the files of dead readers stay", "-DN=2 -DCRASHES=1 -DNO_EVICTION"),
+  leaves("shared", "who leaves does not remove the directory", "-DN=2 -DCRASHES=0 -DNO_RMDIR"),
+  needed("shared", "an evicted file is not read again", `${silent} -DNO_READ_AGAIN`),
+  needed("shared", "it is put back only if the directory is there", `${silent} -DBACK_ONCE`),
+  needed("shared", "eviction with an L that is late", `${silent} -DTAKE_LATE`),
+  needed("shared", "recursive removal with an L that is late", `${silentRecursive} -DREMOVE_LATE`),
+  needed("shared", "a writer is granted an L that is late", `${silent} -DGRANT_LATE`),
+  needed("shared", "a reader is granted after a late release of L", `${silent} -DSHARE_UNCHECKED`),
+  needed("shared", "a reader's heartbeat that came too late counts", `${silent} -DBEAT_LATE`),
+  {
+    ...claim("shared", "a reader's heartbeat does not compare the path", `${silent} -DNO_PATH_CHECK`),
+    expected: "ownership"
+  },
+  leaves("shared", "who leaves does not look where an evicted file is", `${silent} -DLEAVE_ONCE`),
+  needed("shared", "eviction without L, by the clean-up", `${silent} -DCLEAN_EVICTS`),
+  needed("shared", "not promised: a kill between taking away and putting back", `${silent} -DKILLS`),
+  needed("shared", "under the claim: not read again", `${claimed} -DNO_READ_AGAIN`),
+  needed("shared", "under the claim: a late heartbeat without it", `${claimed} -DBEAT_UNCLAIMED`),
 
+  claim("shared", "spare: removal in one step, no look for R again", "-DN=3 -DNO_RECHECK", "long"),
   claim("lockfile", "spare: takeover by two unlinks, 3 processes, 2 kills", "-DN=3 -DCRASHES=2 -DUNLINK_TWICE", "long"),
   claim("lockfile", "spare: release does not read first, no errors", "-DN=3 -DERRORS=0 -DRELEASE_UNCHECKED", "long"),
   claim("lease", "spare: comparison by token, not by content", "-DN=2 -DCOMPARE_TOKEN", "long"),
@@ -212,7 +283,8 @@ const interpret = (output: string): string => {
   }
   const errors = /errors: (\d+)/.exec(output)?.[1]
   if (errors === "0") return "holds"
-  if (/assertion violated \((holders|working)==[01]\)/.test(output)) return "two holders"
+  if (/assertion violated \({1,2}(holders|working|writers)==[01]\)/.test(output)) return "two holders"
+  if (/assertion violated \(litter==0\)/.test(output)) return "left behind"
   if (/pan:\d+: assertion violated/.test(output)) return "ownership"
   if (/pan:\d+: invalid end state/.test(output)) return "blocked for ever"
   if (/pan:\d+: acceptance cycle/.test(output)) return "no progress"

@@ -8,7 +8,7 @@ import * as Immediate from "../immediate.js"
 import * as Reserve from "../process/reserve.js"
 import type { Disk, DiskError, Entry } from "./disk.js"
 import type { OwnRecord } from "./ownRecord.js"
-import { prefixOf, readerOf, readersOf } from "./paths.js"
+import { readerOf, readersOf } from "./paths.js"
 import { type Place, promptly, type Protocol } from "./protocol.js"
 import * as Record from "./record.js"
 import type { Check, Staleness } from "./staleness.js"
@@ -315,7 +315,7 @@ export const make = (options: {
   const evictDead: Readers["evictDead"] = (prefix) => {
     // The name of a lock that has a hashed prefix is not known here.
     const place = { lockPath: prefix, prefix }
-    const mayRemove = disk.removesInOneStep || prefixOf(prefix) === prefix
+    const mayRemove = disk.removesInOneStep || prefix.endsWith(".lock")
     return Effect.zipRight(
       Effect.suspend(() => evictStale(place)),
       Effect.suspend(() => mayRemove ? removeDirectory(place) : Exit.void)
