@@ -2,7 +2,7 @@
  * `npm run torture -- --processes 6 --seconds 30 --seed 1 --kill-every 150`
  *
  * Processes compete for one lock while they are killed and stopped at random. Ends with 0 only if two processes were never inside
- * at once, no update was lost, no waiter stood still for long, and no file was left.
+ * at once, no update was lost, no reader saw a part of one, no waiter stood still for long, and no file was left.
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as Console from "effect/Console"
@@ -23,8 +23,10 @@ const usage = `Usage: npm run torture -- [options]
   --readers SHARE  share of shared acquisitions, 0 to 1 (0)
   --work N         longest work inside, in milliseconds (3)
   --lease N        the lease in milliseconds (the library's default)
+  --locked-file    contents of up to 190 kB are read and written through LockedFile
   --mixed          every second process uses FileLock.layer over NodeContext
   --unlocked       do not lock at all: shows that the analysis finds violations
+  --in-place       write over the old content: shows the same, of readers without a lock and of writers that are killed
   --trace          print what every process did around overlaps and long standstills`
 
 const { values } = NodeUtil.parseArgs({
@@ -38,7 +40,9 @@ const { values } = NodeUtil.parseArgs({
     readers: { type: "string", default: "0" },
     work: { type: "string", default: "3" },
     lease: { type: "string" },
+    "locked-file": { type: "boolean", default: false },
     mixed: { type: "boolean", default: false },
+    "in-place": { type: "boolean", default: false },
     unlocked: { type: "boolean", default: false },
     trace: { type: "boolean", default: false },
     help: { type: "boolean", default: false }
@@ -82,6 +86,7 @@ const describe = (report: Torture.Report): string => {
     ),
     `updates             ${counter.acknowledged} acknowledged, ${counter.unacknowledged} written by a killed one before it could say so`,
     `updates lost        ${counter.lost}`,
+    `reads               ${report.reads}, ${report.torn} of a content that was not whole, ${report.stale.length} of an old one`,
     `longest standstill  ${Statistics.formatMillis(standstill.ofOne.millis)} at ${
       at(standstill.ofOne.from)
     } for one process; ${Statistics.formatMillis(standstill.ofAll.millis)} at ${at(standstill.ofAll.from)} over all`,
@@ -109,6 +114,7 @@ const program = Effect.gen(function*() {
     work: Number(values.work),
     lease: values.lease === undefined ? undefined : Number(values.lease),
     locked: !values.unlocked,
+    writes: values["locked-file"] ? "LockedFile" : values["in-place"] ? "inPlace" : "rename",
     mixed: values.mixed,
     onProgress: ({ elapsed, kills, stops }) =>
       process.stdout.isTTY

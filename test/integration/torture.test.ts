@@ -19,6 +19,7 @@ const options: Torture.Options = {
   work: 2,
   lease: undefined,
   locked: true,
+  writes: "rename",
   mixed: true,
   onProgress: () => Effect.void
 }

@@ -118,6 +118,48 @@ export const reconcile = (events: ReadonlyArray<Event>, counter: number): Reconc
   return { acknowledged: total, unacknowledged, lost, unexplained }
 }
 
+/** A reader saw a number that was out of date before it asked for the lock, or had it. */
+export interface Stale {
+  readonly at: bigint
+  readonly incarnation: number
+  readonly value: number
+  /** Had been acknowledged before. */
+  readonly acknowledged: number
+}
+
+/** Every read that missed an update which had been acknowledged before. */
+export const staleReads = (events: ReadonlyArray<Event>): ReadonlyArray<Stale> => {
+  const atLeast = new Map<string, number>()
+  const found: Array<Stale> = []
+  let acknowledged = 0
+  for (const event of events) {
+    switch (event.kind) {
+      case "acknowledged":
+        acknowledged = Math.max(acknowledged, event.value)
+        break
+      case "waiting":
+      case "enterShared":
+        atLeast.set(keyOf(event), acknowledged)
+        break
+      case "observed": {
+        const expected = atLeast.get(keyOf(event)) ?? 0
+        if (event.value < expected) {
+          found.push({
+            at: event.at,
+            incarnation: event.incarnation,
+            value: event.value,
+            acknowledged: expected
+          })
+        }
+        break
+      }
+      default:
+        break
+    }
+  }
+  return found
+}
+
 /** How long it took from the kill of one that was inside until the next was. */
 export const takeovers = (events: ReadonlyArray<Event>): ReadonlyArray<number> => {
   const found: Array<number> = []

@@ -5,6 +5,7 @@
  */
 import * as Fs from "node:fs"
 import * as Path from "node:path"
+import * as Content from "./Content.js"
 
 /** Paths of one run. */
 export interface Arena {
@@ -30,9 +31,12 @@ export const make = (root: string): Arena => ({
 /** Creates the directories and a counter of zero. */
 export const prepare = (arena: Arena): void => {
   for (const directory of [arena.locked, arena.scratch, arena.marks]) Fs.mkdirSync(directory)
-  Fs.writeFileSync(arena.counter, "0")
+  Fs.writeFileSync(arena.counter, Content.make(0, 0))
   Fs.writeFileSync(arena.log, "")
 }
+
+/** The number in the guarded file; `undefined` if that is not whole. */
+export const readCounter = (arena: Arena): number | undefined => Content.valueOf(Fs.readFileSync(arena.counter, "utf8"))
 
 /** What the lock has beside the guarded file at this moment. */
 export const lockFiles = (arena: Arena): ReadonlyArray<string> =>
@@ -42,8 +46,10 @@ export const lockFiles = (arena: Arena): ReadonlyArray<string> =>
  * Whether a file beside the guarded one is still empty: the request file of a process that was killed between creating and writing it.
  * Nothing tells whose it is. It is removed only after it has been the same for a lease.
  */
-export const isEmpty = (arena: Arena, name: string): boolean =>
-  Fs.statSync(Path.join(arena.locked, name), { throwIfNoEntry: false })?.size === 0
+export const isEmpty = (arena: Arena, name: string): boolean => {
+  const found = Fs.statSync(Path.join(arena.locked, name), { throwIfNoEntry: false })
+  return found !== undefined && found.isFile() && found.size === 0
+}
 
 /** Which process a file beside the guarded one names; `undefined` if it is gone or not (yet) a record. */
 export const ownerOf = (arena: Arena, name: string): number | undefined => {
@@ -57,8 +63,18 @@ export const ownerOf = (arena: Arena, name: string): number | undefined => {
   }
 }
 
-/** Whether a file beside the guarded one is the lock, or a claim on it. A request file owns nothing. */
-export const isOwned = (name: string): boolean => /\.lock(\.claim\d?)?$/.test(name)
+/** Whether a file beside the guarded one is the lock, a claim on it, or the file of one that shares it. A request file owns nothing. */
+export const isOwned = (name: string): boolean => /\.lock(\.claim\d?|\.shared\/[\w-]+)?$/.test(name)
 
 /** The lock file itself. */
 export const lockName = (arena: Arena): string => `${Path.basename(arena.counter)}.lock`
+
+/** The files of those that share the lock. */
+export const readerNames = (arena: Arena): ReadonlyArray<string> => {
+  const directory = `${lockName(arena)}.shared`
+  try {
+    return Fs.readdirSync(Path.join(arena.locked, directory)).map((name) => Path.join(directory, name))
+  } catch {
+    return []
+  }
+}

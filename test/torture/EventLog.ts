@@ -26,6 +26,10 @@ const codes = {
   foundDead: "T",
   /** On entering, it found the mark of a living one: two are inside. */
   foundAlive: "O",
+  /** It has read the counter, which is `value`. */
+  observed: "V",
+  /** What it has read is not whole. */
+  torn: "M",
   /** The lock failed: no acquisition, or lost. */
   failed: "X",
   /** The parent is about to send SIGKILL. */

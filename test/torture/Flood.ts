@@ -6,7 +6,6 @@ import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
 import * as Schedule from "effect/Schedule"
-import * as Fs from "node:fs"
 import { fileURLToPath } from "node:url"
 import * as Analysis from "./Analysis.js"
 import * as Arena from "./Arena.js"
@@ -116,7 +115,7 @@ export const run = (options: Options): Effect.Effect<Report, ChildProcess.Unexpe
 
     const events = EventLog.read(arena.log)
     const overlaps = Analysis.overlaps(events)
-    const counter = Analysis.reconcile(events, Number(Fs.readFileSync(arena.counter, "utf8")))
+    const counter = Analysis.reconcile(events, Arena.readCounter(arena) ?? 0)
     const leftovers = Arena.lockFiles(arena)
     const handOvers = Analysis.handOvers(events)
     const timesOf = (wanted: (handOver: Analysis.HandOver) => boolean) =>

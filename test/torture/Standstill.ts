@@ -91,6 +91,11 @@ export const longest = (events: ReadonlyArray<Event>): Longest => {
         state.waiting.delete(event.section)
         state.inside.add(event.section)
         break
+      case "observed":
+        // It was inside, whether it says so or not.
+        endAll(event.at)
+        state.waiting.delete(event.section)
+        break
       case "leave":
         state.inside.delete(event.section)
         break

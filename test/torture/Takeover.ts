@@ -7,7 +7,6 @@
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
-import * as Fs from "node:fs"
 import { fileURLToPath } from "node:url"
 import * as Analysis from "./Analysis.js"
 import * as Arena from "./Arena.js"
@@ -148,7 +147,7 @@ export const run = (options: Options): Effect.Effect<Report, ChildProcess.Unexpe
 
     const events = EventLog.read(arena.log)
     const overlaps = Analysis.overlaps(events)
-    const counter = Analysis.reconcile(events, Number(Fs.readFileSync(arena.counter, "utf8")))
+    const counter = Analysis.reconcile(events, Arena.readCounter(arena) ?? 0)
     const expected = completed * options.processes
     const times = roundTimes(events)
     const violations: Array<string> = []

@@ -8,7 +8,6 @@ import * as Queue from "effect/Queue"
 import * as Random from "effect/Random"
 import type * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
-import * as Fs from "node:fs"
 import { fileURLToPath } from "node:url"
 import * as Analysis from "./Analysis.js"
 import * as Arena from "./Arena.js"
@@ -34,6 +33,8 @@ export interface Options {
   readonly work: number
   readonly lease: number | undefined
   readonly locked: boolean
+  /** How the guarded file is written: by the harness, which replaces it; through `LockedFile`; or by the harness over the old content. */
+  readonly writes: "rename" | "LockedFile" | "inPlace"
   /** Every second process uses `FileLock.layer` over the services of `@effect/platform-node`, the others `NodeFileLock.layer`. */
   readonly mixed: boolean
   /** Called about once a second. */
@@ -59,6 +60,10 @@ export interface Report {
   readonly stoppedOwner: number
   readonly overlaps: ReadonlyArray<Analysis.Overlap>
   readonly counter: Analysis.Reconciliation
+  /** Reads, and how many of them found a content that was not whole, or an old one. */
+  readonly reads: number
+  readonly torn: number
+  readonly stale: ReadonlyArray<Analysis.Stale>
   readonly standstill: Standstill.Longest
   readonly takeovers: ReadonlyArray<number>
   /** Beside the guarded file after every process had been killed. */
@@ -111,6 +116,7 @@ export const run = (options: Options): Effect.Effect<Report, ChildProcess.Unexpe
           sections: null,
           lease: options.lease ?? null,
           locked: options.locked,
+          writes: options.writes,
           platform: options.mixed && incarnation % 2 === 0,
           ...overrides
         }
@@ -153,27 +159,29 @@ export const run = (options: Options): Effect.Effect<Report, ChildProcess.Unexpe
       yield* worker.exit
     }))
 
-    const ownerNow = (): Worker | undefined => {
-      const pid = Arena.ownerOf(arena, Arena.lockName(arena))
-      return [...workers.values()].find((worker) => worker.pid === pid)
+    /** Those that have the lock, or share it. */
+    const ownersNow = (): ReadonlyArray<Worker> => {
+      const names = [Arena.lockName(arena), ...Arena.readerNames(arena)]
+      const pids = names.map((name) => Arena.ownerOf(arena, name))
+      return [...workers.values()].filter(({ pid }) => pids.includes(pid))
     }
 
     const pick = (candidates: ReadonlyArray<Worker>) =>
       Effect.map(random.nextIntBetween(0, Math.max(candidates.length, 1)), (index) => candidates[index])
 
     const kill = (worker: Worker): void => {
-      if (worker === ownerNow()) counts.killedOwner++
+      if (ownersNow().includes(worker)) counts.killedOwner++
       counts.kills++
       log.writeFor(worker.incarnation, "kill")
       worker.signal("SIGKILL")
     }
 
-    // Half of the signals go to the owner of the lock, to hit releases and takeovers.
+    // Half of the signals go to an owner of the lock, to hit releases and takeovers.
     const chooseVictim = (candidates: ReadonlyArray<Worker>) =>
       Effect.gen(function*() {
         const atRandom = yield* pick(candidates)
-        const owner = ownerNow()
-        return (yield* random.nextBoolean) && owner !== undefined && candidates.includes(owner) ? owner : atRandom
+        const owner = yield* pick(ownersNow().filter((worker) => candidates.includes(worker)))
+        return (yield* random.nextBoolean) && owner !== undefined ? owner : atRandom
       })
 
     const killer = Effect.gen(function*() {
@@ -198,7 +206,7 @@ export const run = (options: Options): Effect.Effect<Report, ChildProcess.Unexpe
       yield* Effect.fork(Effect.gen(function*() {
         // Its threads stop one after the other; afterwards what it owns cannot change.
         yield* Effect.sleep(5)
-        const owned = Arena.lockFiles(arena).some((name) =>
+        const owned = [...Arena.lockFiles(arena), ...Arena.readerNames(arena)].some((name) =>
           Arena.isOwned(name) && Arena.ownerOf(arena, name) === worker.pid
         )
         if (worker.isRunning()) {
@@ -245,13 +253,19 @@ export const run = (options: Options): Effect.Effect<Report, ChildProcess.Unexpe
     const events = EventLog.read(arena.log)
     const begun = events[0]?.at ?? 0n
     const found = Analysis.overlaps(events)
-    const counter = Analysis.reconcile(events, Number(Fs.readFileSync(arena.counter, "utf8")))
+    const atEnd = Arena.readCounter(arena)
+    const counter = Analysis.reconcile(events, atEnd ?? 0)
+    const torn = events.filter(({ kind }) => kind === "torn").length
+    const stale = Analysis.staleReads(events)
     // At the end all are killed at once: only the recovery by the last process counts there.
     const standstill = Standstill.longest(events.filter((event) => event.at <= finish))
     const all = Analysis.sections(events)
 
     const violations: Array<string> = []
     if (found.length > 0) violations.push(`${found.length} times two processes were in the critical section at once`)
+    if (torn > 0) violations.push(`${torn} times the content of the file was not whole`)
+    if (atEnd === undefined) violations.push("the content of the file is not whole at the end")
+    if (stale.length > 0) violations.push(`${stale.length} times a reader missed an acknowledged update`)
     if (counter.lost > 0) violations.push(`${counter.lost} acknowledged updates are lost`)
     if (counter.unexplained > 0) {
       violations.push(`${counter.unexplained} values of the counter were written by no process`)
@@ -274,6 +288,9 @@ export const run = (options: Options): Effect.Effect<Report, ChildProcess.Unexpe
       stoppedOwner: events.filter((event) => event.kind === "stoppedOwner").length,
       overlaps: found,
       counter,
+      reads: events.filter(({ kind }) => kind === "observed").length + torn,
+      torn,
+      stale,
       standstill,
       takeovers: Analysis.takeovers(events),
       leftovers,

@@ -20,6 +20,8 @@ export const Settings = Schema.Struct({
   lease: Schema.NullOr(Schema.Number),
   /** Whether to take the lock at all: without it the analysis must find violations. */
   locked: Schema.Boolean,
+  /** How the guarded file is written: by this harness, through `LockedFile`, or over the old content, which the analysis must find. */
+  writes: Schema.Literal("rename", "LockedFile", "inPlace"),
   /** Whether to use `FileLock.layer` over the services of `@effect/platform-node`, and not `NodeFileLock.layer`. */
   platform: Schema.Boolean
 })
