@@ -6,7 +6,7 @@ import * as Plan from "./Plan.js"
 import * as Program from "./Program.js"
 import type { Host, SimulatedProcess } from "./SimulatedProcess.js"
 import { changedBy, foreignContents } from "./Watcher.js"
-import { claimPath, directory, lockPath, type World } from "./World.js"
+import { claimPath, directory, lockPath, readerPath, type World } from "./World.js"
 
 const millis = 1e6
 
@@ -15,7 +15,8 @@ export type Fate = "goes on" | "dies" | "dies in the middle" | "dies after"
 
 /** Where a step changes what others rely on, more goes wrong. */
 const isCritical = ({ step }: Parked<SimulatedProcess>): boolean =>
-  step.path.includes(".lock") && (changedBy(step) !== undefined || step.syscall === "lstat")
+  step.path.includes(".lock") &&
+  (changedBy(step) !== undefined || step.syscall === "lstat" || step.syscall === "access")
 
 export class Faults {
   private crashesLeft: number
@@ -251,19 +252,29 @@ export class Faults {
     })
   }
 
-  /** A person removes the lock file by hand. */
+  /** A person removes the lock file by hand, or the file of a reader, or the directory of all readers. */
   private vandalize(): void {
-    const { kernel, watcher } = this.world
-    const seen = watcher.seen(lockPath)
-    if (seen._tag !== "Record") {
+    const { kernel, random, watcher } = this.world
+    const readers = this.world.readers()
+    const paths = readers.length === 0 || random.chance(0.3)
+      ? [lockPath]
+      : random.chance(0.5)
+      ? [random.pick(readers)]
+      : readers
+    const tokens = paths.flatMap((path) => {
+      const seen = watcher.seen(path)
+      return seen._tag === "Record" ? [seen.token] : []
+    })
+    if (tokens.length === 0) {
       return
     }
-    this.world.note(() => `a person REMOVES the ${watcher.describe(lockPath)} by hand`)
+    this.world.note(() => `a person REMOVES by hand: ${paths.map((path) => watcher.describe(path)).join(", ")}`)
     this.world.lastFault = Math.max(this.world.lastFault, kernel.now)
     // A process between a read and a removal may remove a successor's record, and one that was about to enter does so.
     for (const process of watcher.processes) watcher.mayStray(process, kernel.now)
-    this.world.remove(lockPath)
-    watcher.loseToken(seen.token)
+    for (const path of paths) this.world.remove(path)
+    if (paths === readers) this.world.removeReaders()
+    for (const token of tokens) watcher.loseToken(token)
   }
 
   private reboot(host: Host): void {
@@ -297,6 +308,10 @@ export class Faults {
     for (let requests = random.integer(0, 2); requests > 0; requests--) {
       this.leaveRequest(random.chance(0.5) ? random.real(1) : 1)
     }
+    if (this.world.plan.faults.has("readers")) {
+      if (random.chance(0.3)) this.world.makeReaders()
+      for (let readers = random.integer(0, 2); readers > 0; readers--) this.leaveReader()
+    }
   }
 
   /** A process has died and left its records. */
@@ -314,6 +329,15 @@ export class Faults {
       const token = this.world.runSync(dead.traced.issueToken)
       const text = record(dead, token)
       this.leaveRecord(dead, `${lockPath}.${token}`, text.slice(0, Math.floor(share * text.length)))
+    })
+  }
+
+  /** A process has died while it shared the lock. */
+  leaveReader(host = this.world.random.pick(this.world.hosts)): SimulatedProcess {
+    return this.leaveBy(host, (dead) => {
+      const token = this.world.runSync(dead.traced.issueToken)
+      this.world.makeReaders()
+      this.leaveRecord(dead, readerPath(token), record(dead, token))
     })
   }
 

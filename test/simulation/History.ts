@@ -17,7 +17,8 @@ export interface Swap {
 /**
  * Wing and Gong's search, with a memo of what was tried (Lowe): take as the next any operation that was invoked before every
  * other open one responded, and whose read is explained by the value then. Exponential in the number of operations that overlap
- * only, which the lock keeps at one; operations that never came back may be left out.
+ * only, which the lock keeps at one; operations that never came back may be left out. Readers overlap readers, but one that only reads
+ * changes nothing, and is taken as soon as it can be.
  *
  * It suffices to check one register: a lock is right when what it guards behaves like one object under atomic operations, and
  * a read followed by a write of a unique value is the operation that tells most about the order (each says after which other one
@@ -37,8 +38,17 @@ export const isLinearizable = (history: ReadonlyArray<Swap>, initial: string): b
       return true
     }
     const deadline = Math.min(...open.map(({ responded }) => responded ?? Infinity))
+    const mayBeNext = (swap: Swap, index: number): boolean =>
+      !done[index] && swap.invoked <= deadline && (swap.read === undefined || swap.read === value)
+    const reader = history.findIndex((swap, index) => swap.wrote === undefined && mayBeNext(swap, index))
+    if (reader >= 0) {
+      done[reader] = true
+      const explained = search(value)
+      done[reader] = false
+      return explained
+    }
     return history.some((swap, index) => {
-      if (done[index] || swap.invoked > deadline || (swap.read !== undefined && swap.read !== value)) {
+      if (!mayBeNext(swap, index)) {
         return false
       }
       done[index] = true

@@ -6,7 +6,7 @@ import { RandomSource } from "./RandomSource.js"
 /** Where the processes are: what they can know of one another. */
 export type Kind = "host" | "containers" | "threads" | "hosts"
 
-/** What can go wrong in a world. Each can be switched off to find out what a failure needs. */
+/** What can go wrong in a world, or makes it harder. Each can be switched off to find out what a failure needs. */
 export const faults = [
   "crashes",
   "stalls",
@@ -24,7 +24,8 @@ export const faults = [
   "impatience",
   "noLinks",
   "messages",
-  "networks"
+  "networks",
+  "readers"
 ] as const
 
 export type Fault = typeof faults[number]
@@ -59,6 +60,8 @@ export interface Plan {
   readonly stalls: number
   /** For how many milliseconds a process passes the lock among its own fibers. */
   readonly handoff: number
+  /** How likely a call is for the lock in shared mode, where there are readers. */
+  readonly readers: number
 }
 
 /** What the command line, or the search for a smaller failure, changes. */
@@ -131,8 +134,10 @@ export const make = (seed: number, overrides: Overrides = {}): Plan => {
     clockSteps: 0.125,
     crashes: random.integer(1, 4),
     stalls: random.integer(1, 5),
-    handoff: random.pick([0, 5, 5, 1_000])
+    handoff: random.pick([0, 5, 5, 1_000]),
+    readers: random.pick([0.3, 0.6, 0.9])
   }
+  if (random.chance(0.5)) faults.add("readers")
   for (const fault of overrides.without ?? []) faults.delete(fault)
   return {
     ...plan,

@@ -10,6 +10,7 @@ import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as FileLock from "../../src/FileLock.js"
+import * as Locks from "../../src/internal/lock/fileLock.js"
 import { cleanupTimeout } from "../../src/internal/lock/waitQueue.js"
 import type { LockAcquisitionError, LockDirectoryError, LockLostError } from "../../src/LockError.js"
 import * as Plan from "./Plan.js"
@@ -17,7 +18,7 @@ import * as Processes from "./SimulatedProcess.js"
 import type { SimulatedProcess } from "./SimulatedProcess.js"
 import { lockPath, valuePath, type World } from "./World.js"
 
-type Locks = Context.Tag.Service<FileLock.FileLock>
+type Service = Context.Tag.Service<FileLock.FileLock>
 
 type Failure = LockAcquisitionError | LockDirectoryError | LockLostError
 
@@ -37,6 +38,20 @@ const work = ({ world }: Caller): Effect.Effect<void> => {
   const { random, plan } = world
   const most = plan.faults.has("longHolds") && random.chance(0.3) ? plan.lease * 1.5 : 5
   return random.chance(0.6) ? Effect.void : Effect.sleep(Duration.millis(random.real(Math.min(most, 12_000))))
+}
+
+const shared = { mode: "shared" } as const
+
+/** Runs a section that is told by which token it shares the lock. */
+export const withSharedLock = (
+  locks: Service,
+  section: (token: string) => Effect.Effect<void, Failure>,
+  options: Omit<FileLock.LockOptions, "mode">
+): Effect.Effect<void, Failure> => {
+  const internals = Locks.internalsOf(locks)
+  return internals === undefined
+    ? Effect.dieMessage("a service that was not made here")
+    : internals.withHeld(({ grant }) => section(grant.holder.token), valuePath, { ...options, ...shared })
 }
 
 /** A critical section: reads the register and writes something new. */
@@ -65,8 +80,50 @@ const section = (
     })
   )
 
+/** A critical section of a reader: reads the register at its beginning and at its end. */
+const reading = (
+  caller: Caller,
+  token: string,
+  inTheMiddle: Effect.Effect<void, LockLostError> = Effect.void
+): Effect.Effect<void, LockLostError> =>
+  Effect.zipRight(
+    step(caller, "enter"),
+    Effect.suspend(() => {
+      const { fs, label, process, world } = caller
+      const entered = world.watcher.enter(process, label, token)
+      world.waiting.delete(label)
+      const entry = world.section(entered)
+      return Effect.gen(function*() {
+        const first = yield* Effect.orDie(fs.readFileString(valuePath))
+        yield* work(caller)
+        yield* inTheMiddle
+        const last = yield* Effect.orDie(fs.readFileString(valuePath))
+        // Nothing explains a reader that has read two values.
+        entry.read = first === last ? first : `${first}, then ${last}`
+        world.note(() => `${label} reads ${entry.read}`)
+        entry.responded = world.kernel.steps
+      }).pipe(Effect.ensuring(Effect.sync(() => world.watcher.leave(entered))))
+    })
+  )
+
+/** A lock that a fiber shares is shared by what it starts, whoever waits for it. */
+const nestedReaders = (
+  caller: Caller,
+  locks: Service,
+  options: Omit<FileLock.LockOptions, "mode">
+): Effect.Effect<void, Failure> => {
+  const again = (token: string): Effect.Effect<void, Failure> => {
+    const inner = withSharedLock(locks, (inner) => {
+      if (inner !== token) caller.world.watcher.fail("not shared", `${caller.label} has two files within one section`)
+      return reading(caller, inner)
+    }, options)
+    return Effect.all([inner, inner], { concurrency: "unbounded", discard: true })
+  }
+  return withSharedLock(locks, (token) => Effect.zipRight(reading(caller, token), again(token)), options)
+}
+
 /** Fibers that re-enter side by side exclude one another. */
-const reentered = (caller: Caller, locks: Locks): Effect.Effect<void, Failure> => {
+const reentered = (caller: Caller, locks: Service, mode: "shared" | "exclusive"): Effect.Effect<void, Failure> => {
   let within = 0
   const inner = locks.withLock(
     Effect.gen(function*() {
@@ -77,18 +134,24 @@ const reentered = (caller: Caller, locks: Locks): Effect.Effect<void, Failure> =
       within -= 1
     }))),
     valuePath,
-    { timeout: "infinity" }
+    { timeout: "infinity", mode }
   )
   return Effect.all([inner, inner], { concurrency: "unbounded", discard: true })
 }
 
-const entering = (caller: Caller, locks: Locks): Effect.Effect<void, Failure> => {
+const entering = (caller: Caller, locks: Service): Effect.Effect<void, Failure> => {
   const { random } = caller.world
   // A lock is handed off only to a waiter with the same label.
   const label = caller.world.plan.handoff === 0 ? caller.label : undefined
   const options = { timeout: "infinity", label } as const
   const limited = { timeout: random.real(3_000), label }
+  const { faults, readers } = caller.world.plan
+  const reads = faults.has("readers") && random.chance(readers)
   const plain = section(caller, Effect.void)
+  const plainly = (options: Omit<FileLock.LockOptions, "mode">): Effect.Effect<void, Failure> =>
+    reads
+      ? withSharedLock(locks, (token) => reading(caller, token), options)
+      : locks.withLock(plain, valuePath, options)
   const way = random.weighted(
     [
       [5, "withLock"],
@@ -96,34 +159,55 @@ const entering = (caller: Caller, locks: Locks): Effect.Effect<void, Failure> =>
       [1, "ifAvailable"],
       [1, "limited"],
       [1, "nested"],
-      [caller.world.plan.faults.has("impatience") ? 5 : 0, "interrupted"]
+      [faults.has("impatience") ? 5 : 0, "interrupted"]
     ] as const
   )
-  caller.world.note(() => `${caller.label} calls for the lock (${way})`)
+  caller.world.note(() => `${caller.label} calls for the lock (${way}${reads ? ", shared" : ""})`)
   if (way !== "ifAvailable" && way !== "limited" && way !== "interrupted") {
     caller.world.waiting.set(caller.label, caller.world.kernel.now)
   }
   switch (way) {
     case "withLock":
-      return locks.withLock(plain, valuePath, options)
+      return plainly(options)
     case "acquire":
       return Effect.scoped(
         Effect.flatMap(
-          locks.acquire(valuePath, options),
-          (lock) => Effect.raceFirst(section(caller, lock.verify), lock.lost)
+          locks.acquire(valuePath, reads ? { ...options, ...shared } : options),
+          (lock) =>
+            Effect.raceFirst(
+              reads ? reading(caller, lock.holder.token, lock.verify) : section(caller, lock.verify),
+              lock.lost
+            )
         )
       )
     case "ifAvailable":
-      return locks.withLockIfAvailable(plain, valuePath)
+      return reads
+        ? Effect.scoped(Effect.flatMap(
+          locks.acquireIfAvailable(valuePath, shared),
+          Option.match({
+            onNone: () => Effect.void,
+            onSome: (lock) => Effect.raceFirst(reading(caller, lock.holder.token), lock.lost)
+          })
+        ))
+        : locks.withLockIfAvailable(plain, valuePath)
     case "limited":
-      return inTime(caller, limited.timeout, locks.withLock(plain, valuePath, limited))
+      return inTime(caller, limited.timeout, plainly(limited))
     case "nested":
-      return locks.withLock(Effect.zipRight(plain, reentered(caller, locks)), valuePath, options)
+      return reads
+        ? nestedReaders(caller, locks, options)
+        : locks.withLock(
+          Effect.zipRight(
+            plain,
+            reentered(caller, locks, faults.has("readers") && random.chance(0.5) ? "shared" : "exclusive")
+          ),
+          valuePath,
+          options
+        )
     case "interrupted":
       return Effect.gen(function*() {
         const fiber = yield* Effect.fork(
           Effect.ensuring(
-            locks.withLock(plain, valuePath, options),
+            plainly(options),
             Effect.sync(() => caller.process.calls.delete(caller.label))
           )
         )
@@ -187,7 +271,7 @@ const settle = (caller: Caller, error: Failure): void => {
   }
 }
 
-const round = (caller: Caller, locks: Locks): Effect.Effect<void> =>
+const round = (caller: Caller, locks: Service): Effect.Effect<void> =>
   Effect.gen(function*() {
     const { label, process, world } = caller
     yield* Effect.sleep(Duration.millis(world.random.chance(0.5) ? 0 : world.random.real(20)))
@@ -199,7 +283,7 @@ const round = (caller: Caller, locks: Locks): Effect.Effect<void> =>
   })
 
 /** A person inspects the lock, and breaks what is abandoned; a vandal breaks the rest as well. */
-const tidy = (caller: Caller, locks: Locks): Effect.Effect<void> =>
+const tidy = (caller: Caller, locks: Service): Effect.Effect<void> =>
   Effect.gen(function*() {
     const { label, world } = caller
     const status = Option.getOrUndefined(yield* locks.inspect(valuePath))

@@ -73,7 +73,7 @@ export class SimulatedProcess implements Runner {
   synchronous = false
   /** Its program is over. */
   ended = false
-  /** Whether it may list directories: what may not, does not clean up. */
+  /** Whether it may list the directory of the lock: what may not, does not clean up. */
   mayList = true
   stalledUntil = 0
   /** Until when it may act on what it knew before: it paused for longer than a lease allows, or its lock was removed by hand. */

@@ -162,7 +162,7 @@ class Simulation {
 
   private checkProgress(): void {
     const { kernel, lastFault, waiting, watcher } = this.world
-    if (waiting.size === 0 || watcher.inside.size > 0 || watcher.isLeftByLiveProcess()) {
+    if (waiting.size === 0 || watcher.inside.size > 0 || watcher.isLeftByLiveProcess(this.world.readers())) {
       return
     }
     const since = Math.max(watcher.lastInside, lastFault, Math.min(...waiting.values()))

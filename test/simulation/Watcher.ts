@@ -30,6 +30,8 @@ const toSeen = (content: string | undefined): Seen => {
 export interface Section {
   readonly process: SimulatedProcess
   readonly who: string
+  /** Whether it shares the lock: it may be inside together with others that do. */
+  readonly shared: boolean
   readonly token: string | undefined
   /** Its lock was taken away from it, for a reason that the lock cannot help. */
   lost: boolean
@@ -56,12 +58,24 @@ export const levelOf = (lockPath: string, path: string): number | undefined => {
 export const pathOfLevel = (lockPath: string, level: number): string =>
   level === 0 ? lockPath : `${lockPath}.claim${level === 1 ? "" : level}`
 
+/** The directory of the readers of a lock. */
+export const readersOf = (lockPath: string): string => `${lockPath}.shared`
+
+/** The file of a reader. */
+export const pathOfReader = (lockPath: string, token: string): string => `${readersOf(lockPath)}/${token}`
+
+/** The token of the reader whose file has a path; nothing for any other path. */
+export const readerOf = (lockPath: string, path: string): string | undefined => {
+  const beginning = `${readersOf(lockPath)}/`
+  return path.startsWith(beginning) ? path.slice(beginning.length) : undefined
+}
+
 /** The path that a step may change. */
 export const changedBy = ({ method, path, syscall, to }: Step): string | undefined => {
   const changes = syscall === "write" || syscall === "rename" || syscall === "unlink" || syscall === "rmdir" ||
-    syscall === "link" || (syscall === "open" && method !== "readFile")
+    syscall === "mkdir" || syscall === "link" || (syscall === "open" && method !== "readFile")
   const changed = to ?? path
-  return changes && /\.lock(\.[\w-]+)?$/.test(changed) ? changed : undefined
+  return changes && /\.lock(\.[\w-]+(\/[\w-]+)?)?$/.test(changed) ? changed : undefined
 }
 
 export class Watcher {
@@ -81,6 +95,8 @@ export class Watcher {
   private readonly changedAt = new Map<string, number>()
   /** Which process has created the file that is not written yet. */
   private readonly creators = new Map<string, SimulatedProcess>()
+  /** Processes that remove the directory of readers with all that is in it: they have found it empty before. */
+  private readonly emptying = new Set<SimulatedProcess>()
 
   constructor(
     private readonly options: {
@@ -126,7 +142,7 @@ export class Watcher {
 
   /** A path, with the name of a token for the token. */
   show(path: string): string {
-    const [, before, token] = /^(.*\.lock\.(?:claim-)?)([\w-]+)$/.exec(path) ?? []
+    const [, before, token] = /^(.*\.lock\.(?:claim-|shared\/)?)([\w-]+)$/.exec(path) ?? []
     return token === undefined || this.ownerOf(token) === undefined ? path : `${before}${this.nameOf(token)}`
   }
 
@@ -147,11 +163,13 @@ export class Watcher {
     this.creators.set(path, process)
   }
 
-  /** Whether at the lock is a record that its process could not remove, and whose owner others see alive. */
-  isLeftByLiveProcess(): boolean {
-    const seen = this.seen(this.options.lockPath)
-    const owner = seen._tag === "Record" ? this.ownerOf(seen.token) : undefined
-    return owner !== undefined && owner.alive && owner.saidItLeftTheLock
+  /** Whether at the lock, or at one of the readers' files, is a record that its process could not remove, and whose owner others see alive. */
+  isLeftByLiveProcess(readers: ReadonlyArray<string>): boolean {
+    return [this.options.lockPath, ...readers].some((path) => {
+      const seen = this.seen(path)
+      const owner = seen._tag === "Record" ? this.ownerOf(seen.token) : undefined
+      return owner !== undefined && owner.alive && owner.saidItLeftTheLock
+    })
   }
 
   /** Whether a process may act on outdated knowledge for a while: it paused for longer than a lease allows, or its lock was removed. */
@@ -199,15 +217,21 @@ export class Watcher {
   // critical sections
   // ---------------------------------------------------------------------------------------------
 
-  enter(process: SimulatedProcess, who: string): Section {
+  /** A reader says by which token it shares the lock. */
+  enter(process: SimulatedProcess, who: string, reader?: string): Section {
     const { kernel, lockPath, note } = this.options
-    const seen = this.seen(lockPath)
-    const ours = seen._tag === "Record" && process.tokens.has(seen.token)
-    const section: Section = { process, who, token: ours ? seen.token : undefined, lost: false, inside: true }
-    note(() => `${who} ENTERS`)
+    const shared = reader !== undefined
+    const path = shared ? pathOfReader(lockPath, reader) : lockPath
+    const seen = this.seen(path)
+    const ours = seen._tag === "Record" && process.tokens.has(seen.token) && (!shared || seen.token === reader)
+    const section: Section = { process, who, shared, token: ours ? seen.token : undefined, lost: false, inside: true }
+    note(() => `${who} ENTERS${shared ? " as a reader" : ""}`)
     if (!ours) {
       if (!this.strays(process)) {
-        this.fail("no record", `${who} is inside, and at the lock is ${this.describe(lockPath)}`)
+        this.fail(
+          "no record",
+          `${who} is inside, and at ${shared ? this.show(path) : "the lock"} is ${this.describe(path)}`
+        )
       }
       this.inside.add(section)
       this.lose(section)
@@ -215,7 +239,7 @@ export class Watcher {
       this.fail("no record", `${who} is inside, and the token of its record counts as a dead process's`)
     }
     for (const other of this.inside) {
-      if (other !== section && !other.lost && !section.lost) {
+      if (other !== section && !other.lost && !section.lost && !(other.shared && shared)) {
         this.fail("two inside", `${who} came in while ${other.who} was inside`)
       }
     }
@@ -302,6 +326,12 @@ export class Watcher {
     if (step.method === "readFile" && step.syscall === "open") {
       process.reads.set(`${fiber} ${step.path}`, number)
     }
+    if (step.path === readersOf(this.options.lockPath)) {
+      // It is removed only if it is empty: what is in it is removed before, one file after the other.
+      if (step.syscall === "rmdir") this.emptying.delete(process)
+      if (step.syscall === "scandir" && step.method === "remove") this.emptying.add(process)
+      return () => {}
+    }
     const changed = changedBy(step)
     if (changed === undefined) {
       return () => {}
@@ -351,6 +381,10 @@ export class Watcher {
 
   private beforeUnlink(entry: Parked<SimulatedProcess>): void {
     const { process: by, step: { path } } = entry
+    const reader = readerOf(this.options.lockPath, path)
+    if (reader !== undefined) {
+      return this.beforeUnlinkOfReader(entry, reader)
+    }
     if (levelOf(this.options.lockPath, path) === undefined) {
       return this.beforeUnlinkOfRequest(entry)
     }
@@ -382,6 +416,68 @@ export class Watcher {
         }
       }
     }
+  }
+
+  /**
+   * The file of a reader goes by its owner's hand, or when its owner is dead. When that was silent for a lease, it goes by the hand of a process
+   * that has the claim. A process that has the lock file removes the directory with all that has come into it since it was found empty.
+   */
+  private beforeUnlinkOfReader(entry: Parked<SimulatedProcess>, token: string): void {
+    const { process: by, step: { path } } = entry
+    const { lease, lockPath } = this.options
+    const seen = this.seen(path)
+    const owner = this.ownerOf(token)
+    if (seen._tag === "Absent") {
+      return
+    }
+    if (seen._tag === "Zeros" && this.zeroed.has(path)) {
+      return
+    }
+    if (owner === undefined || seen._tag !== "Record" || seen.token !== token) {
+      return this.fail("foreign", `${by.name} removes ${this.show(path)}, which is no reader's file`)
+    }
+    if (!owner.alive) {
+      return
+    }
+    const reader = this.holderBy(token)
+    const name = this.nameOf(token)
+    if (owner === by) {
+      return reader === undefined
+        ? undefined
+        : this.blame(entry, path, `removes the file by which ${reader.who} is inside`, token)
+    }
+    if (this.permitted.has(token)) {
+      this.mayStray(owner, this.options.kernel.now)
+      return this.loseToken(token)
+    }
+    if (this.emptying.has(by)) {
+      return reader === undefined && this.isOwn(by, lockPath)
+        ? undefined
+        : this.blame(entry, path, `removes the directory of readers with the file ${name} in it`, token)
+    }
+    if (this.isKnown(by, owner, token)) {
+      return this.blame(entry, path, `removes the file ${name} of a live reader`, token)
+    }
+    const silence = this.silence(path)
+    if (silence < lease * 1e6 * 0.9) {
+      return this.blame(entry, path, `removes the reader's file ${name} after ${Math.round(silence / 1e6)} ms`, token)
+    }
+    if (!this.isOwn(by, pathOfLevel(lockPath, 1))) {
+      return this.blame(entry, path, `removes the file ${name} of a silent reader without the claim`, token)
+    }
+    if (reader !== undefined && !this.strays(owner)) {
+      return this.fail(
+        "taken over",
+        `${by.name} takes the lock from the reader ${reader.who}, which lives and is inside and did not pause`
+      )
+    }
+    this.loseToken(token)
+  }
+
+  /** Whether the record at a path is a process's own. */
+  private isOwn(process: SimulatedProcess, path: string): boolean {
+    const seen = this.seen(path)
+    return seen._tag === "Record" && process.tokens.has(seen.token)
   }
 
   /** A request file goes by its owner's hand, or when its owner is dead or silent for a lease. */
@@ -439,6 +535,10 @@ export class Watcher {
   private beforeRename(entry: Parked<SimulatedProcess>, to: string): void {
     const { process: by, step: { path: from } } = entry
     const { lockPath } = this.options
+    const reader = readerOf(lockPath, to)
+    if (reader !== undefined) {
+      return this.beforeSharing(entry, to, reader)
+    }
     const level = levelOf(lockPath, from)
     if (level === undefined || to !== pathOfLevel(lockPath, level - 1)) {
       return this.fail("not its own", `${entry.who} renames ${this.show(from)} to ${this.show(to)}`)
@@ -465,6 +565,18 @@ export class Watcher {
       }
       case "Record":
         return this.beforeReplacing(entry, to, target.token)
+    }
+  }
+
+  /** A reader puts its file, which was a request file before, into the directory. */
+  private beforeSharing(entry: Parked<SimulatedProcess>, to: string, token: string): void {
+    const { who, step: { path: from } } = entry
+    if (from !== `${this.options.lockPath}.claim-${token}`) {
+      return this.fail("not its own", `${who} renames ${this.show(from)} to ${this.show(to)}`)
+    }
+    if (this.seen(from)._tag !== "Absent") {
+      this.checkSource(entry, from, to)
+      if (this.seen(to)._tag !== "Absent") this.fail("replaced", `${who} replaces the reader's file ${this.show(to)}`)
     }
   }
 

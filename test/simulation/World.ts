@@ -32,12 +32,14 @@ import { RandomSource } from "./RandomSource.js"
 import * as Processes from "./SimulatedProcess.js"
 import { Host, SimulatedProcess } from "./SimulatedProcess.js"
 import * as SynchronousCalls from "./SynchronousCalls.js"
-import { changedBy, levelOf, pathOfLevel, type Section, Watcher } from "./Watcher.js"
+import { changedBy, levelOf, pathOfLevel, pathOfReader, readersOf, type Section, Watcher } from "./Watcher.js"
 
 export const directory = "/w"
 export const valuePath = `${directory}/value`
 export const lockPath = `${valuePath}.lock`
 export const claimPath = (level: number): string => pathOfLevel(lockPath, level)
+export const readersPath = readersOf(lockPath)
+export const readerPath = (token: string): string => pathOfReader(lockPath, token)
 export const initialValue = "00000000"
 
 /** Files whose names come near to those of the library. */
@@ -213,10 +215,31 @@ export class World {
     }
   }
 
-  /** The names of the files of locks, claims and requests, and of all others that should not be there. */
+  /** Makes the directory of readers, as a process would. */
+  makeReaders(): void {
+    this.runSync(this.root.makeDirectory(readersPath, { recursive: true }))
+    this.runSync(this.root.chown(readersPath, 1000, 1000))
+    this.runSync(this.root.chmod(readersPath, 0o777))
+  }
+
+  removeReaders(): void {
+    this.runSync(this.root.remove(readersPath, { recursive: true, force: true }))
+  }
+
+  /** Whether there is a directory of readers. */
+  get isShared(): boolean {
+    return this.runSync(this.root.exists(readersPath))
+  }
+
+  /** The names of the files of locks, claims, requests and readers, and of all others that should not be there. */
   list(): ReadonlyArray<string> {
     const known = new Set(["value", ...unrelatedFiles.map(([name]) => name)])
-    return this.runSync(this.root.readDirectory(directory)).filter((name) => !known.has(name))
+    return this.runSync(this.root.readDirectory(directory, { recursive: true })).filter((name) => !known.has(name))
+  }
+
+  /** The paths of the readers' files. */
+  readers(): ReadonlyArray<string> {
+    return this.isShared ? this.runSync(this.root.readDirectory(readersPath)).map(readerPath) : []
   }
 
   /** What has become of the files that have nothing to do with the lock. */
@@ -319,9 +342,10 @@ export class World {
       return undefined
     }
     // What a file server answers to a request that it had already carried out when its answer was lost.
-    const lost = method === "link" || method === "open" || method === "writeFileString"
+    const lost = method === "link" || method === "open" || method === "writeFileString" || method === "makeDirectory" ||
+        method === "mkdir"
       ? "EEXIST"
-      : method === "rename" || method === "remove" || method === "unlink"
+      : method === "rename" || method === "remove" || method === "unlink" || method === "rmdir"
       ? "ENOENT"
       : undefined
     const fault = plan.faults.has("lostAnswers") && lost !== undefined && random.chance(0.1)
@@ -363,7 +387,7 @@ export class World {
     return Plan.hasFileFaults(plan) || plan.faults.has("noLinks") || !process.mayList
       ? this.runSync(MemoryFileSystem.withFaults(fs, {
         fault: ({ method, path }) => {
-          const fault = method === "readDirectory" && !process.mayList
+          const fault = method === "readDirectory" && path === directory && !process.mayList
             ? { errno: "EACCES", after: false }
             : this.fileFault(method, path)
           return fault === undefined
@@ -626,7 +650,9 @@ export class World {
 
   noteChange(step: Step): void {
     const changed = changedBy(step)
-    if (changed !== undefined) {
+    if (changed === readersPath) {
+      this.note(() => `      now ${this.isShared ? "a" : "no"} directory of readers`)
+    } else if (changed !== undefined) {
       this.note(() =>
         `      now ${this.watcher.show(changed).slice(directory.length + 1)}: ${this.watcher.describe(changed)}`
       )
