@@ -45,6 +45,38 @@ describe("Processes that are killed and stopped while they compete for a lock", 
       assert.isAbove(report.violations.length, 0)
     }), testTimeout)
 
+  it.live(
+    "read whole contents, whoever writes them through LockedFile, and miss no update",
+    () =>
+      Effect.gen(function*() {
+        const report = yield* Torture.run({ ...options, fibers: 3, readers: 0.5, writes: "LockedFile" })
+        assert.deepStrictEqual(report.violations, [])
+        assert.isAbove(report.kills, 0)
+        assert.isAbove(report.reads, 0)
+        assert.isAbove(report.counter.acknowledged, 0)
+      }),
+    testTimeout
+  )
+
+  it.live(
+    "read parts of contents where they do not lock and these are written over the old ones",
+    () =>
+      Effect.gen(function*() {
+        const report = yield* Torture.run({
+          ...options,
+          duration: 500,
+          killEvery: 0,
+          stopFor: 0,
+          readers: 0.5,
+          locked: false,
+          writes: "inPlace"
+        })
+        assert.isAbove(report.torn, 0)
+        assert.isAbove(report.violations.length, 0)
+      }),
+    testTimeout
+  )
+
   it.live("each get the lock in each round in which its holder is killed", () =>
     Effect.gen(function*() {
       const report = yield* Takeover.run({

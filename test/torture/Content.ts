@@ -12,14 +12,15 @@ const scatter = (value: number): number => {
 
 /** The content for a number: up to so many lines after the first one. Most contents are short. */
 export const make = (value: number, maxLines: number): string => {
-  const share = scatter(value) / 2 ** 32
+  const scattered = scatter(value)
+  const share = scattered / 2 ** 32
   const lines = Math.floor(share ** 4 * (maxLines + 1))
   const line = `${String(value).padStart(31)}\n`
-  return `${value} ${maxLines}\n${line.repeat(lines)}`
+  return `${value} ${maxLines} ${scattered}\n${line.repeat(lines)}`
 }
 
 /** The number of a content; `undefined` if that is not whole. */
 export const valueOf = (content: string): number | undefined => {
-  const [, value, maxLines] = /^(\d+) (\d+)\n/.exec(content) ?? []
+  const [, value, maxLines] = /^(\d+) (\d+) \d+\n/.exec(content) ?? []
   return value !== undefined && make(Number(value), Number(maxLines)) === content ? Number(value) : undefined
 }

@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Analysis from "./Analysis.js"
+import * as Content from "./Content.js"
 import type { Event, Kind } from "./EventLog.js"
 import * as Standstill from "./Standstill.js"
 
@@ -67,6 +68,31 @@ describe("the analysis of a torture run", () => {
       unexplained: 0
     })
     assert.deepInclude(Analysis.reconcile(events, 3), { lost: 0, unexplained: 1 })
+  })
+
+  it("finds a read that missed an update which had been acknowledged before the reader came in", () => {
+    const events = [
+      event(1, 1, "waiting"),
+      event(2, 2, "acknowledged", 1),
+      event(3, 1, "observed", 0),
+      event(4, 3, "waiting"),
+      event(5, 2, "acknowledged", 2),
+      event(6, 3, "enterShared"),
+      event(7, 3, "observed", 1)
+    ]
+    assert.deepStrictEqual(Analysis.staleReads(events), [{ at: 7_000_000n, incarnation: 3, value: 1, acknowledged: 2 }])
+  })
+
+  it("tells a whole content from each part of it, and from each mixture with another one", () => {
+    for (let value = 0; value < 20; value++) {
+      const [one, other] = [Content.make(value, 12), Content.make(value + 1, 12)]
+      assert.strictEqual(Content.valueOf(one), value)
+      for (let length = 0; length < Math.max(one.length, other.length); length++) {
+        for (const mixed of [one.slice(0, length), other.slice(0, length) + one.slice(length)]) {
+          assert.isTrue(mixed === one || mixed === other || Content.valueOf(mixed) === undefined, mixed)
+        }
+      }
+    }
   })
 
   it("measures how long no process entered while a given process waited, and how long while any process waited", () => {
