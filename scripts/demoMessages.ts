@@ -10,7 +10,7 @@ export const Settings = Schema.Struct({ name: Schema.String })
 export const Task = Schema.Struct({ worker: Schema.String, number: Schema.Number })
 
 /** The file's content. */
-export const Tasks = Schema.parseJson(Schema.Array(Task))
+export const Tasks = Schema.Array(Task)
 
 /** To a worker. */
 export const Command = Schema.Union(

@@ -133,7 +133,7 @@ const part = (directory: string, workers: ReadonlyArray<Worker>, locked: boolean
     const count = Effect.gen(function*() {
       const current = yield* model
       for (const failure of current.failures) yield* view.say(`  ${failure}`)
-      const tasks = yield* Schema.decode(Messages.Tasks)(yield* fs.readFileString(file))
+      const tasks = yield* Schema.decode(Schema.parseJson(Messages.Tasks))(yield* fs.readFileString(file))
       const acknowledged = DemoModel.acknowledged(current)
       const lost = DemoModel.missing(current, tasks)
       const updates = acknowledged === 1 ? "1 update" : `${acknowledged} updates`

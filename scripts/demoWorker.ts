@@ -6,9 +6,10 @@ import * as FileSystem from "@effect/platform/FileSystem"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
-import * as FileLock from "../src/FileLock.js"
+import * as LockedFile from "../src/LockedFile.js"
 import * as NodeFileLock from "../src/NodeFileLock.js"
 import * as Ipc from "../test/torture/Ipc.js"
 import * as Monotonic from "../test/torture/Monotonic.js"
@@ -24,20 +25,32 @@ let lingers = false
 const send = (message: (at: number) => Messages.Message): Effect.Effect<void> =>
   sendLazy(() => message(Monotonic.millis()))
 
-/** Not safe by itself: another process may write between the read and the write. */
-const addTask = (file: string, number: number) =>
+const Tasks = LockedFile.json(Messages.Tasks)
+const TasksText = Schema.parseJson(Messages.Tasks)
+
+/** What takes some time between reading and writing. */
+const withTask = (tasks: typeof Messages.Tasks.Type, number: number) =>
   Effect.gen(function*() {
-    const fs = yield* FileSystem.FileSystem
     // Asked once: the command may come after the message.
     const stays = lingers
     yield* send((at) => ({ _tag: "inside", at, lingers: stays }))
-    const tasks = yield* Schema.decode(Messages.Tasks)(yield* fs.readFileString(file))
     yield* stays ? Effect.never : Effect.sleep("10 millis")
-    const content = yield* Schema.encode(Messages.Tasks)([...tasks, { worker: name, number }])
+    return [...tasks, { worker: name, number }]
+  }).pipe(Effect.ensuring(send((at) => ({ _tag: "left", at }))))
+
+const addTask = (file: string, number: number) =>
+  Tasks.update(file, (tasks) => withTask(Option.getOrElse(tasks, () => []), number), { label: name })
+
+/** Another process may write between the read and the write. */
+const addTaskWithoutLock = (file: string, number: number) =>
+  Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    const tasks = yield* Schema.decode(TasksText)(yield* fs.readFileString(file))
+    const content = yield* Schema.encode(TasksText)(yield* withTask(tasks, number))
     // Written beside it and renamed, so that no process reads half a file: an update is lost to a race only.
     yield* fs.writeFileString(`${file}.${name}`, content)
     yield* fs.rename(`${file}.${name}`, file)
-  }).pipe(Effect.ensuring(send((at) => ({ _tag: "left", at }))))
+  })
 
 const program = Effect.gen(function*() {
   const commands = yield* Ipc.commands(Messages.Command)
@@ -46,9 +59,7 @@ const program = Effect.gen(function*() {
     Effect.gen(function*() {
       for (let number = 1; number <= tasks; number++) {
         yield* send((at) => ({ _tag: "waiting", at }))
-        yield* locked
-          ? FileLock.withLock(addTask(file, number), file, { label: name })
-          : addTask(file, number)
+        yield* locked ? addTask(file, number) : addTaskWithoutLock(file, number)
         // A task counts as added once it is in the file.
         yield* send((at) => ({ _tag: "added", at, number }))
       }

@@ -21,12 +21,14 @@ const partsOf = (node: ts.Node): ReadonlyArray<ts.Node> => {
 }
 
 /**
- * Removes comments and white space. Names stay, and each statement begins a line, so that a stack trace says where it comes from, and a debugger
- * stops there.
+ * Removes comments and white space, and shortens the names of variables: two thirds of the code are left. Each statement begins a line, so that a
+ * stack trace says where it comes from, and a debugger stops there.
  */
 const compact = (code: string): string => {
   const { code: text } = Esbuild.transformSync(code, {
     minifyWhitespace: true,
+    minifySyntax: true,
+    minifyIdentifiers: true,
     legalComments: "none",
     target: "node20"
   })
