@@ -18,8 +18,8 @@ import * as Program from "./Program.js"
 import * as Search from "./Search.js"
 import * as Processes from "./SimulatedProcess.js"
 import type { SimulatedProcess } from "./SimulatedProcess.js"
-import { changedBy, levelOf, type Violation } from "./Watcher.js"
-import { claimPath, directory, lockPath, valuePath, World } from "./World.js"
+import { changedBy, levelOf, readerOf, type Violation } from "./Watcher.js"
+import { claimPath, directory, lockPath, readersPath, valuePath, World } from "./World.js"
 
 /** What the processes find at the beginning. */
 export type Scene =
@@ -28,6 +28,7 @@ export type Scene =
   | "dead request, first use"
   | "no hard links"
   | "dead holder"
+  | "dead reader"
   | "dead holder and dead claim"
   | "dead holder and dead claims of two levels"
   /** One process of another machine is about to link its request file, and has been silent for a lease; another is about to remove it. */
@@ -36,6 +37,8 @@ export type Scene =
 export interface SmallWorld {
   readonly scene: Scene
   readonly processes: number
+  /** How many of them, the first ones, are readers. */
+  readonly readers: number
   /** How often each process tries. */
   readonly tries: number
   readonly crashes: 0 | 1
@@ -86,14 +89,64 @@ class Places {
 }
 
 /**
+ * What a step reads and writes in the directory of readers: whether it is there, and the files of each process. What a step does not change,
+ * because something is there, or is not there, or is in the way, changes by steps alone that write.
+ */
+const footprintOfReaders = (
+  places: Places,
+  { process, step }: Parked<SimulatedProcess>,
+  world: World
+): Search.Footprint => {
+  const own = `crash ${process.name}`
+  const path = step.to ?? step.path
+  const filesOf = (name: string | undefined) => `files of ${name}`
+  const all = world.watcher.processes.map(({ name }) => filesOf(name))
+  const token = readerOf(lockPath, path)
+  if (token === undefined) {
+    switch (step.syscall) {
+      case "mkdir":
+        return world.isShared
+          ? { reads: places.of(own, readersPath), writes: 0 }
+          : { reads: places.of(own), writes: places.of(readersPath) }
+      case "rmdir":
+        return world.isShared && world.readers().length === 0
+          ? { reads: places.of(own, ...all), writes: places.of(readersPath) }
+          : { reads: places.of(own, readersPath, ...all), writes: 0 }
+      case "scandir":
+        return { reads: places.of(own, readersPath, ...all), writes: 0 }
+      default:
+        // Nobody asks for the mode of the directory.
+        return { reads: places.of(own, readersPath), writes: 0 }
+    }
+  }
+  const owner = world.watcher.ownerOf(token)
+  const files = filesOf(owner?.name)
+  switch (step.syscall) {
+    case "rename":
+      return world.isShared
+        ? { reads: places.of(own, readersPath), writes: places.of(files, `requests ${owner?.name}`) }
+        : { reads: places.of(own, readersPath, `requests ${owner?.name}`), writes: 0 }
+    case "unlink":
+      // Whether another process may do so depends on who lives, who is inside, and who has the lock and the claim.
+      return {
+        reads: owner === process ? places.of(own) : places.of(own, "lives", "inside", lockPath, claimPath(1)),
+        writes: places.of(files)
+      }
+    default:
+      return { reads: places.of(own, files), writes: 0 }
+  }
+}
+
+/**
  * What a step reads and writes. The request files of one process are one place. A link or an exclusive create where something is only
  * reads, and that it is there changes by steps alone that write.
  */
 const footprint = (
   places: Places,
-  { process, step }: Parked<SimulatedProcess>,
+  parked: Parked<SimulatedProcess>,
   world: World
 ): Search.Footprint => {
+  const { process, step } = parked
   const { method, path, syscall } = step
   // What a process does next depends on whether it lives, and on what it hears.
   const own = `crash ${process.name}`
@@ -106,11 +159,19 @@ const footprint = (
     return { reads: places.of(own, `life ${path}`), writes: 0 }
   }
   if (method === "section") {
-    return { reads: places.of(own, lockPath), writes: places.of("inside") }
+    return { reads: places.of(own, lockPath, `files of ${process.name}`), writes: places.of("inside") }
+  }
+  if (
+    [path, step.to].some((path) =>
+      path === readersPath || (path !== undefined && readerOf(lockPath, path) !== undefined)
+    )
+  ) {
+    return footprintOfReaders(places, parked, world)
   }
   if (syscall === "scandir") {
     const requests = world.watcher.processes.map(({ name }) => `requests ${name}`)
-    return { reads: places.of(own, claimPath(1), claimPath(2), claimPath(3), claimPath(4), ...requests), writes: 0 }
+    const claims = [1, 2, 3, 4].map(claimPath)
+    return { reads: places.of(own, readersPath, ...claims, ...requests), writes: 0 }
   }
   if (syscall === "close" || !path.includes(".lock")) {
     return { reads: places.of(own), writes: 0 }
@@ -161,22 +222,26 @@ const program = (
   process: SimulatedProcess,
   tries: number,
   waits: Deferred.Deferred<void> | undefined,
+  reads: boolean,
   warmUp?: WarmUp
 ) =>
 (_: FileSystem.FileSystem): Effect.Effect<void, never, FileLock.FileLock | Scope.Scope> =>
   Effect.flatMap(FileLock.FileLock, (locks) => {
     const step = (syscall: string) =>
       Processes.park(world.kernel, process, { method: "section", syscall, path: lockPath })
-    const inside = Effect.zipRight(
-      step("enter"),
-      Effect.suspend(() => {
-        const section = world.watcher.enter(process, process.name)
-        return Effect.ensuring(step("leave"), Effect.sync(() => world.watcher.leave(section)))
-      })
-    )
-    const attempt = (waits === undefined
-      ? locks.withLockIfAvailable(inside, valuePath)
-      : locks.withLock(inside, valuePath, { timeout: "infinity" })).pipe(
+    const inside = (reader?: string) =>
+      Effect.zipRight(
+        step("enter"),
+        Effect.suspend(() => {
+          const section = world.watcher.enter(process, process.name, reader)
+          return Effect.ensuring(step("leave"), Effect.sync(() => world.watcher.leave(section)))
+        })
+      )
+    const attempt = (reads
+      ? Program.withSharedLock(locks, inside, { timeout: waits === undefined ? 0 : "infinity" })
+      : waits === undefined
+      ? locks.withLockIfAvailable(inside(), valuePath)
+      : locks.withLock(inside(), valuePath, { timeout: "infinity" })).pipe(
         Effect.catchAll((error) =>
           // A process that was slow for longer than the clean-up timeout has given up, and its attempt ends in the background.
           // Without hard links a lock file is foreign until it is written.
@@ -224,7 +289,7 @@ class Execution implements Search.Execution {
     this.waiting = small.scene === "silent request" ? 2 * plan.lease * millis : 1e9
     this.processes = small.scene === "silent request" ? this.makeSilentRequest() : Array.from(
       { length: small.processes },
-      () => this.makeProcess(host, small.scene !== "dead request, first use")
+      (_, index) => this.makeProcess(host, index < small.readers, small.scene !== "dead request, first use")
     )
     this.leave(small.scene)
     for (const each of this.processes) {
@@ -242,6 +307,9 @@ class Execution implements Search.Execution {
       case "dead holder":
         faults.leaveAt([lockPath])
         break
+      case "dead reader":
+        faults.leaveReader()
+        break
       case "dead holder and dead claim":
         faults.leaveAt([lockPath, claimPath(1)])
         break
@@ -256,11 +324,11 @@ class Execution implements Search.Execution {
   }
 
   /** Starts a process, which has used the directory before, or not. */
-  private makeProcess(host: Processes.Host, knowsDirectory: boolean): SimulatedProcess {
+  private makeProcess(host: Processes.Host, reads: boolean, knowsDirectory: boolean): SimulatedProcess {
     const process = this.world.addProcess(host, {}, undefined)
     process.mayList = this.small.cleanup
     const warmUp: WarmUp | undefined = knowsDirectory ? (step) => step("begin") : undefined
-    this.world.start(process, program(this.world, process, this.small.tries, this.withdrawalOf(process), warmUp))
+    this.world.start(process, program(this.world, process, this.small.tries, this.withdrawalOf(process), reads, warmUp))
     this.world.kernel.drain()
     if (knowsDirectory) {
       this.runUntil(process, ({ step }) => step.syscall === "begin", true)
@@ -282,7 +350,7 @@ class Execution implements Search.Execution {
   private makeSilentRequest(): ReadonlyArray<SimulatedProcess> {
     const { kernel } = this.world
     const slow = this.world.addProcess(this.world.hosts[0] ?? this.world.addHost(), {}, undefined)
-    this.world.start(slow, program(this.world, slow, this.small.tries, undefined))
+    this.world.start(slow, program(this.world, slow, this.small.tries, undefined, false))
     kernel.drain()
     // It is going to be slow: its call gives up, and its attempt goes on in the background.
     slow.lastPauseEnd = 1
@@ -291,7 +359,14 @@ class Execution implements Search.Execution {
       const other = this.world.addProcess(this.world.addHost(), {}, undefined)
       this.world.start(
         other,
-        program(this.world, other, this.small.tries, undefined, () => Effect.sleep(Duration.millis(plan.lease * 1.2)))
+        program(
+          this.world,
+          other,
+          this.small.tries,
+          undefined,
+          false,
+          () => Effect.sleep(Duration.millis(plan.lease * 1.2))
+        )
       )
       kernel.drain()
       return other
@@ -447,7 +522,10 @@ class Execution implements Search.Execution {
       return
     }
     const state = [
-      ...this.world.list().map((name) => `${name} ${watcher.describe(`${directory}/${name}`)}`),
+      ...this.world.list().map((name) => {
+        const path = `${directory}/${name}`
+        return `${watcher.show(path)} ${watcher.describe(path)}`
+      }),
       ...this.processes.map(({ alive, name, tokens }) =>
         `${name} ${alive} ${[...tokens.values()].map(({ live }) => live ? 1 : 0).join("")}`
       ),
@@ -528,6 +606,7 @@ export const run = (small: SmallWorld, limit = Infinity): Report => {
 export const smallest: SmallWorld = {
   scene: "nothing",
   processes: 2,
+  readers: 0,
   tries: 1,
   crashes: 0,
   waits: false,
@@ -547,6 +626,12 @@ export const worlds: ReadonlyArray<SmallWorld> = [
   { ...smallest, crashes: 1, waits: true },
   { ...smallest, waits: true, withdrawals: 1, quick: false },
   { ...smallest, scene: "dead request, first use", cleanup: true, quick: false },
+  { ...smallest, readers: 1 },
+  { ...smallest, readers: 1, crashes: 1 },
+  { ...smallest, readers: 1, waits: true },
+  { ...smallest, readers: 2 },
+  { ...smallest, readers: 2, processes: 3 },
+  { ...smallest, scene: "dead reader", readers: 1 },
   { ...smallest, scene: "dead holder" },
   { ...smallest, scene: "dead holder", crashes: 1, quick: false },
   { ...smallest, scene: "dead holder", cleanup: true, quick: false },
