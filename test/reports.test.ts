@@ -7,6 +7,8 @@ import * as Path from "@effect/platform/Path"
 import { assert, describe, it } from "@effect/vitest"
 import * as Array from "effect/Array"
 import * as Cause from "effect/Cause"
+import * as Config from "effect/Config"
+import * as ConfigError from "effect/ConfigError"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -122,22 +124,28 @@ describe("8. One directory by two names", () => {
 })
 
 describe("10. A foreign file at the path of the lock", () => {
-  it.effect("is named by the log, and the error says what to do", () => {
+  it.effect.each(
+    [
+      ["an empty file", (fs: FileSystem.FileSystem) => fs.writeFileString("/data/x.lock", "")],
+      ["a file with other content", (fs: FileSystem.FileSystem) => fs.writeFileString("/data/x.lock", "4242\n")],
+      ["a directory", (fs: FileSystem.FileSystem) => fs.makeDirectory("/data/x.lock")]
+    ] as const
+  )("is named by the log, and the error says what to do: %s", ([what, put]) => {
     const lines: globalThis.Array<string> = []
     return Effect.gen(function*() {
       const fs = yield* FileSystem.FileSystem
       yield* fs.makeDirectory("/data")
-      yield* fs.writeFileString("/data/x.lock", "")
+      yield* put(fs)
       const waiting = yield* Effect.fork(
         Effect.flip(FileLock.withLock(Effect.void, "/data/x", { timeout: "2 seconds" }))
       )
       yield* TestClock.adjust("3 seconds")
       const error = yield* Fiber.join(waiting)
       assert.propertyVal(error, "reason", "Foreign")
-      assert.include(error.message, "it is an empty file")
+      assert.include(error.message, `it is ${what}`)
       assert.include(error.message, "move it away if nothing needs it")
       assert.lengthOf(lines, 1)
-      assert.include(lines[0], "not a lock of effect-filelock is there (it is an empty file)")
+      assert.include(lines[0], `not a lock of effect-filelock is there (it is ${what})`)
     }).pipe(Effect.provide([inMemory(MemoryFileSystem.layer), Logs.collect(lines)]))
   })
 })
@@ -158,6 +166,13 @@ describe("12. Settings that cannot work", () => {
         const defect = Exit.isFailure(exit) ? Option.getOrUndefined(Cause.dieOption(exit.cause)) : undefined
         assert.propertyVal(defect, "_tag", "IllegalArgumentException")
         assert.include(String(defect), Object.keys(settings).join())
+      }
+      const config = Config.succeed<FileLock.Settings>(settings)
+      const overMemory = Layer.provide(FileLock.layerConfig(config), [MemoryFileSystem.layer, Path.layer])
+      for (const locks of [NodeFileLock.layerConfig(config), overMemory]) {
+        const error = yield* Effect.flip(Effect.scoped(Layer.build(locks)))
+        assert.isTrue(ConfigError.isConfigError(error))
+        assert.include(String(error), Object.keys(settings).join())
       }
     }))
 })

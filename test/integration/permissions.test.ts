@@ -76,7 +76,7 @@ layer(Scene.Script.layer, { excludeTestServices: true })("Permissions", (it) => 
       assert.deepStrictEqual(scene.files(), [])
     }))
 
-  it.scoped("A program whose lock directory became unwritable ends soon after it has finished, and says what it left", () =>
+  it.scoped("4. A program whose lock directory became unwritable ends soon after it has finished, and says what it left", () =>
     Effect.gen(function*() {
       const scene = yield* Scene.make
       const script = yield* Bundle.make(
