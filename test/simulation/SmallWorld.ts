@@ -39,6 +39,8 @@ export interface SmallWorld {
   readonly processes: number
   /** How many of them, the first ones, are readers. */
   readonly readers: number
+  /** Whether the directory of readers is removed in one step, as on the disk of Node, or in several, as over any `FileSystem`. */
+  readonly removal: "one step" | "several steps"
   /** How often each process tries. */
   readonly tries: number
   readonly crashes: 0 | 1
@@ -285,6 +287,7 @@ class Execution implements Search.Execution {
     this.world = new World(planOf(small), trace)
     this.crashesLeft = small.crashes
     this.world.messagesWait = small.waits
+    this.world.removesInOneStep = small.removal === "one step"
     const host = this.world.addHost()
     this.waiting = small.scene === "silent request" ? 2 * plan.lease * millis : 1e9
     this.processes = small.scene === "silent request" ? this.makeSilentRequest() : Array.from(
@@ -607,6 +610,7 @@ export const smallest: SmallWorld = {
   scene: "nothing",
   processes: 2,
   readers: 0,
+  removal: "one step",
   tries: 1,
   crashes: 0,
   waits: false,

@@ -558,7 +558,10 @@ export class Watcher {
       case "Foreign": {
         const creator = this.creatorOf(to)
         if (creator === undefined) {
-          return this.fail("foreign", `${by.name} replaces a foreign file at ${to}`)
+          // What was there was removed by hand between its read and this.
+          return this.excused(entry, to)
+            ? undefined
+            : this.fail("foreign", `${by.name} replaces a foreign file at ${to}`)
         }
         this.blame(entry, to, `replaces at ${to} a file that ${creator.name} is writing`, undefined)
         return this.mayStray(creator, this.options.kernel.now)

@@ -1,8 +1,8 @@
 /**
  * A simulated world as a thing to act on: its disk, its machines and processes, and what can happen to them.
  */
-import type * as FileSystem from "@effect/platform/FileSystem"
-import type * as Path from "@effect/platform/Path"
+import * as FileSystem from "@effect/platform/FileSystem"
+import * as Path from "@effect/platform/Path"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
@@ -14,6 +14,9 @@ import * as FileLock from "../../src/FileLock.js"
 import { MemoryNetwork } from "../../src/internal/handover/memoryChannel.js"
 import * as Locks from "../../src/internal/lock/fileLock.js"
 import { WaitQueues } from "../../src/internal/lock/waitQueue.js"
+import * as Backend from "../../src/internal/lockFile/backend.js"
+import { type Disk, toError } from "../../src/internal/lockFile/disk.js"
+import * as FileSystemDisk from "../../src/internal/lockFile/fileSystemDisk.js"
 import * as NodeDisk from "../../src/internal/lockFile/nodeDisk.js"
 import { nodeError } from "../../src/internal/memoryFileSystem/errno.js"
 import * as MemoryFiles from "../../src/internal/memoryFileSystem/fileSystem.js"
@@ -86,6 +89,8 @@ export class World {
   sections = 0
   /** Messages arrive when they are let go, as steps are. */
   messagesWait = false
+  /** Whether the disk removes an empty directory in one step, as that of Node does, where calls are not synchronous. */
+  removesInOneStep = false
   private readonly volume: Volume
   private readonly superuser: MemoryProcess
   /** What happens before a synchronous call: other processes run, or this one dies. */
@@ -461,21 +466,42 @@ export class World {
     })
   }
 
+  private oneStepDisk(process: SimulatedProcess, fs: FileSystem.FileSystem): Disk {
+    return {
+      ...FileSystemDisk.make(fs),
+      removesInOneStep: true,
+      removeDirectory: (path) =>
+        Effect.zipRight(
+          Processes.park(this.kernel, process, { method: "removeDirectory", syscall: "rmdir", path }),
+          Effect.try({ try: () => PathCalls.rmdir(this.superuser, path), catch: toError })
+        )
+    }
+  }
+
   /** The locks of a process: those of `FileLock.layer`, or those of `NodeFileLock` where the calls are synchronous. */
   private locksOf(
     process: SimulatedProcess
   ): Effect.Effect<Context.Context<FileLock.FileLock>, never, FileSystem.FileSystem | Path.Path | Scope.Scope> {
     const { handoff, lease, pollInterval } = this.plan
-    if (!process.synchronous) {
-      return Layer.build(FileLock.layerWith({ lease, pollInterval, handoff }))
-    }
-    const disk = NodeDisk.make(this.callsOf(process))
-    const engine = NodeFileLock.makeEngine(disk, process.traced, Duration.millis(lease))
     const settings = {
       lease: Duration.millis(lease),
       pollInterval: Duration.millis(pollInterval),
       handoff: Duration.millis(handoff)
     }
+    if (!process.synchronous && this.removesInOneStep) {
+      return Effect.gen(this, function*() {
+        const disk = this.oneStepDisk(process, yield* FileSystem.FileSystem)
+        const syntax = yield* Path.Path
+        const engine = Backend.make({ disk, syntax, identity: process.traced, lease: settings.lease })
+        yield* Effect.addFinalizer(() => engine.close)
+        return Context.make(FileLock.FileLock, Locks.make(engine, settings, new WaitQueues()))
+      })
+    }
+    if (!process.synchronous) {
+      return Layer.build(FileLock.layerWith({ lease, pollInterval, handoff }))
+    }
+    const disk = NodeDisk.make(this.callsOf(process))
+    const engine = NodeFileLock.makeEngine(disk, process.traced, Duration.millis(lease))
     return Effect.gen(function*() {
       yield* disk.classify(directory)
       yield* disk.classify("/")
