@@ -230,7 +230,11 @@ export const make = (options: {
     const isUnwritten = entry._tag === "File" && Record.isUnwritten(entry.text, token)
     return isUnwritten
       ? Immediate.map(
-        staleness.checkUnknown(path, entry.text),
+        // NULs are what a power failure left.
+        Immediate.flatMap(
+          staleness.check(path, seen),
+          (check) => check._tag === "Stale" ? Exit.succeed(check) : staleness.checkUnknown(path, entry.text)
+        ),
         (staleness) => staleness._tag === "Stale" ? { path, seen, holder: undefined, staleness } : undefined
       )
       : Exit.succeed(undefined)
