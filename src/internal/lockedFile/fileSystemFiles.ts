@@ -1,7 +1,8 @@
-import { SystemError } from "@effect/platform/Error"
+import { isPlatformError, type PlatformError, SystemError } from "@effect/platform/Error"
 import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
 import type { Files } from "./files.js"
 
 const isFile = (path: string, { type }: FileSystem.File.Info) =>
@@ -16,6 +17,13 @@ const isFile = (path: string, { type }: FileSystem.File.Info) =>
   )
 
 const modeOf = ({ mode }: FileSystem.File.Info): number => mode & 0o7777
+
+/** Closes what is open at the end. That this fails is a defect to the service; to us, what was written may not be there. */
+const closing = <A>(self: Effect.Effect<A, PlatformError, Scope.Scope>): Effect.Effect<A, PlatformError> =>
+  Effect.catchSomeDefect(
+    Effect.scoped(self),
+    (defect) => isPlatformError(defect) ? Option.some(Effect.fail(defect)) : Option.none()
+  )
 
 /** Whole files over any `FileSystem`. */
 export const make = (fs: FileSystem.FileSystem): Files => ({
@@ -32,7 +40,7 @@ export const make = (fs: FileSystem.FileSystem): Files => ({
         })
     }),
   create: (path, content, attributes, fsync) =>
-    Effect.scoped(Effect.gen(function*() {
+    closing(Effect.gen(function*() {
       const file = yield* fs.open(path, { flag: "wx", ...(attributes === undefined ? {} : { mode: attributes.mode }) })
       if (content.length > 0) yield* file.writeAll(content)
       if (attributes !== undefined) {
@@ -53,5 +61,5 @@ export const make = (fs: FileSystem.FileSystem): Files => ({
   list: (directory) => fs.readDirectory(directory),
   // Windows opens no directory, and some file systems sync none.
   syncDirectory: (directory) =>
-    Effect.ignore(Effect.scoped(Effect.flatMap(fs.open(directory, { flag: "r" }), (file) => file.sync)))
+    Effect.ignore(closing(Effect.flatMap(fs.open(directory, { flag: "r" }), (file) => file.sync)))
 })
