@@ -11,6 +11,7 @@ import * as NodeUtil from "node:util"
 import * as EventLog from "../test/torture/EventLog.js"
 import * as Statistics from "../test/torture/Statistics.js"
 import * as Torture from "../test/torture/Torture.js"
+import * as Transform from "../test/torture/Transform.js"
 
 const usage = `Usage: npm run torture -- [options]
 
@@ -24,6 +25,7 @@ const usage = `Usage: npm run torture -- [options]
   --work N         longest work inside, in milliseconds (3)
   --lease N        the lease in milliseconds (the library's default)
   --locked-file    contents of up to 190 kB are read and written through LockedFile
+  --transform N    instead: N updates of a file of numbers, each of which checks all of them; nobody is killed
   --mixed          every second process uses FileLock.layer over NodeContext
   --unlocked       do not lock at all: shows that the analysis finds violations
   --in-place       write over the old content: shows the same, of readers without a lock and of writers that are killed
@@ -41,6 +43,7 @@ const { values } = NodeUtil.parseArgs({
     work: { type: "string", default: "3" },
     lease: { type: "string" },
     "locked-file": { type: "boolean", default: false },
+    transform: { type: "string" },
     mixed: { type: "boolean", default: false },
     "in-place": { type: "boolean", default: false },
     unlocked: { type: "boolean", default: false },
@@ -98,8 +101,32 @@ const describe = (report: Torture.Report): string => {
   ].join("\n")
 }
 
+const transform = (runs: number) =>
+  Effect.gen(function*() {
+    const report = yield* Transform.run({
+      processes: Number(values.processes),
+      fibers: Number(values.fibers),
+      runs,
+      seed,
+      locked: !values.unlocked,
+      mixed: values.mixed
+    })
+    yield* Console.log([`updates  ${report.runs}`, ...report.violations.slice(0, 5)].join("\n"))
+    yield* verdict(report.violations.length === 0 ? [] : [`${report.violations.length} times a check failed`])
+  })
+
+const verdict = (violations: ReadonlyArray<string>) =>
+  Effect.gen(function*() {
+    if (violations.length === 0) return yield* Console.log(`Verdict: no violation (seed ${seed})`)
+    yield* Console.log(`Verdict: VIOLATED (seed ${seed}): ${violations.join("; ")}`)
+    yield* Effect.sync(() => {
+      process.exitCode = 1
+    })
+  })
+
 const program = Effect.gen(function*() {
   if (values.help) return yield* Console.log(usage)
+  if (values.transform !== undefined) return yield* transform(Number(values.transform))
   yield* Console.log(
     `${values.processes} processes, ${values.seconds} s, one killed every ${values["kill-every"]} ms, seed ${seed}`
   )
@@ -126,11 +153,7 @@ const program = Effect.gen(function*() {
   if (process.stdout.isTTY) yield* Console.log("")
   yield* Console.log(describe(report))
   if (values.trace) yield* Console.log(trace(report))
-  if (report.violations.length === 0) return yield* Console.log(`Verdict: no violation (seed ${seed})`)
-  yield* Console.log(`Verdict: VIOLATED (seed ${seed}): ${report.violations.join("; ")}`)
-  yield* Effect.sync(() => {
-    process.exitCode = 1
-  })
+  yield* verdict(report.violations)
 })
 
 NodeRuntime.runMain(program)

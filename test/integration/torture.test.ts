@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Takeover from "../torture/Takeover.js"
 import * as Torture from "../torture/Torture.js"
+import * as Transform from "../torture/Transform.js"
 
 /** Some twenty processes are started; in milliseconds. `npm run torture` and `npm run takeover` take longer. */
 const testTimeout = 90_000
@@ -89,5 +90,14 @@ describe("Processes that are killed and stopped while they compete for a lock", 
       assert.deepStrictEqual(report.violations, [])
       assert.strictEqual(report.counter.acknowledged, rounds * 4)
       assert.strictEqual(report.waiting.length + report.stale.length, rounds)
+    }), testTimeout)
+})
+
+describe("Fibers of several processes that replace the content of a file by another one", () => {
+  const options: Transform.Options = { processes: 3, fibers: 8, runs: 200, seed: 1, locked: true, mixed: true }
+
+  it.live("each find a whole one", () =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual(yield* Transform.run(options), { runs: 200, violations: [] })
     }), testTimeout)
 })
