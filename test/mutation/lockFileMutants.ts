@@ -284,7 +284,7 @@ export const lockFileMutants: ReadonlyArray<Mutant> = [
     change: ({ make }) => ({
       make: (options) => ({
         ...make(options),
-        whileClaimed: <A, E>(_: Protocol.Place, use: Effect.Effect<A, E>) => Effect.asSome(use)
+        whileClaimed: (_, use) => Effect.asSome(use(() => false))
       })
     })
   }),

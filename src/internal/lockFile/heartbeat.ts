@@ -118,7 +118,7 @@ export const make = (options: {
       return Effect.flatMap(
         protocol.whileClaimed(
           member.guard,
-          Effect.suspend(() => Effect.flatMap(checkPath(member), () => beat(member, true)))
+          () => Effect.flatMap(checkPath(member), () => beat(member, true))
         ),
         Option.match({
           onNone: () => {

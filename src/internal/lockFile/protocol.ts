@@ -145,10 +145,10 @@ export interface Protocol {
     seen: Record.Seen,
     label: string | undefined
   ) => Effect.Effect<Published | Changed | Busy, DiskError>
-  /** Runs something while nobody can take the lock file over; nothing if another process is doing so. */
+  /** Runs something while nobody can take the lock file over, as long as the claim is not late; nothing if another process is doing so. */
   readonly whileClaimed: <A, E>(
     place: Place,
-    use: Effect.Effect<A, E>
+    use: (isLate: () => boolean) => Effect.Effect<A, E>
   ) => Effect.Effect<Option.Option<A>, E | DiskError>
   /**
    * Removes our record, and retires its token; `false` if something else, or nothing, was there. What cannot be removed within less than
@@ -444,9 +444,12 @@ export const make = (options: {
     Effect.flatMap(claim(place, 1), (claimed) =>
       claimed._tag === "Busy"
         ? Effect.succeedNone
-        : Effect.flatMap(use, (result) => Effect.sync(() => isLate(claimed.own) ? Option.none() : Option.some(result)))
+        : Effect.flatMap(Effect.suspend(() => use(() => isLate(claimed.own))), (result) =>
+          Effect.sync(() => isLate(claimed.own) ? Option.none() : Option.some(result)))
           .pipe(
-            Effect.ensuring(Effect.suspend(() => remove(place, 1, claimed.own)))
+            Effect.ensuring(Effect.suspend(() =>
+              remove(place, 1, claimed.own)
+            ))
           ))
 
   const removeOnce = (

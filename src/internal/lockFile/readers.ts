@@ -57,7 +57,7 @@ export interface Readers {
   /** Those that are there, dead or alive. */
   readonly list: (place: Place) => Effect.Effect<ReadonlyArray<Reader>, DiskError>
   /** E1: removes the files of dead readers, and the directory. Answers with the readers that are left. */
-  readonly clear: (place: Place) => Effect.Effect<ReadonlyArray<Reader>, DiskError>
+  readonly clear: (place: Place, isLate: () => boolean) => Effect.Effect<ReadonlyArray<Reader>, DiskError>
   /** Removes the directory if it is empty, while we have the lock file, where readers that leave cannot. */
   readonly tidy: (place: Place) => Effect.Effect<void>
   /** Removes the files of dead readers beside a lock, and the directory if none are left. */
@@ -248,18 +248,22 @@ export const make = (options: {
   const nobody: Effect.Effect<ReadonlyArray<Reader>> = Exit.succeed([])
 
   /** Nearly always there is no directory. To ask for one costs less than to be told that there is none to remove. */
-  const clear: Readers["clear"] = (place) =>
-    Immediate.flatMap(disk.exists(readersOf(place.prefix)), (isShared) => isShared ? clearDirectory(place) : nobody)
+  const clear: Readers["clear"] = (place, isLate) =>
+    Immediate.flatMap(
+      disk.exists(readersOf(place.prefix)),
+      (isShared) => isShared ? clearDirectory(place, isLate) : nobody
+    )
 
   /** A link to a directory is no directory that could be removed. */
-  const clearDirectory = (place: Place): Effect.Effect<ReadonlyArray<Reader>, DiskError> =>
+  const clearDirectory = (place: Place, isLate: () => boolean): Effect.Effect<ReadonlyArray<Reader>, DiskError> =>
     Immediate.matchEffect(disk.removeDirectory(readersOf(place.prefix)), {
       onSuccess: () => nobody,
       onFailure: ({ code }) =>
         code === "ENOENT" ? nobody : Immediate.flatMap(
           evictStale(place),
           // What is there now came after we had the lock file, or is no reader's.
-          (left) => left.length > 0 ? Exit.succeed(left) : Immediate.andThen(tryToRemove(place), () => nobody)
+          (left) =>
+            left.length > 0 || isLate() ? Exit.succeed(left) : Immediate.andThen(tryToRemove(place), () => nobody)
         )
     })
 
@@ -290,10 +294,11 @@ export const make = (options: {
     const removeSilent = Effect.map(
       protocol.whileClaimed(
         place,
-        Effect.flatMap(
-          Effect.suspend(() => protocol.read(path)),
-          (now) => seen._tag === "Record" && !Record.isSame(seen, now) ? Effect.succeed(false) : remove
-        )
+        (isLate) =>
+          Effect.flatMap(
+            Effect.suspend(() => protocol.read(path)),
+            (now) => (seen._tag === "Record" && !Record.isSame(seen, now)) || isLate() ? Effect.succeed(false) : remove
+          )
       ),
       Option.getOrElse(() => false)
     )

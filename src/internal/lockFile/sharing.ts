@@ -108,7 +108,7 @@ export const make = (
 
   /** The last reader may have left meanwhile, without a way to remove the directory. */
   const giveBack = (grant: LockFileGrant): Effect.Effect<void> =>
-    Immediate.andThen(readers.tidy(grant.place), () => grant.release)
+    Immediate.andThen(grant.isLate ? Exit.void : readers.tidy(grant.place), () => grant.release)
 
   /** An error that may pass is waited out. */
   const orBlocked = (error: DiskError): Effect.Effect<Blocked, LockBackend.BackendError> =>
@@ -120,9 +120,10 @@ export const make = (
 
   /** E1: removes what dead readers have left. Answers with those that live. */
   const clear = (
-    { place, request }: LockFileGrant
-  ): Effect.Effect<ReadonlyArray<Reader> | Blocked, LockBackend.BackendError> =>
-    Immediate.matchEffect(readers.clear(place), {
+    grant: LockFileGrant
+  ): Effect.Effect<ReadonlyArray<Reader> | Blocked, LockBackend.BackendError> => {
+    const { place, request } = grant
+    return Immediate.matchEffect(readers.clear(place, () => grant.isLate), {
       onFailure: (error) =>
         Immediate.map(orBlocked(error), (blocked) => {
           request.onBlocked(blocked)
@@ -142,8 +143,11 @@ export const make = (
         return Exit.succeed(left)
       }
     })
+  }
 
-  const isClear = (left: ReadonlyArray<Reader> | Blocked): boolean => "length" in left && left.length === 0
+  /** Nobody shares the lock, and the lock file is ours still: while it looked, the process may have stood still. */
+  const isClear = (grant: LockFileGrant, left: ReadonlyArray<Reader> | Blocked): boolean =>
+    "length" in left && left.length === 0 && !grant.isLate
 
   /** E2: waits until all readers have left. They say so, or are found to be dead, or it looks. A lock file that is lost is waited for anew. */
   const untilClear = (wait: Wait): Granted<LockBackend.Grant> => {
@@ -164,8 +168,7 @@ export const make = (
           (left) =>
             wait.isLost
               ? Effect.succeed("lost")
-              // While it looked, it may have stood still.
-              : isClear(left) && !grant.isLate
+              : isClear(grant, left)
               ? Effect.succeed("clear")
               : pause("length" in left ? left : [])
         )
@@ -215,8 +218,10 @@ export const make = (
       (reader) =>
         Immediate.andThen(grant.release, (): Granted<ReaderGrant> => {
           if ("release" in reader) {
-            // Another process may have come in as a writer, and not have found us.
-            return isLost ? Immediate.as(reader.release, Option.none()) : Exit.succeed(Option.some(reader))
+            // Another process may have come in as a writer, and not have found us, or have evicted us.
+            return isLost || reader.isLate
+              ? Immediate.as(reader.release, Option.none())
+              : Exit.succeed(Option.some(reader))
           }
           request.onBlocked(reader)
           return Exit.succeed(Option.none())
@@ -247,7 +252,7 @@ export const make = (
       return request.mode === "shared" ? share(grant) : Immediate.flatMap(
         orRelease(grant, clear(grant)),
         (left) => {
-          if (isClear(left)) {
+          if (isClear(grant, left)) {
             return Exit.succeed(granted)
           }
           if (request.waits) {
@@ -267,7 +272,7 @@ export const make = (
       const grant = granted.value
       return request.mode === "shared" ? shareOrWait(grant, key, request) : Immediate.flatMap(
         orRelease(grant, clear(grant)),
-        (left) => isClear(left) ? Exit.succeed(granted) : untilClear(new Wait(grant))
+        (left) => isClear(grant, left) ? Exit.succeed(granted) : untilClear(new Wait(grant))
       )
     })
 
