@@ -65,7 +65,9 @@ describe("Processes that are killed and stopped while they compete for a lock", 
       Effect.gen(function*() {
         const report = yield* Torture.run({
           ...options,
-          duration: 500,
+          processes: 2,
+          fibers: 2,
+          duration: 200,
           killEvery: 0,
           stopFor: 0,
           readers: 0.5,
