@@ -160,9 +160,13 @@ const exhaust = (): boolean =>
     const started = process.hrtime.bigint()
     const { ends, executions, longest, pruned, steps, trace, violation } = SmallWorld.run(small)
     write(
-      `${small.scene}, ${small.processes} processes${small.readers === 0 ? "" : `, readers ${small.readers} of them,`}${
-        small.waits ? " that wait" : ""
-      }, ` +
+      `${small.scene}, ${small.processes} processes${
+        small.readers === 0
+          ? ""
+          : `, readers ${small.readers} of them${small.removal === "one step" ? "" : " over any file system"}${
+            small.leaves ? "" : " that leave in one order"
+          },`
+      }${small.waits ? " that wait" : ""}, ` +
         `${small.crashes === 0 ? "no crash" : "at most one crash"}${
           small.withdrawals === 0 ? "" : " and one withdrawal"
         }: ` +

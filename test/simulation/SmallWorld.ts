@@ -41,6 +41,8 @@ export interface SmallWorld {
   readonly readers: number
   /** Whether the directory of readers is removed in one step, as on the disk of Node, or in several, as over any `FileSystem`. */
   readonly removal: "one step" | "several steps"
+  /** Whether those that came in leave in every order, too. Otherwise they stay until nobody can go on, and leave one after the other. */
+  readonly leaves: boolean
   /** How often each process tries. */
   readonly tries: number
   readonly crashes: 0 | 1
@@ -442,8 +444,11 @@ class Execution implements Search.Execution {
     const parked = this.parkedOf(process)
     const withdrawal = this.withdrawals.get(process)
     const mayCrash = this.crashesLeft > 0 && process.alive && (small.waits || parked !== undefined)
+    const stays = !small.leaves && parked?.step.syscall === "leave"
     return [
-      parked && { footprint: footprint(this.places, parked, world), happen: () => this.step(parked) },
+      parked && !stays
+        ? { footprint: footprint(this.places, parked, world), happen: () => this.step(parked) }
+        : undefined,
       mayCrash
         ? {
           footprint: crashOf(this.places, process),
@@ -517,6 +522,9 @@ class Execution implements Search.Execution {
   /** From one state of the disk, the processes and their timers on, the end is the same: it is played once. */
   end(): void {
     const { kernel, watcher } = this.world
+    for (let next = kernel.runnable()[0]; next !== undefined && !this.small.leaves; next = kernel.runnable()[0]) {
+      this.step(next)
+    }
     if (watcher.violation !== undefined) {
       return
     }
@@ -611,6 +619,7 @@ export const smallest: SmallWorld = {
   processes: 2,
   readers: 0,
   removal: "one step",
+  leaves: true,
   tries: 1,
   crashes: 0,
   waits: false,
@@ -630,12 +639,13 @@ export const worlds: ReadonlyArray<SmallWorld> = [
   { ...smallest, crashes: 1, waits: true },
   { ...smallest, waits: true, withdrawals: 1, quick: false },
   { ...smallest, scene: "dead request, first use", cleanup: true, quick: false },
+  { ...smallest, readers: 1, leaves: false },
+  { ...smallest, readers: 1, leaves: false, removal: "several steps" },
   { ...smallest, readers: 1 },
-  { ...smallest, readers: 1, crashes: 1 },
-  { ...smallest, readers: 1, waits: true },
+  { ...smallest, readers: 1, removal: "several steps" },
   { ...smallest, readers: 2 },
-  { ...smallest, readers: 2, processes: 3 },
-  { ...smallest, scene: "dead reader", readers: 1 },
+  { ...smallest, readers: 1, leaves: false, crashes: 1, quick: false },
+  { ...smallest, scene: "dead reader", readers: 1, leaves: false, quick: false },
   { ...smallest, scene: "dead holder" },
   { ...smallest, scene: "dead holder", crashes: 1, quick: false },
   { ...smallest, scene: "dead holder", cleanup: true, quick: false },

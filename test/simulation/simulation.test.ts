@@ -67,6 +67,14 @@ describe("The smallest worlds", () => {
     assert.isUndefined(report.violation, report.trace.join("\n"))
     assert.isAbove(report.executions, 20)
   })
+
+  for (const removal of ["one step", "several steps"] as const) {
+    it(`keep every promise in every order of a reader and a writer that come in, where a directory is removed in ${removal}`, () => {
+      const report = SmallWorld.run({ ...SmallWorld.smallest, readers: 1, leaves: false, removal })
+      assert.isUndefined(report.violation, report.trace.join("\n"))
+      assert.isAbove(report.executions, 20)
+    })
+  }
 })
 
 /** Threads of steps that each touch some places; the state is the order in which each place was written, and who read when. */
@@ -242,6 +250,14 @@ describe("A history of critical sections", () => {
 
   it("is not where a later one reads what was before an earlier one", () => {
     assert.isFalse(History.isLinearizable([swap("a", 1, 2, "0", "1"), swap("b", 3, 4, "0", undefined)], "0"))
+  })
+
+  it("is explained where readers overlap, and is not where one reads what is not there any more", () => {
+    const writes = swap("a", 3, 6, "0", "1")
+    const early = swap("b", 1, 8, "0", undefined)
+    assert.isTrue(History.isLinearizable([early, writes, swap("c", 5, 9, "1", undefined)], "0"))
+    assert.isFalse(History.isLinearizable([early, writes, swap("c", 7, 9, "0", undefined)], "0"))
+    assert.isFalse(History.isLinearizable([writes, swap("c", 1, 9, "0, then 1", undefined)], "0"))
   })
 
   it("is explained by one that died, whether it had written or not", () => {
