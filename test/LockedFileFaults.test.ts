@@ -265,4 +265,25 @@ describe("A lock that is lost while the new file is written", () => {
         yield* cleanedUp
         assert.deepStrictEqual(yield* scene.names, names)
       }), { leaves: names }))
+
+  it.effect("while a writer looks for what killed ones have left does not make it remove the file of the next one", () =>
+    play((scene) =>
+      Effect.gen(function*() {
+        yield* scene.fs.writeFileString(path, contentOf(1))
+        const [late, other] = yield* Effect.all([scene.join(), scene.join()])
+        // Afterwards they have cleaned up the directory.
+        yield* Effect.all([late.enter("late", { stay: 0 }), other.enter("other", { stay: 0 })])
+        const looking = yield* late.stopAt("scandir", directory)
+        const updating = yield* Effect.fork(Effect.flip(update(late)))
+        yield* looking.reached
+        yield* breakLock(scene, other)
+        const writing = yield* other.stopAt("fsync", isTemporary)
+        const next = yield* Effect.fork(update(other))
+        yield* writing.reached
+        yield* looking.goOn
+        assert.strictEqual((yield* Fiber.join(updating))._tag, "LockLostError")
+        yield* writing.goOn
+        assert.strictEqual(yield* Fiber.join(next), 2)
+        assert.strictEqual(yield* seen(scene), 2)
+      }), { leaves: names }))
 })

@@ -54,7 +54,7 @@ export class Writer {
     const directory = path.slice(0, Math.max(1, path.lastIndexOf(lockPath.includes("/") ? "/" : "\\")))
     const written = Immediate.flatMap(files.attributes(path), (attributes) =>
       Immediate.flatMap(
-        this.cleared.has(path) && !held.grant.recovered ? Effect.void : this.clear(path, directory, prefix),
+        this.cleared.has(path) && !held.grant.recovered ? Effect.void : this.clear(held, directory, prefix),
         () =>
           Immediate.matchCauseEffect(
             Immediate.andThen(
@@ -70,20 +70,22 @@ export class Writer {
     return fsync ? Immediate.andThen(written, () => files.syncDirectory(directory)) : written
   }
 
-  /** As long as we have the lock, what writers have left beside the file is of those that were killed. */
-  private clear(path: string, directory: string, prefix: string): Effect.Effect<void> {
+  /** What writers have left beside the file is of those that were killed, if we still have the lock after we have found it. */
+  private clear(held: HeldLock, directory: string, prefix: string): Effect.Effect<void> {
+    const { path } = held.key
     if (this.cleared.size >= maxCleared) this.cleared.clear()
     this.cleared.add(path)
     const beginning = prefix.slice(directory === "/" ? 1 : directory.length + 1)
-    return Effect.flatMap(this.files.list(directory), (names) =>
-      Effect.forEach(
-        names.filter((name) => name.startsWith(beginning)),
-        (name) => this.files.remove(`${directory}/${name}`),
-        { discard: true }
-      )).pipe(
-        Effect.catchAll((error) =>
-          Effect.logDebug(`Could not clear what killed writers have left in ${directory}`, error)
-        )
+    return Effect.flatMap(this.files.list(directory), (names) => {
+      const left = names.filter((name) => name.startsWith(beginning))
+      return left.length === 0 ? Effect.void : Effect.zipRight(
+        Effect.suspend(() => held.verify),
+        Effect.forEach(left, (name) => this.files.remove(`${directory}/${name}`), { discard: true })
       )
+    }).pipe(
+      Effect.catchAll((error) =>
+        Effect.logDebug(`Could not clear what killed writers have left in ${directory}`, error)
+      )
+    )
   }
 }
