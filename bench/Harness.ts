@@ -36,7 +36,7 @@ export const repository = fileURLToPath(new URL("..", import.meta.url))
 /** A file in the directory where the peers are installed. */
 export const installation = Path.join(repository, "bench", "package.json")
 
-const workers = ["worker", "locksWorker"]
+const workers = ["worker", "locksWorker", "filesWorker"]
 
 /** Bundles the workers below `root`. */
 export const make = (

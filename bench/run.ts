@@ -14,6 +14,7 @@ import * as TemporaryDirectory from "../test/torture/TemporaryDirectory.js"
 import * as Chart from "./Chart.js"
 import * as Contention from "./contention.js"
 import * as Fibers from "./fibers.js"
+import * as Files from "./files.js"
 import * as Growth from "./growth.js"
 import * as Handoff from "./handoff.js"
 import * as Harness from "./Harness.js"
@@ -34,6 +35,8 @@ const questions = {
   growth: Growth.run,
   held: Held.run,
   layers: Layers.run,
+  readers: Files.readers,
+  files: Files.files,
   import: Import.run
 }
 
