@@ -57,15 +57,6 @@ export const sharedMutants: ReadonlyArray<Mutant> = [
   }),
   mutant<typeof Readers>()({
     ...readers,
-    name: "lost-files-share",
-    bug: "shares the lock although a writer has removed the directory with its file in it",
-    noticedBy: ["simulation/simulation"],
-    change: ({ make }) => ({
-      make: (options) => make({ ...options, disk: afterSharing(options.disk, isReader, true) })
-    })
-  }),
-  mutant<typeof Readers>()({
-    ...readers,
     name: "writers-do-not-look-for-readers",
     bug: "has the lock for itself as soon as it has the lock file",
     important: true,
