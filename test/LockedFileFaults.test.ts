@@ -58,6 +58,8 @@ const writes: ReadonlyArray<
   ]
 ]
 
+const isTemporary = new RegExp(`^${lockPath}\\.write-`)
+
 describe("A process that is killed", () => {
   it.effect.each(writes)(
     "before any system call of %s leaves the old file or the new one, which the next one updates at once, and nothing else",
@@ -163,6 +165,24 @@ const typed = [
   "LockLostError BackendUnavailable"
 ]
 
+describe("What a killed writer has left", () => {
+  it.effect("is removed with its lock, whoever takes that over", () =>
+    play((scene) =>
+      Effect.gen(function*() {
+        const [writer, dying, other] = yield* Effect.all([scene.join(), scene.join(), scene.join()])
+        yield* update(writer)
+        const stop = yield* dying.stopAt("rename", isTemporary)
+        yield* Effect.forkDaemon(update(dying))
+        yield* stop.reached
+        yield* dying.kill
+        yield* other.run(other.locks.withLock(Effect.void, path, { timeout: 0 }))
+        yield* Effect.sleep("1 seconds")
+        assert.deepStrictEqual(yield* scene.names, ["tasks.json"])
+        yield* update(writer)
+        assert.deepStrictEqual(yield* scene.names, ["tasks.json"])
+      }), { leaves: ["tasks.json"] }))
+})
+
 describe("An update of which an operation fails", () => {
   it.effect.each([["ENOSPC", "before"], ["EIO", "before"], ["EIO", "after"]] as const)(
     "once, by %s %s it is done, is made or told as failed, and leaves the old file or the new one and nothing else",
@@ -207,8 +227,6 @@ describe("An update of which an operation fails", () => {
 // ---------------------------------------------------------------------------------------------
 // locks that are lost
 // ---------------------------------------------------------------------------------------------
-
-const isTemporary = new RegExp(`^${lockPath}\\.write-`)
 
 const breakLock = (_: Scene, { locks, run }: Process) =>
   run(

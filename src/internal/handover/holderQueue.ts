@@ -2,7 +2,6 @@ import * as Array from "effect/Array"
 import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import { constFalse } from "effect/Function"
 import type { LockHolder } from "../../LockHolder.js"
 import * as Immediate from "../immediate.js"
 import { type Alarm, timerAt } from "../lock/timer.js"
@@ -36,6 +35,9 @@ const atOnce = 16
 
 /** How many request files are read at once. What is said meanwhile is said again later. */
 const maxReads = 16
+
+/** How many processes that share the lock no more are remembered. */
+const maxLeft = 16
 
 /** No message makes the holder look at its lock sooner after the last look, in milliseconds. */
 export const lookPause = 1
@@ -75,8 +77,10 @@ export class HolderQueue implements Endpoint {
   private reads = 0
   private lookedAt = -Infinity
   private alarm: Alarm | undefined
-  /** The process with a token says that it shares the lock no more. `false` if it is not waited for. */
-  onLeft: (token: string) => boolean = constFalse
+  /** Those that have said that they share the lock no more, before it was known that they are waited for. */
+  left: ReadonlyArray<string> = []
+  /** The process with a token says that it shares the lock no more. `false` if that says nothing new. */
+  onLeft: ((token: string) => boolean) | undefined
   /** Its clock at the acquisition goes for all that is done here: the fiber may go by another one later. */
   private readonly clock: Clock.Clock
   private readonly since: number
@@ -135,10 +139,16 @@ export class HolderQueue implements Endpoint {
       case "moved":
         return this.lookWhetherGone()
       case "left":
-        return this.onLeft(message.token)
+        return this.onLeft === undefined ? this.hearLeft(message.token) : this.onLeft(message.token)
       case "next":
         return false
     }
+  }
+
+  private hearLeft(token: string): boolean {
+    const isNew = this.left.length < maxLeft && !this.left.includes(token)
+    if (isNew) this.left = [...this.left, token]
+    return isNew
   }
 
   /** Another process says that our record is not at the lock any more, as one does that has broken it. */

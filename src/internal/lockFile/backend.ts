@@ -83,9 +83,9 @@ export const make = (options: {
   const staleness = Staleness.make(identity, lease)
   const protocol = Protocol.make({ disk, identity, staleness, lease })
   const heartbeat = Heartbeat.make({ disk, protocol, lease, reserve: identity.reserve })
-  const readers = Readers.make({ disk, identity, protocol, staleness })
-  const cleanup = Cleanup.make({ disk, syntax, protocol, readers, staleness })
   const { canReach = () => false, channel = Channel.none } = identity
+  const readers = Readers.make({ disk, identity, protocol, staleness, channel, canReach })
+  const cleanup = Cleanup.make({ disk, syntax, protocol, readers, staleness })
   const requests = Requests.make({ disk, syntax, protocol, identity })
   const context: Grant.Context = {
     ...requests,

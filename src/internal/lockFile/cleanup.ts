@@ -55,8 +55,16 @@ export const make = (options: {
   let closed = false
 
   /** Clears one file; answers with when to look again, in milliseconds, where it cannot be told yet whether its owner lives. */
-  const clear = (path: string, { level, prefix, token }: Leftover): Effect.Effect<number | undefined, DiskError> =>
+  const clear = (path: string, leftover: Leftover): Effect.Effect<number | undefined, DiskError> =>
     Effect.gen(function*() {
+      const { level, prefix, token } = leftover
+      if (leftover.isContent === true) {
+        // Who writes it has the lock as long as it is there. The name of a lock that has a hashed prefix is not known here.
+        const isOver = prefix.endsWith(".lock") && token !== undefined &&
+          !Record.hasToken(yield* protocol.read(prefix), token)
+        if (isOver) yield* disk.unlink(path)
+        return undefined
+      }
       const entry = yield* disk.read(path)
       const seen = Record.toSeen(entry)
       // A process that was killed between creating and writing its request file has left no record in it.

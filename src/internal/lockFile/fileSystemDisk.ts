@@ -1,4 +1,4 @@
-import type { PlatformError } from "@effect/platform/Error"
+import { isPlatformError, type PlatformError } from "@effect/platform/Error"
 import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -77,7 +77,14 @@ export const make = (fs: FileSystem.FileSystem): Disk => {
         yield* file.writeAll(new TextEncoder().encode(text))
         const now = yield* fs.stat(path)
         return { content, inPlace: Option.isSome(ino) && Option.contains(now.ino, ino.value) }
-      }).pipe(Effect.scoped, Effect.mapError(toError)),
+      }).pipe(
+        Effect.scoped,
+        Effect.mapError(toError),
+        // That a file cannot be closed is a defect to the service.
+        Effect.catchSomeDefect((defect) =>
+          isPlatformError(defect) ? Option.some(Effect.fail(toError(defect))) : Option.none()
+        )
+      ),
     list,
     makeDirectory: (path) =>
       mapError(

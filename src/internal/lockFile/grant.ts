@@ -199,31 +199,9 @@ export class ReaderGrant extends Held implements LockBackend.Grant {
         this.context.channel.detach(this.own.token)
         return Immediate.flatMap(this.context.readers.leave(this.place, this.own), (removed) => {
           if (!removed) this.onGone(new Gone({ reason: "Removed" }))
-          return this.tellWriter
+          return Exit.void
         })
       })
-    )
-  }
-
-  /** A writer that has the lock file may wait for us. */
-  private get tellWriter(): Effect.Effect<void> {
-    const { canReach, channel, disk, protocol } = this.context
-    const { lockPath } = this.place
-    return Immediate.matchEffect(
-      Immediate.flatMap(
-        disk.exists(lockPath),
-        (isLocked) => isLocked ? protocol.read(lockPath) : Exit.succeed(undefined)
-      ),
-      {
-        onFailure: () => Exit.void,
-        onSuccess: (seen) => {
-          const writer = seen === undefined ? undefined : holderOf(seen)
-          if (writer !== undefined && canReach(writer)) {
-            channel.send(writer.instance, { _tag: "left", token: this.own.token, owner: writer.token })
-          }
-          return Exit.void
-        }
-      }
     )
   }
 }

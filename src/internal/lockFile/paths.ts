@@ -72,6 +72,9 @@ export const readerOf = (prefix: string, token: string): string => `${readersOf(
 /** Whether a directory is, by its name, one of readers. */
 export const isOfReaders = (directory: string): boolean => /\.lock(-[0-9a-z]+)?\.shared$/.test(directory)
 
+/** What the names of new contents begin with, of the file that a lock guards, until they are renamed to it. A token follows. */
+export const contentsOf = (prefix: string): string => `${prefix}.write-`
+
 /** A file that is of no use once the process that made it is dead, and where it belongs. */
 export interface Leftover {
   readonly prefix: string
@@ -81,19 +84,23 @@ export interface Leftover {
   readonly token?: string
   /** Whether that is one of a claim. */
   readonly isOfClaim?: boolean
+  /** Whether it is the new content of the guarded file instead, written by the process that has the lock with this token. */
+  readonly isContent?: boolean
 }
 
 /** What the name of a file beside a lock says. */
 export const parseLeftover = (path: string): Leftover | undefined => {
   const [, prefix, ending] = /^(.*(?:\.lock|\.lock-[0-9a-z]+))\.([\w-]+)$/s.exec(path) ?? []
-  if (prefix === undefined || ending === undefined || ending === "shared" || ending.startsWith("write-")) {
+  if (prefix === undefined || ending === undefined || ending === "shared") {
     return undefined
   }
   const level = /^claim([2-9]?)$/.exec(ending)?.[1]
   if (level !== undefined) {
     return { prefix, level: level === "" ? 1 : Number(level) }
   }
-  return ending.startsWith("claim-")
+  return ending.startsWith("write-")
+    ? { prefix, token: ending.slice("write-".length), isContent: true }
+    : ending.startsWith("claim-")
     ? { prefix, token: ending.slice("claim-".length), isOfClaim: true }
     : { prefix, token: ending }
 }

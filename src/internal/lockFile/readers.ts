@@ -4,6 +4,7 @@ import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import type { LockHolder } from "../../LockHolder.js"
 import type { ProcessIdentity } from "../../ProcessIdentity.js"
+import type { Channel } from "../handover/channel.js"
 import * as Immediate from "../immediate.js"
 import * as Reserve from "../process/reserve.js"
 import type { Disk, DiskError, Entry } from "./disk.js"
@@ -52,7 +53,7 @@ export interface Readers {
   readonly enter: (place: Place, label: string | undefined) => Effect.Effect<OwnRecord | undefined, DiskError>
   /** R1: puts the file of a reader there, while we have the lock file. To be run uninterruptibly. */
   readonly publish: (place: Place, label: string | undefined) => Effect.Effect<OwnRecord, DiskError>
-  /** R4: removes the file of a reader; `false` if it was gone. To be run uninterruptibly. */
+  /** R4: removes the file of a reader, and tells the holder of the lock file; `false` if it was gone. To be run uninterruptibly. */
   readonly leave: (place: Place, own: OwnRecord) => Effect.Effect<boolean>
   /** Those that are there, dead or alive. */
   readonly list: (place: Place) => Effect.Effect<ReadonlyArray<Reader>, DiskError>
@@ -71,8 +72,11 @@ export const make = (options: {
   readonly identity: ProcessIdentity
   readonly protocol: Protocol
   readonly staleness: Check
+  readonly channel: Channel
+  /** Whether messages come from this process to a holder. */
+  readonly canReach: (holder: LockHolder) => boolean
 }): Readers => {
-  const { disk, identity, protocol, staleness } = options
+  const { canReach, channel, disk, identity, protocol, staleness } = options
 
   const ignoring = (self: Effect.Effect<void, DiskError>, codes: ReadonlyArray<string>) =>
     Immediate.matchEffect(self, {
@@ -163,10 +167,30 @@ export const make = (options: {
             )
         )
     })
-    return Immediate.flatMap(
-      removed,
-      (removed) => Immediate.andThen(protocol.retire(own), () => Immediate.as(removeDirectory(place), removed))
+    return Immediate.flatMap(removed, (removed) =>
+      Immediate.andThen(
+        protocol.retire(own),
+        () => Immediate.andThen(removeDirectory(place), () => Immediate.as(tellHolder(place, own), removed))
+      ))
+  }
+
+  /** A writer that has the lock file may wait for us. */
+  const tellHolder = (place: Place, { token }: OwnRecord): Effect.Effect<void> => {
+    const { lockPath } = place
+    const seen = Immediate.flatMap(
+      disk.exists(lockPath),
+      (isLocked) => isLocked ? protocol.read(lockPath) : Exit.succeed(undefined)
     )
+    return Immediate.matchEffect(seen, {
+      onFailure: () => Exit.void,
+      onSuccess: (seen) => {
+        const holder = seen === undefined ? undefined : Record.holderOf(seen)
+        if (holder !== undefined && canReach(holder)) {
+          channel.send(holder.instance, { _tag: "left", token, owner: holder.token })
+        }
+        return Exit.void
+      }
+    })
   }
 
   /** The last one that leaves removes the directory. Where that takes more than one step, nobody may come in meanwhile. */

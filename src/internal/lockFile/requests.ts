@@ -59,7 +59,8 @@ export const make = (options: {
     const beginning = `${syntax.basename(prefix)}.`
     return (name: string): ReadonlyArray<string> => {
       const leftover = name.startsWith(beginning) ? parseLeftover(syntax.join(directory, name)) : undefined
-      return leftover?.token === undefined || leftover.isOfClaim === true ? [] : [leftover.token]
+      const { isContent, isOfClaim, token } = leftover ?? {}
+      return token === undefined || isOfClaim === true || isContent === true ? [] : [token]
     }
   }
 

@@ -30,11 +30,16 @@ interface LockFile {
 const shortestLook = 100
 const longestLook = 1_000
 
+/** How many readers that have left are remembered. */
+const maxHeard = 1_000
+
 /** A writer that has the lock file and waits for readers: what it is told meanwhile. */
 class Wait {
   /** The lock file is not ours any more. */
   isLost = false
   private readers: ReadonlySet<string> = new Set()
+  /** Those that have said that they have left while they were looked for. */
+  private readonly heard = new Set<string>()
   private isNotified = false
   private resume: (() => void) | undefined
 
@@ -43,9 +48,11 @@ class Wait {
       this.isLost = true
       this.notify()
     }
+    for (const token of grant.queue.left) this.heard.add(token)
     grant.queue.onLeft = (token) => {
-      const isNew = this.readers.has(token) && !this.isNotified
-      if (isNew) this.notify()
+      const isNew = !this.heard.has(token) && this.heard.size < maxHeard
+      if (isNew) this.heard.add(token)
+      if (this.readers.has(token)) this.notify()
       return isNew
     }
   }
@@ -77,7 +84,7 @@ class Wait {
       const alarm: Alarm = { at, run: wake }
       timer.add(fiber, alarm)
       this.resume = wake
-      if (this.isNotified) wake()
+      if (this.isNotified || readers.some(({ holder }) => this.heard.delete(holder.token))) wake()
       return Effect.sync(stop)
     })
   }

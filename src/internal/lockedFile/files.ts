@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import type { LockLostError } from "../../LockError.js"
 import * as Immediate from "../immediate.js"
 import type { HeldLock } from "../lock/heldLock.js"
-import { prefixOf } from "../lockFile/paths.js"
+import { contentsOf, prefixOf } from "../lockFile/paths.js"
 
 /** What a file keeps when its content is replaced. */
 export interface Attributes {
@@ -48,7 +48,7 @@ export class Writer {
   replace(held: HeldLock, content: Uint8Array, fsync: boolean): Effect.Effect<void, PlatformError | LockLostError> {
     const { files } = this
     const { key: { lockPath, path } } = held
-    const prefix = `${prefixOf(lockPath)}.write-`
+    const prefix = contentsOf(prefixOf(lockPath))
     // Each acquisition has its own: a writer that has lost the lock must not come to write into that of another one.
     const temporary = `${prefix}${held.grant.holder.token}`
     const directory = path.slice(0, Math.max(1, path.lastIndexOf(lockPath.includes("/") ? "/" : "\\")))
