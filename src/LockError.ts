@@ -131,7 +131,7 @@ export class LockAcquisitionError
         return `Cannot lock ${quote(this.path)}: no space left for ${printable(this.lockPath)}${cause}`
       case "Deadlock":
         return `Cannot lock ${quote(this.path)}: this fiber already holds it${cause} and would wait for itself. ` +
-          `Nest with withLock, which is re-entrant, in the mode of the outermost one or in shared mode, or release it first`
+          `Nest with withLock, which is re-entrant, or release it first`
       case "BackendUnavailable":
         return `Cannot lock ${quote(this.path)}: the lock engine cannot be reached${cause}`
       case "SystemError":

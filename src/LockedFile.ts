@@ -82,7 +82,9 @@ export class LockedFileError extends Schema.TaggedError<LockedFileError>("effect
     const where = this.place === undefined ? "" : ` at ${printable(this.place)}`
     const what =
       { InvalidUtf8: "no UTF-8", InvalidJson: "no JSON", InvalidValue: "not what its schema takes" }[this.reason]
-    return `The content of ${quote(this.path)} is ${what}${where}: ${printable(this.description)}`
+    return `The content of ${quote(this.path)} is ${what}${where}: ${
+      printable(this.description)
+    }. The file was left as it is`
   }
 }
 

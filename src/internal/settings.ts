@@ -56,6 +56,7 @@ export const decodeOrDie = (settings: FileLock.Settings): Effect.Effect<Settings
 /** The same, as an error of the program's configuration. */
 export const decodeConfig = (settings: FileLock.Settings): Effect.Effect<FileLock.Settings, ConfigError.ConfigError> =>
   Either.match(decode(settings), {
-    onLeft: (message) => Effect.fail(ConfigError.InvalidData([], message)),
+    // The message begins with the name of the setting.
+    onLeft: (message) => Effect.fail(ConfigError.InvalidData([message.slice(0, message.indexOf(" "))], message)),
     onRight: () => Effect.succeed(settings)
   })

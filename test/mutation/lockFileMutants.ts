@@ -284,7 +284,8 @@ export const lockFileMutants: ReadonlyArray<Mutant> = [
     change: ({ make }) => ({
       make: (options) => ({
         ...make(options),
-        whileClaimed: (_, use) => Effect.asSome(use(() => false))
+        whileClaimed: <A, E>(_: Protocol.Place, use: (isLate: () => boolean) => Effect.Effect<A, E>) =>
+          Effect.asSome(use(() => false))
       })
     })
   }),

@@ -73,7 +73,7 @@ const unanswered = (waiter: Waiter, lockPath: string): Effect.Effect<never, Lock
 /** A reader cannot become a writer: two that want to would wait for each other. */
 export const failShared = (waiter: Waiter, lockPath: string): Effect.Effect<never, LockAcquisitionError> =>
   fail(waiter, lockPath, "Deadlock", {
-    cause: new Error("in shared mode, from which there is no way to exclusive mode")
+    cause: new Error("in shared mode: take the outer lock in exclusive mode")
   })
 
 /** The deadline has passed, the schedule has ended, the lock is taken and the caller does not wait, or it would wait for itself. */
