@@ -64,7 +64,8 @@ const toPaths = (paths: Iterable<string>): ReadonlyArray<string> => {
   return all
 }
 
-const toMillis = (timeout: Duration.DurationInput | "infinity" | undefined): number =>
+/** A timeout in milliseconds. */
+export const toMillis = (timeout: Duration.DurationInput | "infinity" | undefined): number =>
   timeout === undefined ? 60_000 : timeout === "infinity" ? Infinity : Duration.toMillis(timeout)
 
 /** How a span says what became of an acquisition. */

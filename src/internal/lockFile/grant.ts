@@ -30,7 +30,7 @@ export interface Context extends HandoverContext {
 }
 
 /** A file that is ours, and says that we have the lock. What is seldom asked for is made when it is. */
-abstract class Held implements Endpoint {
+abstract class Held {
   readonly fence = Option.none()
   protected readonly member: Member
 
@@ -52,8 +52,6 @@ abstract class Held implements Endpoint {
       context.cleanup.start(fiber, key.lockPath, recovered)
     }
   }
-
-  abstract hear(message: Message): boolean
 
   get holder(): LockHolder {
     return this.own.holder
@@ -122,10 +120,6 @@ export class LockFileGrant extends Held implements LockBackend.Grant {
     this.queue = new HolderQueue(context, place, own.token, fiber, queue, () => this.isGone())
   }
 
-  hear(message: Message): boolean {
-    return this.queue.hear(message)
-  }
-
   protected override onGone(gone: Gone): void {
     if (this.onLostEarly === undefined) super.onGone(gone)
     else this.onLostEarly()
@@ -167,7 +161,7 @@ export class LockFileGrant extends Held implements LockBackend.Grant {
 }
 
 /** We share the lock. */
-export class ReaderGrant extends Held implements LockBackend.Grant {
+export class ReaderGrant extends Held implements LockBackend.Grant, Endpoint {
   readonly mode = "shared"
   private lookedAt = -Infinity
 

@@ -122,7 +122,8 @@ const directoryOfLock = (directory: string): string => isOfReaders(directory) ? 
 const isIn = (path: string, directory: string): boolean =>
   endOfDirectory(path) === directory.length && path.startsWith(directory)
 
-const kindOf = (info: NodeFS.Stats): string =>
+/** What is there instead of a file. */
+export const kindOf = (info: NodeFS.Stats): string =>
   info.isDirectory()
     ? "a directory"
     : info.isSymbolicLink()

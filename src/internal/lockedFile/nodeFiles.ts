@@ -3,8 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as NodeFS from "node:fs"
 import { codeOf, syscallOf } from "../errno.js"
-import type { NodeDisk } from "../lockFile/nodeDisk.js"
-import { directoryOf } from "../lockFile/nodeDisk.js"
+import { directoryOf, kindOf, type NodeDisk } from "../lockFile/nodeDisk.js"
 import { reasonOf } from "../memoryFileSystem/errno.js"
 import type { Attributes, Files } from "./files.js"
 
@@ -21,9 +20,6 @@ const toError = (method: string, path: string) => (cause: unknown): SystemError 
     description: cause instanceof Error ? cause.message : undefined,
     cause
   })
-
-const kindOf = (info: NodeFS.Stats): string =>
-  info.isDirectory() ? "a directory" : info.isFIFO() ? "a fifo" : info.isSocket() ? "a socket" : "a device"
 
 const checkFile = (info: NodeFS.Stats): NodeFS.Stats => {
   if (!info.isFile()) throw Object.assign(new Error(`it is ${kindOf(info)}`), { code: "EISDIR" })

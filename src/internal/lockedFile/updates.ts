@@ -1,10 +1,11 @@
 import type { PlatformError } from "@effect/platform/Error"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import type * as FileLock from "../../FileLock.js"
 import type { LockAcquisitionError, LockDirectoryError, LockLostError } from "../../LockError.js"
+import * as Immediate from "../immediate.js"
+import { toMillis, type WithHeld } from "../lock/fileLock.js"
 import type { HeldLock } from "../lock/heldLock.js"
 import { type Alarm, timerOf } from "../lock/timer.js"
 import * as Runtime from "../runtime.js"
@@ -33,22 +34,12 @@ export interface Options {
   readonly fsync: boolean
 }
 
-/** Runs an effect in the critical section of a path. */
-export type WithHeld = <A, E, R>(
-  use: (held: HeldLock) => Effect.Effect<A, E, R>,
-  path: string,
-  options: FileLock.LockOptions
-) => Effect.Effect<A, E | LockAcquisitionError | LockDirectoryError | LockLostError, R>
-
 const currentOf = (writer: Writer, held: HeldLock): Effect.Effect<Option.Option<Uint8Array>, PlatformError> =>
   Effect.matchEffect(writer.files.read(held.key.path), {
     onSuccess: (content) => Effect.succeedSome(content),
     onFailure: (error) =>
       error._tag === "SystemError" && error.reason === "NotFound" ? Effect.succeedNone : Effect.fail(error)
   })
-
-const settled = <A, E, R>(effect: Effect.Effect<A, E, R>): Exit.Exit<A, E> | undefined =>
-  Exit.isExit(effect) ? effect as Exit.Exit<A, E> : undefined
 
 /**
  * The updates of one service. Fibers that update one file at the same time have the lock once and write once for all of them: the first one
@@ -178,9 +169,8 @@ export class Updates {
           }
           apply(own)
           for (const member of group) {
-            const now = yield* Effect.sync(() => attempt(() => member.change(current)))
-            const exit = settled(now)
-            if (exit === undefined) {
+            const exit = Immediate.begin(Immediate.suspend(() => member.change(current)))
+            if (!Immediate.isExit(exit)) {
               member.resume(until(member, options, (options) => alone(member, options)))
             } else if (apply(exit)) {
               member.taken = true
@@ -204,14 +194,6 @@ export class Updates {
   }
 }
 
-const attempt = <A, E, R>(evaluate: () => Effect.Effect<A, E, R>): Effect.Effect<A, E, R> => {
-  try {
-    return evaluate()
-  } catch (defect) {
-    return Exit.die(defect)
-  }
-}
-
 /** With the time that is left. */
 const until = <A, E, R>(
   { deadline }: Member,
@@ -222,6 +204,3 @@ const until = <A, E, R>(
     const left = Math.max(0, deadline - Runtime.monotonic(fiber))
     return run({ fsync, lock: { ...lock, timeout: left === Infinity ? "infinity" : left } })
   })
-
-const toMillis = (timeout: FileLock.LockOptions["timeout"]): number =>
-  timeout === undefined ? 60_000 : timeout === "infinity" ? Infinity : Duration.toMillis(timeout)
