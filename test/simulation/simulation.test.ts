@@ -68,13 +68,11 @@ describe("The smallest worlds", () => {
     assert.isAbove(report.executions, 20)
   })
 
-  for (const removal of ["one step", "several steps"] as const) {
-    it(`keep every promise in every order of a reader and a writer that come in, where a directory is removed in ${removal}`, () => {
-      const report = SmallWorld.run({ ...SmallWorld.smallest, readers: 1, leaves: false, removal })
-      assert.isUndefined(report.violation, report.trace.join("\n"))
-      assert.isAbove(report.executions, 20)
-    })
-  }
+  it("keep every promise in every order of a reader and a writer that come in", () => {
+    const report = SmallWorld.run({ ...SmallWorld.smallest, readers: 1, leaves: false })
+    assert.isUndefined(report.violation, report.trace.join("\n"))
+    assert.isAbove(report.executions, 20)
+  })
 })
 
 /** Threads of steps that each touch some places; the state is the order in which each place was written, and who read when. */
