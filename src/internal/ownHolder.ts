@@ -1,0 +1,22 @@
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import { LockHolder, maxLabelLength } from "../LockHolder.js"
+import type { ProcessIdentity } from "../ProcessIdentity.js"
+
+/** This process as the holder of one acquisition, with a token of its own. The engine retires the token when the acquisition is over. */
+export const make = (identity: ProcessIdentity, label: string | undefined): Effect.Effect<LockHolder> =>
+  Effect.zipWith(identity.issueToken, DateTime.now, (token, acquiredAt) => ({
+    ...identity.info,
+    token,
+    acquiredAt,
+    ...(label === undefined ? {} : { label: label.slice(0, maxLabelLength) })
+  }))
+
+const Json = Schema.parseJson(LockHolder)
+
+/** The text that other processes read. */
+export const encode: (holder: LockHolder) => string = Schema.encodeSync(Json)
+
+/** The holder that a text of another process names; nothing for any other text. */
+export const decode = Schema.decodeUnknownOption(Json)
