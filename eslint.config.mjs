@@ -5,8 +5,11 @@ import tseslint from "typescript-eslint"
 /* The modules that have exceptions. */
 const src = ["src/**/*.ts"]
 const runtime = "src/internal/runtime.ts"
+/** The engines that run on Node only, each for itself. */
+const engines = ["src/internal/{flock,postgres,redis}/**/*.ts"]
 /** The modules that may use Node. */
 const node = [
+  ...engines,
   "src/NodeFileLock.ts",
   "src/ProcessIdentity.ts",
   "src/internal/nodeFileLock.ts",
@@ -40,7 +43,7 @@ const barrel = {
   message: "Import the module itself; the barrel is for users."
 }
 const onlyNode =
-  "Only NodeFileLock, ProcessIdentity and the internal modules named node* use Node; use @effect/platform."
+  "Only NodeFileLock, ProcessIdentity, the engines that run on Node and the internal modules named node* use Node; use @effect/platform."
 const nodeBuiltins = {
   regex:
     "^(node:.*|(assert|buffer|child_process|crypto|events|fs|http|https|net|os|path|process|stream|timers|url|util|worker_threads)(/.*)?)$",
@@ -174,7 +177,12 @@ export default tseslint.config(
   restrictImports(node, [barrel]),
   restrictImports(["src/*Backend.ts"], [barrel, nodeBuiltins, service]),
   restrictImports(["src/internal/**/*.ts"], [barrel, nodeBuiltins, publicEngine], node),
-  restrictImports(["src/internal/nodeFileLock.ts", "src/internal/**/node*.ts", "src/internal/process/**/*.ts"], [
+  restrictImports([
+    "src/internal/nodeFileLock.ts",
+    "src/internal/**/node*.ts",
+    "src/internal/process/**/*.ts",
+    ...engines
+  ], [
     barrel,
     publicEngine
   ])

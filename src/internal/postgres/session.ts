@@ -1,0 +1,115 @@
+import type { PgClientConfig } from "@effect/sql-pg/PgClient"
+import * as Data from "effect/Data"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
+import * as Net from "node:net"
+import type { Duplex } from "node:stream"
+import * as Pg from "pg"
+import { codeOf } from "../errno.js"
+
+/** A row, by the names of its columns: text, `null`, or what a JSON column says. */
+export type Row = Readonly<Record<string, unknown>>
+
+/** Why a session failed, or ended. `code` is the SQLSTATE of the server, or the errno of the system. */
+export class SessionError extends Data.TaggedError("SessionError")<{
+  readonly message: string
+  readonly code: string
+  readonly cause?: unknown
+}> {}
+
+const toError = (cause: Error): SessionError => {
+  const code = codeOf(cause)
+  return new SessionError({ message: cause.message === "" ? code : cause.message, code, cause })
+}
+
+const connectTimeout = Duration.seconds(5)
+
+const parametersOf = (config: PgClientConfig): Pg.ClientConfig => ({
+  ...(config.url === undefined ? {} : { connectionString: Redacted.value(config.url) }),
+  ...(config.username === undefined ? {} : { user: config.username }),
+  ...(config.host === undefined ? {} : { host: config.host }),
+  ...(config.port === undefined ? {} : { port: config.port }),
+  ...(config.database === undefined ? {} : { database: config.database }),
+  ...(config.password === undefined ? {} : { password: Redacted.value(config.password) }),
+  ...(config.ssl === undefined ? {} : { ssl: config.ssl }),
+  ...(config.types === undefined ? {} : { types: config.types }),
+  connectionTimeoutMillis: Duration.toMillis(config.connectTimeout ?? connectTimeout),
+  keepAlive: true,
+  application_name: config.applicationName ?? "effect-filelock"
+})
+
+/**
+ * One connection to the server. Its socket is destroyed by `destroy`, and by the interruption of a query: the server then ends the session
+ * and frees what it has locked.
+ */
+export class Session {
+  /** Why it has ended. */
+  error: SessionError | undefined
+  /** Called once, when it has ended. */
+  onEnd: (error: SessionError) => void = () => {}
+
+  private readonly client: Pg.Client
+  private readonly stream: Duplex
+  private readonly turns = Effect.unsafeMakeSemaphore(1)
+
+  constructor(config: PgClientConfig) {
+    const stream = config.stream?.() ?? new Net.Socket()
+    this.stream = stream
+    this.client = new Pg.Client({ ...parametersOf(config), stream: () => stream })
+    this.client.on("error", (error) => this.end(toError(error)))
+    this.client.on("end", () => this.end(new SessionError({ message: "the connection was closed", code: "UNKNOWN" })))
+  }
+
+  /** Connects, authenticates and waits for the server's greeting. */
+  readonly connect: Effect.Effect<void, SessionError> = Effect.async((resume) => {
+    this.client.connect((error: Error | null | undefined) => {
+      resume(error === null || error === undefined ? Effect.void : Effect.fail(toError(error)))
+    })
+    return Effect.sync(() => this.destroy())
+  })
+
+  /** The process of the server, as the greeting names it. A connection pooler greets with a number of its own. */
+  get processId(): number | undefined {
+    return "processID" in this.client && typeof this.client.processID === "number" ? this.client.processID : undefined
+  }
+
+  /** The rows of a statement; of the last one, if they are several. One statement runs at a time. */
+  query(text: string): Effect.Effect<ReadonlyArray<Row>, SessionError> {
+    return this.turns.withPermits(1)(Effect.async((resume) => {
+      if (this.error !== undefined) {
+        resume(Effect.fail(this.error))
+        return
+      }
+      this.client.query<Row>(text, (error: Error | null, result: Pg.QueryResult<Row> | Array<Pg.QueryResult<Row>>) => {
+        resume(
+          error === null || error === undefined
+            ? Effect.succeed((Array.isArray(result) ? result.at(-1) : result)?.rows ?? [])
+            : Effect.fail(toError(error))
+        )
+      })
+      return Effect.sync(() => this.destroy())
+    }))
+  }
+
+  /** Whether a program that has nothing else to do waits for it. */
+  keepsProcess(keeps: boolean): void {
+    if (this.stream instanceof Net.Socket) {
+      if (keeps) this.stream.ref()
+      else this.stream.unref()
+    }
+  }
+
+  /** Ends it without a word to `onEnd`. */
+  destroy(): void {
+    this.stream.destroy()
+    this.onEnd = () => {}
+    this.end(new SessionError({ message: "the session was ended", code: "UNKNOWN" }))
+  }
+
+  private end(error: SessionError): void {
+    if (this.error !== undefined) return
+    this.error = error
+    this.onEnd(error)
+  }
+}

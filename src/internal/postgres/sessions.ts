@@ -1,0 +1,165 @@
+import type { PgClientConfig } from "@effect/sql-pg/PgClient"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import { BackendError } from "../../LockBackend.js"
+import { type Row, Session, type SessionError } from "./session.js"
+import * as Statements from "./statements.js"
+
+/** An error that may pass: the server starts, or stops, or has too many sessions, or the network does not carry just now. */
+const passing = new Set([
+  ...["53300", "57P01", "57P02", "57P03", "57P05", "08000", "08001", "08003", "08006"],
+  ...["ECONNREFUSED", "ECONNRESET", "EPIPE", "ETIMEDOUT", "EHOSTUNREACH", "ENETUNREACH", "ENETDOWN", "EAI_AGAIN"]
+])
+
+/** The end of a connection has a message only. */
+export const passes = ({ code, message }: SessionError): boolean =>
+  code === "UNKNOWN" ? /connection|timeout|session|socket/i.test(message) : passing.has(code)
+
+/** What a failure of the server means for an acquisition that does not try again. */
+export const unavailable = (error: SessionError): BackendError =>
+  new BackendError({
+    reason: error.code === "42501" || error.code.startsWith("28") ? "PermissionDenied" : "BackendUnavailable",
+    cause: error
+  })
+
+const refused = (message: string): BackendError =>
+  new BackendError({ reason: "BackendUnavailable", cause: new Error(message) })
+
+const Greeting = Schema.Struct({
+  pid: Schema.Int,
+  standby: Schema.Boolean,
+  version: Schema.Int,
+  sequence: Schema.NullOr(Schema.Struct({ cache: Schema.Int, increment: Schema.Int, cycle: Schema.Boolean }))
+})
+
+const decodeGreeting = Schema.decodeUnknown(Greeting)
+
+/** `client_connection_check_interval`, `idle_session_timeout` and `pg_locks.waitstart` came with it. */
+const oldest = 140_000
+
+/** The sessions of one engine: those that wait for their next lock, and new ones. */
+export interface Sessions {
+  /** A session that has no lock, ready for one. It is the caller's until `giveBack` or its `destroy`. */
+  readonly take: Effect.Effect<Session, SessionError | BackendError>
+  /** Keeps a session that has no lock for the next one. */
+  readonly giveBack: (session: Session) => void
+  /** The rows of a statement that needs no lock. */
+  readonly query: (text: string) => Effect.Effect<ReadonlyArray<Row>, SessionError | BackendError>
+  /** Ends the sessions that are kept. */
+  readonly close: () => void
+}
+
+export const make = (options: {
+  readonly config: PgClientConfig
+  readonly sequence: string
+  readonly lease: number
+  readonly pooler: "none" | "session"
+  /** How many are kept at most. */
+  readonly maxIdle: number
+}): Sessions => {
+  const { config, lease, maxIdle, pooler, sequence } = options
+  const idle: Array<Session> = []
+  const prepare = Statements.prepare(sequence, lease)
+  let closed = false
+
+  /** Uninterrupted it has a session; otherwise it leaves none. */
+  const open = <A, E>(use: (session: Session) => Effect.Effect<A, E>): Effect.Effect<A, E | SessionError> =>
+    Effect.suspend(() => {
+      const session = new Session(config)
+      return Effect.onExit(
+        Effect.zipRight(session.connect, use(session)),
+        (exit) => Effect.sync(() => exit._tag === "Failure" ? session.destroy() : undefined)
+      )
+    })
+
+  const greet = (session: Session) =>
+    Effect.flatMap(
+      session.query(prepare),
+      ([row]) =>
+        Effect.mapError(decodeGreeting(row), (error) =>
+          refused(`the server's greeting is not understood: ${error.message}`))
+    )
+
+  /** A pooler that lends one process of the server to two sessions at a time would lend the lock of one to the other. */
+  const poolerOf = (session: Session, pid: number): Effect.Effect<never, BackendError | SessionError> =>
+    Effect.flatMap(
+      open((other) => Effect.ensuring(other.query(Statements.beginAndAsk), Effect.sync(() => other.destroy()))),
+      ([row]) =>
+        refused(
+          row?.["pid"] === pid
+            ? "a connection pooler in transaction mode is in front of the server: it gives the session that has the lock to other " +
+              "clients. Connect to the server itself, or to a pool in session mode"
+            : `a connection pooler is in front of the server (it greeted as process ${session.processId}, the server as ${pid}). ` +
+              "Connect to the server itself; or, if the pool is in session mode, say so: pooler: \"session\""
+        )
+    )
+
+  const check = (session: Session) =>
+    Effect.flatMap(greet(session), ({ pid, sequence: found, standby, version }) => {
+      if (version < oldest) {
+        return refused(`the server is PostgreSQL ${Math.floor(version / 10_000)}; 14 or newer is needed`)
+      }
+      if (standby) {
+        return refused("the server is a standby, which has no locks of its own: connect to the primary")
+      }
+      if (pid !== session.processId && pooler === "none") {
+        return poolerOf(session, pid)
+      }
+      return found === null
+        ? create(session)
+        : found.cache === 1 && found.increment > 0 && !found.cycle
+        ? Effect.void
+        : refused(
+          `the sequence ${sequence} must have CACHE 1, a positive increment and NO CYCLE, or fencing numbers would not increase`
+        )
+    })
+
+  /** Two sessions that create it at once: one of them is told that it is there. */
+  const create = (session: Session) =>
+    Effect.catchIf(
+      session.query(Statements.createSequence(sequence)),
+      ({ code }) => code === "23505" || code === "42P07",
+      () => Effect.succeed([])
+    )
+
+  const connect = open((session) => Effect.as(check(session), session))
+
+  const take = Effect.suspend((): Effect.Effect<Session, SessionError | BackendError> => {
+    const session = idle.pop()
+    if (session === undefined) return connect
+    session.onEnd = () => {}
+    session.keepsProcess(true)
+    return Effect.succeed(session)
+  })
+
+  const giveBack = (session: Session): void => {
+    if (closed || session.error !== undefined || idle.length >= maxIdle) {
+      session.destroy()
+      return
+    }
+    session.keepsProcess(false)
+    session.onEnd = () => {
+      const index = idle.indexOf(session)
+      if (index >= 0) idle.splice(index, 1)
+    }
+    idle.push(session)
+  }
+
+  const query = (text: string) =>
+    Effect.flatMap(
+      take,
+      (session) =>
+        Effect.onExit(session.query(text), (exit) =>
+          Effect.sync(() => exit._tag === "Success" ? giveBack(session) : session.destroy()))
+    )
+
+  return {
+    take,
+    giveBack,
+    query,
+    close: () => {
+      closed = true
+      for (const session of idle.splice(0)) session.destroy()
+    }
+  }
+}
