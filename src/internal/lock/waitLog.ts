@@ -27,6 +27,9 @@ export const describe = (
         ? "its holder is dead"
         : `${LockHolder.format(blocked.holder, now)}, which is dead`
     default:
+      if (blocked?.reason === "BackendUnavailable") {
+        return `the lock engine cannot be reached${describeCause(blocked.cause)}`
+      }
       return (holder === undefined ? "in use" : LockHolder.format(holder, now)) + describeCause(blocked?.cause)
   }
 }

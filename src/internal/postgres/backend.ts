@@ -258,8 +258,11 @@ export const make = (options: {
       Effect.tap(ask(session, holder, Statements.tryLock(keyOf(key), request.mode, sequence)), (answer) =>
         Option.isSome(answer)
           ? Effect.void
-          : Effect.map(find(key, session.query), (found) =>
-            tell(request, found)))
+          : Effect.map(
+            find(key, (text) =>
+              session.query(text)),
+            (found) => tell(request, found)
+          ))
     )
 
   /**

@@ -80,18 +80,33 @@ export const make = (options: {
           refused(`the server's greeting is not understood: ${error.message}`))
     )
 
-  /** A pooler that lends one process of the server to two sessions at a time would lend the lock of one to the other. */
-  const poolerOf = (session: Session, pid: number): Effect.Effect<never, BackendError | SessionError> =>
-    Effect.flatMap(
-      open((other) => Effect.ensuring(other.query(Statements.beginAndAsk), Effect.sync(() => other.destroy()))),
-      ([row]) =>
-        refused(
-          row?.["pid"] === pid
-            ? "a connection pooler in transaction mode is in front of the server: it gives the session that has the lock to other " +
-              "clients. Connect to the server itself, or to a pool in session mode"
-            : `a connection pooler is in front of the server (it greeted as process ${session.processId}, the server as ${pid}). ` +
+  /** That the pooler lends out no session that is in use. */
+  let isProven = false
+
+  /** A pooler that lends one session of the server to two clients in turn would lend the lock of one to the other. */
+  const checkPooler = (session: Session, pid: number): Effect.Effect<void, BackendError | SessionError> =>
+    isProven ? Effect.void : Effect.flatMap(
+      open((other) => Effect.ensuring(other.query(Statements.beginAndAsk), Effect.sync(() => other.destroy()))).pipe(
+        Effect.map(([row]) => row?.["pid"] === pid),
+        // A pool that lends a session for one statement only allows for no transaction.
+        Effect.catchIf((error) => !passes(error), () => Effect.succeed(true))
+      ),
+      (isLent) => {
+        if (isLent) {
+          return refused(
+            "a connection pooler in transaction mode is in front of the server: it lends the session that has a lock to other clients. " +
+              "Connect to the server itself, or to a pool in session mode"
+          )
+        }
+        if (pooler === "none") {
+          return refused(
+            `a connection pooler is in front of the server (it greeted as process ${session.processId}, the server as ${pid}). ` +
               "Connect to the server itself; or, if the pool is in session mode, say so: pooler: \"session\""
-        )
+          )
+        }
+        isProven = true
+        return Effect.void
+      }
     )
 
   const check = (session: Session) =>
@@ -102,16 +117,16 @@ export const make = (options: {
       if (standby) {
         return refused("the server is a standby, which has no locks of its own: connect to the primary")
       }
-      if (pid !== session.processId && pooler === "none") {
-        return poolerOf(session, pid)
-      }
-      return found === null
-        ? create(session)
-        : found.cache === 1 && found.increment > 0 && !found.cycle
-        ? Effect.void
-        : refused(
-          `the sequence ${sequence} must have CACHE 1, a positive increment and NO CYCLE, or fencing numbers would not increase`
-        )
+      return Effect.zipRight(
+        pid === session.processId ? Effect.void : checkPooler(session, pid),
+        found === null
+          ? create(session)
+          : found.cache === 1 && found.increment > 0 && !found.cycle
+          ? Effect.void
+          : refused(
+            `the sequence ${sequence} must have CACHE 1, a positive increment and NO CYCLE, or fencing numbers would not increase`
+          )
+      )
     })
 
   /** Two sessions that create it at once: one of them is told that it is there. */
