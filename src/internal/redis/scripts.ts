@@ -1,0 +1,83 @@
+/**
+ * What the server runs, each script as one step. `KEYS[1]` is the lock: a string, the record of its holder. `KEYS[2]` is a hash with
+ * `fence`, the number of the last grant, `token`, that of the last holder, and `released`, the token of the holder that released last.
+ * Answers are arrays of text.
+ */
+
+/** Something else than a string at the name of the lock is left alone. */
+const read = `
+local value = redis.pcall('get', KEYS[1])
+if type(value) == 'table' then
+  if string.find(value.err, 'WRONGTYPE', 1, true) then
+    return { 'foreign', redis.call('type', KEYS[1]).ok }
+  end
+  return value
+end
+`
+
+/** Those that wait are told how many they are. They look at regular intervals, too, so what does not work here is no error. */
+const notify = (channel: string): string => `
+local listeners = redis.pcall('pubsub', 'numsub', ${channel})
+redis.pcall('publish', ${channel}, tostring(listeners[2] or 1))
+`
+
+/**
+ * Arguments: record, lease, token, for how long the number is kept. A record that is there already is that of the same attempt, whose answer
+ * was lost. The number is read first: what fails after the first write would not be undone.
+ */
+export const acquire = `${read}
+if value and value ~= ARGV[1] then
+  return { 'taken', value, tostring(redis.call('pttl', KEYS[1])) }
+end
+local last = redis.call('hmget', KEYS[2], 'fence', 'token', 'released')
+local fence = tonumber(last[1] or '') or 0
+if not value then
+  local now = redis.call('time')
+  fence = math.max(fence + 1, now[1] * 1000000 + now[2])
+end
+fence = string.format('%.0f', fence)
+redis.call('set', KEYS[1], ARGV[1], 'px', ARGV[2])
+redis.call('hset', KEYS[2], 'fence', fence, 'token', ARGV[3])
+redis.call('pexpire', KEYS[2], ARGV[4])
+local silent = last[2] and last[2] ~= ARGV[3] and last[2] ~= last[3]
+return { 'granted', fence, silent and 'silent' or 'released' }
+`
+
+/** Arguments: record, lease. */
+export const renew = `${read}
+if value ~= ARGV[1] then
+  return { 'gone', value or '' }
+end
+redis.call('pexpire', KEYS[1], ARGV[2])
+return { 'kept' }
+`
+
+/** Arguments: record, channel, token, for how long the token is kept. Where the answer to the first time was lost, it answers the second time as it did then. */
+export const release = `${read}
+if value ~= ARGV[1] then
+  if redis.pcall('hget', KEYS[2], 'released') == ARGV[3] then
+    return { 'released' }
+  end
+  return { 'gone', value or '' }
+end
+redis.call('del', KEYS[1])
+redis.pcall('hset', KEYS[2], 'released', ARGV[3])
+redis.pcall('pexpire', KEYS[2], ARGV[4])
+${notify("ARGV[2]")}
+return { 'released' }
+`
+
+export const inspect = `${read}
+return { 'found', value or '' }
+`
+
+/** Arguments: record, channel. Its holder has not released it, and the next one has not taken it over. */
+export const remove = `${read}
+if value ~= ARGV[1] then
+  return { 'gone', value or '' }
+end
+redis.call('del', KEYS[1])
+redis.call('hdel', KEYS[2], 'token')
+${notify("ARGV[2]")}
+return { 'removed' }
+`
