@@ -27,7 +27,7 @@ const replay = {
   ...(process.env.FAST_CHECK_PATH === undefined ? {} : { path: process.env.FAST_CHECK_PATH })
 }
 
-/** How many random programs are compared: `PROGRAMS`, or 100. */
+/** How many random programs are compared: `PROGRAMS`, or 45. */
 const count = Number(process.env.PROGRAMS ?? 45)
 
 /** Programs that are compared at a time: the disk lets one wait while another runs. */
