@@ -250,7 +250,9 @@ export const make = (options: {
     return seen._tag === "Absent"
       ? lookAgain(attempt, seen, round)
       : Immediate.flatMap(staleness.check(attempt.key.lockPath, seen), (check) =>
-        check._tag === "Stale"
+        seen._tag === "Flock"
+          ? Exit.succeed(blockedByFlock(check._tag === "Live" ? seen.holder : undefined))
+          : check._tag === "Stale"
           ? takeOver(attempt, seen, round)
           : Exit.succeed(
             check._tag === "Unverifiable"
@@ -260,6 +262,12 @@ export const make = (options: {
               : blockedByLive(holderOf(seen))
           ))
   }
+
+  /** The file stays: only the engine that locks it can tell whether other programs wait for it. */
+  const blockedByFlock = (holder: LockHolder | undefined): Blocked =>
+    holder === undefined
+      ? blockedByForeign("a file that is locked with flock(2), by FlockBackend or another program")
+      : { cause: new Error("with flock(2), by FlockBackend"), ...blockedByLive(holder) }
 
   const blockedByLive = (holder: LockHolder | undefined): Blocked =>
     holder?.instance === identity.info.instance ? blockedByOwn(holder) : blockedBy("held", holder)

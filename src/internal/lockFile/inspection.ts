@@ -82,6 +82,10 @@ export const make = (options: {
           const { _tag } = yield* staleness.check(key.lockPath, seen)
           return yield* status(_tag === "Stale" ? "abandoned" : "foreign", "exclusive", [])
         }
+        case "Flock":
+          return seen.holder === undefined
+            ? yield* status("foreign", "exclusive", [])
+            : yield* status(yield* stateOf(seen.holder), "exclusive", [seen.holder])
         case "Record":
           return yield* status(yield* stateOf(seen.holder), "exclusive", [seen.holder])
       }

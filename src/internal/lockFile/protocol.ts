@@ -70,7 +70,7 @@ const changed: Changed = { _tag: "Changed" }
 const maxLevels = 6
 
 /** Some file systems have no hard links; these are the ways in which they say so. */
-const noLinks = new Set(["EACCES", "ENOSYS", "ENOTSUP", "EOPNOTSUPP", "EPERM", "EXDEV", "EMLINK"])
+export const noLinks = new Set(["EACCES", "ENOSYS", "ENOTSUP", "EOPNOTSUPP", "EPERM", "EXDEV", "EMLINK"])
 
 /** Errors of a read that our own record cannot have: we may read it, and its name was not too long. */
 const notOurs = new Set(["EACCES", "EPERM", "ENAMETOOLONG"])

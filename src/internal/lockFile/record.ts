@@ -145,10 +145,15 @@ export const decode = Option.liftThrowable((text: string): LockHolder.LockHolder
   return toHolder(fields)
 })
 
+/** What the engine of flock(2) writes begins with this. */
+export const flockBeginning = `{"v":1,"engine":"flock"`
+
 /** What is at the path of a lock or a claim, as the protocol sees it. */
 export type Seen =
   | { readonly _tag: "Absent" }
   | { readonly _tag: "Record"; readonly text: string; readonly holder: LockHolder.LockHolder }
+  /** A file that is locked with flock(2), and its last holder, if it says so. Programs that do not read it may wait for it: it is not replaced. */
+  | { readonly _tag: "Flock"; readonly holder: LockHolder.LockHolder | undefined }
   /** NULs where a record should be: what a power failure leaves of a file that was not yet on the disk. */
   | { readonly _tag: "Zeros"; readonly identity: string; readonly modifiedAt: number }
   /** Something else: it is never opened for writing, moved, replaced or removed. */
@@ -180,6 +185,9 @@ export const toSeen = (entry: Entry): Seen => {
     case "File": {
       const { inode, modifiedAt, text } = entry
       const holder = decodeOnce(text)
+      if (text.startsWith(flockBeginning)) {
+        return { _tag: "Flock", holder: Option.getOrUndefined(holder) }
+      }
       if (Option.isSome(holder)) {
         return { _tag: "Record", text, holder: holder.value }
       }
@@ -197,8 +205,7 @@ export const isSame = (before: Seen, now: Seen): boolean =>
     : before._tag === "Zeros" && now._tag === "Zeros" && now.identity === before.identity
 
 /** Who has written what is there. */
-export const holderOf = (seen: Seen): LockHolder.LockHolder | undefined =>
-  seen._tag === "Record" ? seen.holder : undefined
+export const holderOf = (seen: Seen): LockHolder.LockHolder | undefined => "holder" in seen ? seen.holder : undefined
 
 /** Whether it is the record with this token. */
-export const hasToken = (seen: Seen, token: string): boolean => seen._tag === "Record" && seen.holder.token === token
+export const hasToken = (seen: Seen, token: string): boolean => holderOf(seen)?.token === token

@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type { ProcessIdentity } from "../../ProcessIdentity.js"
 import * as Immediate from "../immediate.js"
-import type { Seen } from "./record.js"
+import { holderOf, type Seen } from "./record.js"
 
 /** Whether the owner of a record lives. */
 export type Staleness =
@@ -74,16 +74,18 @@ export const make = (identity: ProcessIdentity, lease: number): Check => {
       if (seen._tag === "Zeros") {
         return Exit.succeed(seen.modifiedAt < identity.bootedAt ? stale : live)
       }
-      if (seen._tag !== "Record") {
+      const holder = holderOf(seen)
+      if (holder === undefined) {
         return Exit.succeed(live)
       }
       return Immediate.flatMap(
-        identity.isAlive(seen.holder),
+        identity.isAlive(holder),
         (liveness): Effect.Effect<Staleness> =>
-          liveness === "alive"
-            ? Exit.succeed(live)
-            : liveness === "dead"
+          liveness === "dead"
             ? Exit.succeed(stale)
+            // With flock(2) there are no heartbeats.
+            : liveness === "alive" || seen._tag !== "Record"
+            ? Exit.succeed(live)
             : checkUnknown(path, seen.text)
       )
     }
