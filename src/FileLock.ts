@@ -74,8 +74,8 @@ export interface LockHandle {
   /** This process, as others see it. Fibers that a lock was handed off to have the `token` and the `acquiredAt` of the first one. */
   readonly holder: LockHolder
   /**
-   * A number that is larger than that of each earlier grant of this lock, where the engine has one. Lock files have none. Fibers that a
-   * lock was handed off to have the number of the first one.
+   * A number that is larger than that of each earlier critical section on this lock, of any process, where the engine has one. Lock files
+   * have none. It fits 63 bits.
    */
   readonly fence: Option.Option<bigint>
   /** Whether the lock is held, as far as this process knows. Does not ask the engine. */
@@ -104,7 +104,7 @@ export interface Settings {
   /**
    * How long one process may pass a lock among its own fibers, counted from the grant of the engine. Default 5 milliseconds, at most
    * 1 day. 0 turns it off. A lock is passed on only to a waiter with the same label and mode. All holders until the release have one
-   * `token`, one `acquiredAt` and one `fence`.
+   * `token` and one `acquiredAt`.
    */
   readonly handoff?: Duration.DurationInput | undefined
   /** The longest pause of the default schedule. Default 100 milliseconds, at least 1 millisecond, at most 1 day. */

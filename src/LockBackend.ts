@@ -87,6 +87,15 @@ export interface Request {
 }
 
 /**
+ * By how much the fencing numbers of two grants of a lock differ at least. The core counts up from the number of a grant, so that fibers to
+ * which the lock is handed off within a process have larger and larger numbers, too, without a step of the engine.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const fenceStep = 2048
+
+/**
  * A lock that was granted. The engine keeps it alive by itself, from the grant to its release.
  *
  * @since 0.1.0
@@ -97,7 +106,7 @@ export interface Grant {
   readonly holder: LockHolder
   /** The mode that was granted: an engine without shared locks grants an exclusive one. */
   readonly mode: Mode
-  /** A number that is larger than that of every earlier grant of this lock, where the engine has one. */
+  /** A number that is larger by at least `fenceStep` than that of every earlier grant of this lock, where the engine has one. */
   readonly fence: Option.Option<bigint>
   /** Whether the lock of a dead or silent holder was taken over. */
   readonly recovered: boolean

@@ -292,7 +292,7 @@ export const make = (
         lockPath: key.lockPath,
         mode: grant.mode,
         holder: grant.holder,
-        fence: grant.fence,
+        fence: held.fence,
         isHeld: Effect.sync(() => held.open && held.loss === undefined),
         verify: held.verify,
         lost: held.lost

@@ -3,8 +3,9 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as FiberId from "effect/FiberId"
 import { constVoid } from "effect/Function"
+import * as Option from "effect/Option"
 import * as Metrics from "../../FileLockMetrics.js"
-import type { Grant, LockKey } from "../../LockBackend.js"
+import { fenceStep, type Grant, type LockKey } from "../../LockBackend.js"
 import { LockLostError } from "../../LockError.js"
 import * as Immediate from "../immediate.js"
 import * as Runtime from "../runtime.js"
@@ -23,6 +24,8 @@ export class HeldLock {
   fiberId: FiberId.FiberId = FiberId.none
   /** The owner while it is inside, and the re-entries. */
   private users = 1
+  /** Larger than that of each earlier section on the lock, where the engine has numbers. */
+  readonly fence: Option.Option<bigint>
   private nested: WaitQueue | undefined
   private readonly listeners: Array<() => void> = []
   private deferred: Deferred.Deferred<never, LockLostError> | undefined
@@ -47,6 +50,7 @@ export class HeldLock {
       shared.members.add(this)
       queue.startSharing(waiter, shared)
     }
+    this.fence = parent === undefined ? fenceOf(grant, origin.sections++) : parent.fence
     if (parent === undefined) {
       if (shared === undefined) origin.lost = () => this.lose()
       const labels = Runtime.metricLabels(waiter.fiber)
@@ -236,10 +240,15 @@ export const giveBack = (
     : release(queue, waiter, origin, grant, now)
 }
 
+/** Those that re-enter what they share, again and again, have one number at last. */
+const fenceOf = ({ fence }: Grant, section: number): Option.Option<bigint> =>
+  Option.isNone(fence) ? fence : Option.some(fence.value + BigInt(Math.min(section, fenceStep - 1)))
+
 const sliceEnd = ({ call }: Waiter, origin: Waiter): number => origin.grantedAt + call.handoff
 
 const handOff = (queue: WaitQueue, waiter: Waiter, origin: Waiter, now: number): boolean =>
-  now < sliceEnd(waiter, origin) && origin.loss === undefined && queue.handOff(waiter, origin)
+  now < sliceEnd(waiter, origin) && origin.sections < fenceStep && origin.loss === undefined &&
+  queue.handOff(waiter, origin)
 
 /** Keeps a lock that nobody of this process wants just now. */
 const keep = (queue: WaitQueue, kept: Kept): void => {

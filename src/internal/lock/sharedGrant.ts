@@ -1,4 +1,4 @@
-import type { Grant } from "../../LockBackend.js"
+import { fenceStep, type Grant } from "../../LockBackend.js"
 import type { HeldLock } from "./heldLock.js"
 import type { Waiter } from "./waitQueue.js"
 
@@ -22,8 +22,8 @@ export class SharedGrant {
 
   /** Whether a waiter may have the lock together with those that have it, and the record on it suits. */
   admits({ label, mode }: Waiter, now: number): boolean {
-    const { call, grantedAt, loss } = this.origin
+    const { call, grantedAt, loss, sections } = this.origin
     return mode === "shared" && label === call.label && loss === undefined && this.members.size > 0 &&
-      now < grantedAt + call.handoff
+      sections < fenceStep && now < grantedAt + call.handoff
   }
 }

@@ -55,6 +55,8 @@ export class Waiter implements Request {
   /** What the engine granted to this request, and when. */
   grant: Grant | undefined
   grantedAt = 0
+  /** How many critical sections there have been on what was granted to this request. */
+  sections = 0
   /** Whether the calls of the engine end without suspending. */
   immediate = false
   /** Whether other fibers have the lock as often: they may want it again before it goes back to the engine. */

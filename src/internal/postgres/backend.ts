@@ -9,6 +9,7 @@ import * as Option from "effect/Option"
 import * as Posix from "node:path/posix"
 import {
   BackendError,
+  fenceStep,
   type Grant,
   type LockBackend,
   type LockKey,
@@ -249,7 +250,7 @@ export const make = (options: {
       (sentAt) =>
         Effect.map(session.query(Statements.signed(holder, statement)), ([row]) =>
           typeof row?.["fence"] === "string"
-            ? Option.some({ fence: BigInt(row["fence"]), sentAt })
+            ? Option.some({ fence: BigInt(row["fence"]) * BigInt(fenceStep), sentAt })
             : Option.none())
     )
 

@@ -25,11 +25,15 @@ export const unavailable = (error: SessionError): BackendError =>
 const refused = (message: string): BackendError =>
   new BackendError({ reason: "BackendUnavailable", cause: new Error(message) })
 
+const Sequence = Schema.Struct({ cache: Schema.Int, increment: Schema.Int, cycle: Schema.Boolean })
+
+type Sequence = typeof Sequence.Type
+
 const Greeting = Schema.Struct({
   pid: Schema.Int,
   standby: Schema.Boolean,
   version: Schema.Int,
-  sequence: Schema.NullOr(Schema.Struct({ cache: Schema.Int, increment: Schema.Int, cycle: Schema.Boolean }))
+  sequence: Schema.NullOr(Sequence)
 })
 
 const decodeGreeting = Schema.decodeUnknown(Greeting)
@@ -110,31 +114,33 @@ export const make = (options: {
     )
 
   const check = (session: Session) =>
-    Effect.flatMap(greet(session), ({ pid, sequence: found, standby, version }) => {
-      if (version < oldest) {
-        return refused(`the server is PostgreSQL ${Math.floor(version / 10_000)}; 14 or newer is needed`)
+    Effect.flatMap(
+      greet(session),
+      ({ pid, sequence: found, standby, version }): Effect.Effect<void, BackendError | SessionError> => {
+        if (version < oldest) {
+          return refused(`the server is PostgreSQL ${Math.floor(version / 10_000)}; 14 or newer is needed`)
+        }
+        if (standby) {
+          return refused("the server is a standby, which has no locks of its own: connect to the primary")
+        }
+        const known = pid === session.processId ? Effect.void : checkPooler(session, pid)
+        return Effect.zipRight(known, found === null ? create(session) : checkSequence(found))
       }
-      if (standby) {
-        return refused("the server is a standby, which has no locks of its own: connect to the primary")
-      }
-      return Effect.zipRight(
-        pid === session.processId ? Effect.void : checkPooler(session, pid),
-        found === null
-          ? create(session)
-          : found.cache === 1 && found.increment > 0 && !found.cycle
-          ? Effect.void
-          : refused(
-            `the sequence ${sequence} must have CACHE 1, a positive increment and NO CYCLE, or fencing numbers would not increase`
-          )
+    )
+
+  const checkSequence = ({ cache, cycle, increment }: Sequence): Effect.Effect<void, BackendError | SessionError> =>
+    cache === 1 && increment > 0 && !cycle
+      ? Effect.void
+      : refused(
+        `the sequence ${sequence} must have CACHE 1, a positive increment and NO CYCLE, or fencing numbers would not increase`
       )
-    })
 
   /** Two sessions that create it at once: one of them is told that it is there. */
-  const create = (session: Session) =>
+  const create = (session: Session): Effect.Effect<void, BackendError | SessionError> =>
     Effect.catchIf(
-      session.query(Statements.createSequence(sequence)),
+      Effect.asVoid(session.query(Statements.createSequence(sequence))),
       ({ code }) => code === "23505" || code === "42P07",
-      () => Effect.succeed([])
+      () => Effect.void
     )
 
   const connect = open((session) => Effect.as(check(session), session))
