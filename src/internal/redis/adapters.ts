@@ -1,22 +1,18 @@
 import * as Effect from "effect/Effect"
+import * as Predicate from "effect/Predicate"
 import { type Client, RedisError } from "./client.js"
 
 /** What an emitter calls. */
-type Listener = (...args: Array<never>) => void
+type Listener = (...args: Array<unknown>) => void
 
 interface Emitter {
   on(event: string, listener: Listener): unknown
   off(event: string, listener: Listener): unknown
 }
 
-interface Address {
-  readonly host?: string | undefined
-  readonly port?: number | undefined
-  readonly path?: string | null | undefined
-}
-
 export interface Ioredis extends Emitter {
-  readonly options: Address
+  /** Where the server is. */
+  readonly options: object
   readonly status: string
   eval(script: string, keyCount: number, ...keysAndArgs: Array<string>): Promise<unknown>
   subscribe(channel: string): Promise<unknown>
@@ -27,7 +23,7 @@ export interface Ioredis extends Emitter {
 }
 
 export interface NodeRedis extends Emitter {
-  readonly options?: { readonly url?: string | undefined; readonly socket?: Address | undefined } | undefined
+  readonly options?: { readonly url?: string | undefined; readonly socket?: object | undefined } | undefined
   readonly isOpen: boolean
   eval(script: string, options: { keys: Array<string>; arguments: Array<string> }): Promise<unknown>
   subscribe(channel: string, listener: (message: string, channel: string) => unknown): Promise<unknown>
@@ -40,7 +36,13 @@ export interface NodeRedis extends Emitter {
 const attempt = <A>(call: () => Promise<A>): Effect.Effect<A, RedisError> =>
   Effect.tryPromise({ try: call, catch: (cause) => new RedisError({ cause }) })
 
-const format = ({ host = "127.0.0.1", path, port = 6379 }: Address): string => path ?? `${host}:${port}`
+/** Where a server is, as the options of a connection say; nothing for a cluster, whose options have no address. */
+const format = (options: object): string | undefined =>
+  Predicate.hasProperty(options, "path") && Predicate.isString(options.path)
+    ? options.path
+    : Predicate.hasProperty(options, "host") && Predicate.isString(options.host)
+    ? `${options.host}:${Predicate.hasProperty(options, "port") ? options.port : 6379}`
+    : undefined
 
 const toError = (cause: unknown): RedisError => new RedisError({ cause })
 
@@ -56,12 +58,12 @@ const ignore = () => {}
 export const fromIoredis = (redis: Ioredis): Client => {
   const closed = new Error("the connection was closed")
   return {
-    address: format(redis.options),
+    address: format(redis.options) ?? "a cluster",
     eval: (script, keys, args) => attempt(() => redis.eval(script, keys.length, ...keys, ...args)),
     listen: ({ onConnected, onDisconnected }) =>
       listenTo(redis, {
         ready: onConnected,
-        error: (error: unknown) => onDisconnected(toError(error)),
+        error: (error) => onDisconnected(toError(error)),
         end: () => onDisconnected(toError(closed))
       }),
     openSubscriber: ({ onConnected, onDisconnected, onMessage }) =>
@@ -69,9 +71,9 @@ export const fromIoredis = (redis: Ioredis): Client => {
         Effect.acquireRelease(
           Effect.sync(() => {
             const subscriber = redis.duplicate()
-            subscriber.on("error", (error: unknown) => onDisconnected(toError(error)))
+            subscriber.on("error", (error) => onDisconnected(toError(error)))
             subscriber.on("close", () => onDisconnected(toError(closed)))
-            subscriber.on("message", onMessage)
+            subscriber.on("message", (channel, message) => onMessage(String(channel), String(message)))
             subscriber.on("ready", onConnected)
             // As the original does, it may wait to be told so.
             if (subscriber.status === "wait") subscriber.connect().catch(ignore)
@@ -88,7 +90,9 @@ export const fromIoredis = (redis: Ioredis): Client => {
 }
 
 const addressOf = ({ options }: NodeRedis): string =>
-  options?.url !== undefined && URL.canParse(options.url) ? new URL(options.url).host : format(options?.socket ?? {})
+  options?.url !== undefined && URL.canParse(options.url)
+    ? new URL(options.url).host
+    : format(options?.socket ?? {}) ?? "localhost:6379"
 
 export const fromNodeRedis = (client: NodeRedis): Client => ({
   address: addressOf(client),

@@ -1,5 +1,4 @@
 import * as Effect from "effect/Effect"
-import * as Fiber from "effect/Fiber"
 import type { LockHolder } from "../../LockHolder.js"
 import type { ProcessIdentity } from "../../ProcessIdentity.js"
 import * as OwnHolder from "../ownHolder.js"
@@ -25,11 +24,6 @@ export class Attempt {
   /** Whether its record may be at the lock, or come there. */
   get mayBeThere(): boolean {
     return this.inDoubt || this.underWay.size > 0
-  }
-
-  /** Waits until each of the commands has been carried out, or has been given up by the client. */
-  get ended(): Effect.Effect<void> {
-    return Effect.suspend(() => Effect.asVoid(Fiber.awaitAll(this.underWay)))
   }
 }
 

@@ -41,7 +41,7 @@ const timesOf = (lease: Duration.Duration): Grants.Times => {
   const millis = Math.ceil(Duration.toMillis(lease))
   return {
     lease: millis,
-    limit: Math.min(millis / 3, 5_000),
+    limit: Math.min(millis / 4, 5_000),
     pause: Math.min(Math.max(millis / 30, 10), 1_000),
     retention: Math.max(minRetention, 10 * millis)
   }
@@ -66,41 +66,48 @@ export const make = (options: {
     // attempts
     // ---------------------------------------------------------------------------------------------
 
-    const withdrawals = new Set<Fiber.RuntimeFiber<void>>()
-    yield* Effect.addFinalizer(() =>
-      Fiber.awaitAll(withdrawals).pipe(
+    /** What is taken back just now. */
+    const removals = new Set<Fiber.RuntimeFiber<void>>()
+    let isClosed = false
+    yield* Effect.addFinalizer(() => {
+      isClosed = true
+      return Fiber.awaitAll(removals).pipe(
         Effect.interruptible,
         Effect.timeoutOption(closeTimeout),
-        Effect.zipRight(Effect.suspend(() => Fiber.interruptAll(withdrawals)))
+        Effect.zipRight(Effect.suspend(() => Fiber.interruptAll(removals)))
       )
-    )
+    })
+
+    const remove = (fiber: Runtime.RuntimeFiber, key: LockKey, { holder, record }: Attempt.Attempt): void => {
+      if (isClosed) {
+        return
+      }
+      const args = [record, nameOf(key), holder.token, String(times.retention)]
+      const removal = Runtime.start(
+        fiber,
+        server.run(Scripts.release, nameOf(key), args, times.limit).pipe(
+          Effect.retry({
+            schedule: Schedule.upTo(Schedule.spaced(times.pause), times.lease),
+            while: ({ passes }) => passes
+          }),
+          Effect.catchAll(({ cause }) =>
+            Effect.logDebug(`What was put at ${key.lockPath} in vain may stay there until it expires: ${cause.message}`)
+          ),
+          Effect.asVoid
+        )
+      )
+      removals.add(removal)
+      removal.addObserver(() => removals.delete(removal))
+    }
 
     const withdraw: Grants.Context["withdraw"] = (key, attempt) =>
       Effect.withFiberRuntime((fiber) => {
-        const { record, holder: { token } } = attempt
-        const args = [record, nameOf(key), token, String(times.retention)]
-        const remove = Effect.retry(server.run(Scripts.release, nameOf(key), args, times.limit), {
-          schedule: Schedule.upTo(Schedule.spaced(times.pause), times.lease),
-          while: ({ passes }) => passes
-        })
-        const removal = Runtime.start(
-          fiber,
-          Effect.suspend(() =>
-            attempt.underWay.size === 0
-              ? remove
-              : Effect.zipRight(remove, Effect.zipRight(attempt.ended, remove))
-          ).pipe(
-            Effect.catchAll(({ cause }) =>
-              Effect.logDebug(
-                `What was put at ${key.lockPath} in vain may stay there until it expires: ${cause.message}`
-              )
-            ),
-            Effect.asVoid
-          )
-        )
-        withdrawals.add(removal)
-        removal.addObserver(() => withdrawals.delete(removal))
-        return identity.retireToken(token)
+        remove(fiber, key, attempt)
+        // Those that are still on their way may put it there later.
+        for (const command of attempt.underWay) {
+          command.addObserver(() => remove(fiber, key, attempt))
+        }
+        return identity.retireToken(attempt.holder.token)
       })
 
     const context: Grants.Context = {
@@ -151,14 +158,15 @@ export const make = (options: {
     const ask = (
       key: LockKey,
       request: Request,
-      attempt: Attempt.Attempt
+      attempt: Attempt.Attempt,
+      limit: number
     ): Effect.Effect<Grants.RedisGrant | Taken, Server.CommandError> =>
       Effect.withFiberRuntime((fiber) => {
         const askedAt = Runtime.monotonic(fiber)
         const args = [attempt.record, String(times.lease), attempt.holder.token, String(times.retention)]
         return Effect.flatMap(server.send(Scripts.acquire, nameOf(key), args), (command) => {
           attempt.sent(command)
-          return Effect.matchEffect(server.answerTo(command, times.limit), {
+          return Effect.matchEffect(server.answerTo(command, limit), {
             onFailure: (error) => {
               attempt.inDoubt = error.passes
               return Effect.fail(error)
@@ -193,8 +201,9 @@ export const make = (options: {
 
     const tryAcquire = (key: LockKey, request: Request): Effect.Effect<Option.Option<Grant>, BackendError> =>
       Effect.uninterruptible(Effect.flatMap(Attempt.make(identity, request.label), (attempt) =>
-        Effect.matchEffect(ask(key, request, attempt), {
-          onFailure: (error) => Effect.zipRight(conclude(key, attempt), Effect.fail(error.refusal)),
+        Effect.matchEffect(ask(key, request, attempt, Math.min(times.limit, Grants.patientTime)), {
+          onFailure: (error) =>
+            Effect.zipRight(conclude(key, attempt), Effect.fail(error.refusal)),
           onSuccess: (answer): Effect.Effect<Option.Option<Grant>> => {
             if (answer._tag === "Granted") {
               return Effect.succeedSome(answer)
@@ -265,7 +274,7 @@ export const make = (options: {
           waiter.reset()
           // A release that comes after the look is told only then.
           const { isListening } = waiter
-          return Effect.matchEffect(ask(key, request, current), {
+          return Effect.matchEffect(ask(key, request, current, times.limit), {
             onFailure: (error) => {
               if (!error.passes) {
                 return Effect.fail(error.refusal)
@@ -305,8 +314,8 @@ export const make = (options: {
     const inspect: Context.Tag.Service<LockBackend>["inspect"] = (key) =>
       Effect.flatMap(
         run(Scripts.inspect, key, []),
-        ([outcome, value = ""]): Effect.Effect<Option.Option<LockStatus>> => {
-          if (outcome === "found" && value === "") {
+        ([outcome, value]): Effect.Effect<Option.Option<LockStatus>> => {
+          if (outcome === "free") {
             return Effect.succeedNone
           }
           const status = { mode: "exclusive", waiters: [] } as const

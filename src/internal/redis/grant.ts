@@ -41,8 +41,8 @@ export const patience = 2 / 3
 
 const never: Alarm = { at: Infinity, run: constVoid }
 
-/** The release takes less than the second for which the core waits for it. */
-const releaseTime = 900
+/** In milliseconds. The core waits for a release, and for a single attempt, for a second. */
+export const patientTime = 900
 
 /**
  * A key that is ours. It is renewed at a third of the lease.
@@ -112,7 +112,7 @@ export class RedisGrant implements LockBackend.Grant {
       const wasLost = this.ended
       this.end()
       const { attempt, context, key } = this
-      return Effect.matchEffect(this.tryToRelease(this.now + releaseTime, wasLost), {
+      return Effect.matchEffect(this.tryToRelease(this.now + patientTime, wasLost), {
         // The answer to an earlier command may have been lost.
         onSuccess: () => attempt.underWay.size > 0 ? context.withdraw(key, attempt) : this.retire,
         onFailure: ({ cause }) =>
@@ -137,7 +137,7 @@ export class RedisGrant implements LockBackend.Grant {
     return Effect.matchEffect(
       Effect.suspend(() => this.run(Scripts.release, args, Math.min(limit, until - this.now))),
       {
-        onSuccess: ([outcome, value = ""]) => {
+        onSuccess: ([outcome, value]) => {
           if (outcome === "released" || wasLost) {
             return Effect.void
           }
@@ -157,7 +157,7 @@ export class RedisGrant implements LockBackend.Grant {
     return Effect.suspend(() => {
       const askedAt = this.now
       const { lease, limit } = this.context.times
-      return Effect.flatMap(this.run(Scripts.renew, [String(lease)], limit), ([outcome, value = ""]) => {
+      return Effect.flatMap(this.run(Scripts.renew, [String(lease)], limit), ([outcome, value]) => {
         if (outcome !== "kept") {
           return Effect.fail(this.gone(outcome, value))
         }
@@ -210,8 +210,8 @@ export class RedisGrant implements LockBackend.Grant {
   }
 
   /** What a script has found in the place of the record. */
-  private gone(outcome: string, value: string): LockLostError {
-    return outcome === "gone" && value === ""
+  private gone(outcome: string, value: string | undefined): LockLostError {
+    return outcome === "gone" && value === undefined
       ? this.loss("Removed", {})
       : this.loss("Replaced", { holder: Option.getOrUndefined(OwnHolder.decode(value)) })
   }

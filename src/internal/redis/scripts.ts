@@ -1,7 +1,7 @@
 /**
  * What the server runs, each script as one step. `KEYS[1]` is the lock: a string, the record of its holder. `KEYS[2]` is a hash with
  * `fence`, the number of the last grant, `token`, that of the last holder, and `released`, the token of the holder that released last.
- * Answers are arrays of text.
+ * Answers are arrays of text. `gone` comes with what is in the place of the record, if anything is.
  */
 
 /** Something else than a string at the name of the lock is left alone. */
@@ -46,7 +46,7 @@ return { 'granted', fence, silent and 'silent' or 'released' }
 /** Arguments: record, lease. */
 export const renew = `${read}
 if value ~= ARGV[1] then
-  return { 'gone', value or '' }
+  return { 'gone', value or nil }
 end
 redis.call('pexpire', KEYS[1], ARGV[2])
 return { 'kept' }
@@ -58,7 +58,7 @@ if value ~= ARGV[1] then
   if redis.pcall('hget', KEYS[2], 'released') == ARGV[3] then
     return { 'released' }
   end
-  return { 'gone', value or '' }
+  return { 'gone', value or nil }
 end
 redis.call('del', KEYS[1])
 redis.pcall('hset', KEYS[2], 'released', ARGV[3])
@@ -68,13 +68,13 @@ return { 'released' }
 `
 
 export const inspect = `${read}
-return { 'found', value or '' }
+return { value and 'found' or 'free', value or nil }
 `
 
 /** Arguments: record, channel. Its holder has not released it, and the next one has not taken it over. */
 export const remove = `${read}
 if value ~= ARGV[1] then
-  return { 'gone', value or '' }
+  return { 'gone', value or nil }
 end
 redis.call('del', KEYS[1])
 redis.call('hdel', KEYS[2], 'token')

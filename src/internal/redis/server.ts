@@ -103,7 +103,9 @@ export const make = (client: Client): Server => {
   }
 
   const isStrange: Server["isStrange"] = (answer) =>
-    failure("has answered with something else than what was asked. Check what the client does with answers", answer)
+    failure("has answered with something else than what was asked. Check what the client does with answers", answer, {
+      passes: false
+    })
 
   const unanswered = (limit: number) =>
     connectionError ??
