@@ -17,6 +17,7 @@ export const shared = defineConfig({
         maxForks: 4
       }
     },
+    globalSetup: fileURLToPath(new URL("test/servers/leftOut.ts", import.meta.url)),
     testTimeout: 30_000,
     hookTimeout: 30_000,
     teardownTimeout: 10_000,

@@ -7,7 +7,11 @@
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
 import * as NodeUtil from "node:util"
+import * as Postgres from "../test/servers/postgres.js"
+import * as Redis from "../test/servers/redis.js"
+import type * as Engines from "../test/torture/Engines.js"
 import * as EventLog from "../test/torture/EventLog.js"
 import * as Statistics from "../test/torture/Statistics.js"
 import * as Torture from "../test/torture/Torture.js"
@@ -26,6 +30,8 @@ const usage = `Usage: npm run torture -- [options]
   --lease N        the lease in milliseconds (the library's default)
   --locked-file    contents of up to 190 kB are read and written through LockedFile
   --transform N    instead: N updates of a file of numbers, each of which checks all of them; nobody is killed
+  --engine NAME    what keeps the locks: lockFiles (the default), flock, postgres, redis; the processes use several in turn.
+                   A server is started for the run; with redis the lease is 2 s unless given
   --mixed          every second process uses FileLock.layer over NodeContext
   --unlocked       do not lock at all: shows that the analysis finds violations
   --in-place       write over the old content: shows the same, of readers without a lock and of writers that are killed
@@ -44,6 +50,7 @@ const { values } = NodeUtil.parseArgs({
     lease: { type: "string" },
     "locked-file": { type: "boolean", default: false },
     transform: { type: "string" },
+    engine: { type: "string", multiple: true, default: [] },
     mixed: { type: "boolean", default: false },
     "in-place": { type: "boolean", default: false },
     unlocked: { type: "boolean", default: false },
@@ -89,6 +96,7 @@ const describe = (report: Torture.Report): string => {
     ),
     `updates             ${counter.acknowledged} acknowledged, ${counter.unacknowledged} written by a killed one before it could say so`,
     `updates lost        ${counter.lost}`,
+    ...(report.fences === 0 ? [] : [`fencing numbers     ${report.fences}`]),
     `reads               ${report.reads}, ${report.torn} of a content that was not whole, ${report.stale.length} of an old one`,
     `longest standstill  ${Statistics.formatMillis(standstill.ofOne.millis)} at ${
       at(standstill.ofOne.from)
@@ -124,6 +132,25 @@ const verdict = (violations: ReadonlyArray<string>) =>
     })
   })
 
+const engineOf = (name: string): Effect.Effect<Engines.Settings, Error, Scope.Scope> => {
+  switch (name) {
+    case "postgres":
+      return Effect.map(Postgres.make(), ({ url }) => ({ _tag: name, url }))
+    case "redis":
+      return Effect.map(Redis.make(), ({ url }) => ({ _tag: name, url }))
+    case "flock":
+    case "lockFiles":
+    case "platform":
+      return Effect.succeed({ _tag: name })
+    default:
+      return Effect.fail(new Error(`no such engine: ${name}`))
+  }
+}
+
+const names = values.engine.length > 0 ? values.engine : values.mixed ? ["lockFiles", "platform"] : ["lockFiles"]
+
+const engines = Effect.forEach(names, engineOf)
+
 const program = Effect.gen(function*() {
   if (values.help) return yield* Console.log(usage)
   if (values.transform !== undefined) return yield* transform(Number(values.transform))
@@ -139,10 +166,10 @@ const program = Effect.gen(function*() {
     fibers: Number(values.fibers),
     readers: Number(values.readers),
     work: Number(values.work),
-    lease: values.lease === undefined ? undefined : Number(values.lease),
+    lease: values.lease !== undefined ? Number(values.lease) : values.engine.includes("redis") ? 2_000 : undefined,
     locked: !values.unlocked,
     writes: values["locked-file"] ? "LockedFile" : values["in-place"] ? "inPlace" : "rename",
-    mixed: values.mixed,
+    engines: yield* engines,
     onProgress: ({ elapsed, kills, stops }) =>
       process.stdout.isTTY
         ? Effect.sync(() =>
@@ -156,4 +183,4 @@ const program = Effect.gen(function*() {
   yield* verdict(report.violations)
 })
 
-NodeRuntime.runMain(program)
+NodeRuntime.runMain(Effect.scoped(program))

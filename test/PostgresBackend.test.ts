@@ -73,7 +73,7 @@ const held = <A, E, R>(name: string, program: Context.Context<FileLock.FileLock>
     return fiber
   })
 
-Requirement.describeWith("postgres", Postgres.isInstalled)("PostgresBackend", () => {
+Requirement.describeWhere(Postgres.isInstalled)("PostgresBackend", () => {
   layer(server, { timeout: testTimeout, excludeTestServices: true })((it) => {
     it.scoped("grants a lock to one program at a time, and the next number to each", () =>
       Effect.gen(function*() {
@@ -403,7 +403,7 @@ Requirement.describeWith("postgres", Postgres.isInstalled)("PostgresBackend", ()
     }), testTimeout)
 })
 
-Requirement.describeWith("pgbouncer", Pgbouncer.isInstalled && Postgres.isInstalled)(
+Requirement.describeWhere(Pgbouncer.isInstalled && Postgres.isInstalled)(
   "PostgresBackend behind a pooler",
   () => {
     layer(server, { timeout: testTimeout, excludeTestServices: true })((it) => {

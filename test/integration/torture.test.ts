@@ -21,7 +21,7 @@ const options: Torture.Options = {
   lease: undefined,
   locked: true,
   writes: "rename",
-  mixed: true,
+  engines: [{ _tag: "lockFiles" }, { _tag: "platform" }],
   onProgress: () => Effect.void
 }
 

@@ -8,6 +8,9 @@ import * as Server from "./server.js"
 /** The program, where it is installed. */
 export const program: string | undefined = Server.find("redis-server")
 
+/** Whether it is installed here. */
+export const isInstalled = program !== undefined
+
 /** A server on loopback. */
 export interface Redis extends Server.Server {
   readonly port: number

@@ -1,10 +1,9 @@
 /**
- * Tests that need a server. Where it is missing they are left out, and the report says so; in CI they fail.
+ * Tests that need a server. Where it is missing they are left out, which `leftOut.ts` says in one line; in CI they fail.
  */
 import { describe } from "@effect/vitest"
 
 /** `describe`, for tests that need a program of this machine. */
-export const describeWith = (program: string, isInstalled: boolean) =>
-  isInstalled || process.env["CI"] !== undefined
-    ? describe
-    : describe.skipIf(true)
+export const describeWhere = (isInstalled: boolean) => (name: string, tests: () => void): void => {
+  describe.skipIf(!isInstalled && process.env["CI"] === undefined)(name, tests)
+}

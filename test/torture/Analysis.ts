@@ -160,6 +160,18 @@ export const staleReads = (events: ReadonlyArray<Event>): ReadonlyArray<Stale> =
   return found
 }
 
+/** Every fencing number that is not larger than that of the process that was inside before. */
+export const fencesBack = (events: ReadonlyArray<Event>): ReadonlyArray<Event> => {
+  let last: Event | undefined
+  return events.filter((event) => {
+    if (event.kind !== "fence") return false
+    const isBack = last !== undefined &&
+      (event.incarnation === last.incarnation ? event.value < last.value : event.value <= last.value)
+    last = event
+    return isBack
+  })
+}
+
 /** How long it took from the kill of one that was inside until the next was. */
 export const takeovers = (events: ReadonlyArray<Event>): ReadonlyArray<number> => {
   const found: Array<number> = []

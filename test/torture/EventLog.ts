@@ -8,6 +8,8 @@ import * as Fs from "node:fs"
 import { nanos } from "./Monotonic.js"
 
 const codes = {
+  /** It has got the lock; the value is the fencing number of the grant, without those that the fibers of the process count up. */
+  fence: "F",
   /** A fiber starts to wait for the lock. */
   waiting: "W",
   /** It is inside, alone. */
@@ -76,7 +78,7 @@ const encode = (event: Event): string =>
     String(event.incarnation).padStart(6, "0"),
     String(event.section).padStart(8, "0"),
     String(event.at).padStart(20, "0"),
-    String(event.value).padStart(12, "0")
+    String(event.value).padStart(20, "0")
   ].join(" ").padEnd(lineSize - 1) + "\n"
 
 /** Where one process writes its lines. */

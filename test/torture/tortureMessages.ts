@@ -2,6 +2,7 @@
  * What the torture and its workers tell each other.
  */
 import * as Schema from "effect/Schema"
+import * as Engines from "./Engines.js"
 
 /** A worker's settings. */
 export const Settings = Schema.Struct({
@@ -22,8 +23,7 @@ export const Settings = Schema.Struct({
   locked: Schema.Boolean,
   /** How the guarded file is written: by this harness, through `LockedFile`, or over the old content, which the analysis must find. */
   writes: Schema.Literal("rename", "LockedFile", "inPlace"),
-  /** Whether to use `FileLock.layer` over the services of `@effect/platform-node`, and not `NodeFileLock.layer`. */
-  platform: Schema.Boolean
+  engine: Engines.Settings
 })
 
 /** Spares are started ahead of need and wait for this. */

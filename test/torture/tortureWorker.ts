@@ -9,11 +9,12 @@ import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Random from "effect/Random"
 import * as FileLock from "../../src/FileLock.js"
+import { fenceStep } from "../../src/LockBackend.js"
 import * as LockedFile from "../../src/LockedFile.js"
-import * as NodeFileLock from "../../src/NodeFileLock.js"
 import * as Arena from "./Arena.js"
 import * as Content from "./Content.js"
 import * as CriticalSection from "./CriticalSection.js"
+import * as Engines from "./Engines.js"
 import * as Ipc from "./Ipc.js"
 import * as Platform from "./Platform.js"
 import * as Messages from "./tortureMessages.js"
@@ -39,7 +40,17 @@ const withLock = ({ counter }: Arena.Arena, sections: CriticalSection.CriticalSe
     mode,
     mode === "exclusive" ? sections.raise(section, work) : sections.observe(section, work)
   )
-  return settings.locked ? FileLock.withLock(body, counter, { timeout: "infinity", mode }) : body
+  return !settings.locked
+    ? body
+    : Engines.hasFences(settings.engine)
+    ? Effect.scoped(Effect.flatMap(FileLock.acquire(counter, { timeout: "infinity", mode }), ({ fence, lost }) => {
+      const inside = Effect.zipRight(
+        Effect.sync(() => sections.log.write("fence", section, Number(Option.getOrThrow(fence) / BigInt(fenceStep)))),
+        body
+      )
+      return Effect.raceFirst(inside, lost)
+    }))
+    : FileLock.withLock(body, counter, { timeout: "infinity", mode })
 }
 
 /**
@@ -116,9 +127,7 @@ const program = Effect.gen(function*() {
 })
 
 const options: FileLock.Settings = settings.lease === null ? {} : { lease: settings.lease }
-const locks = settings.platform
-  ? Layer.provide(FileLock.layerWith(options), Platform.layer)
-  : NodeFileLock.layerWith(options)
+const locks = Engines.layer(settings.engine, options)
 
 program.pipe(
   Effect.provide(Layer.merge(locks, Platform.layer)),

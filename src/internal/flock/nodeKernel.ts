@@ -45,7 +45,11 @@ const { constants: { errno, signals }, platform } = NodeOS
 const unavailable = (cause: unknown) =>
   new Error(`flock(2) is called through the package koffi, which cannot be loaded: install koffi, version 3`, { cause })
 
-const loadKoffi = Effect.tryPromise({ try: () => import("koffi"), catch: unavailable })
+/** It is a CommonJS module where it is imported from one. */
+const loadKoffi = Effect.map(
+  Effect.tryPromise({ try: () => import("koffi"), catch: unavailable }),
+  (koffi) => "load" in koffi ? koffi : koffi.default
+)
 
 /** The device and the inode of a file, as `/proc/locks` names them: `fe:00:1234`. */
 const ownersInProc = (path: string): ReadonlyArray<Owner> | undefined => {
