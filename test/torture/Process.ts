@@ -27,13 +27,27 @@ export const entry = (pid: number): Entry | undefined => {
 }
 
 /**
- * Whether that very process can still do something. A zombie whose other threads are still there can: one of them may be
- * inside a write that a signal cannot interrupt.
+ * Whether that very process can still do something. While it ends, each of its threads leaves its system call, then its memory, then its
+ * open files, whose locks the kernel frees: only a thread that has memory can still write.
  */
 export const isAlive = (pid: number, startTime: string): boolean => {
   const found = entry(pid)
   if (found === undefined || found.startTime !== startTime) return false
-  return (found.state !== "Z" && found.state !== "X") || found.threads > 1
+  try {
+    return Fs.readdirSync(`/proc/${pid}/task`).some((thread) => hasMemory(`/proc/${pid}/task/${thread}/stat`))
+  } catch {
+    return false
+  }
+}
+
+/** Field 23, the size of the memory. */
+const hasMemory = (stat: string): boolean => {
+  try {
+    const text = Fs.readFileSync(stat, "utf8")
+    return text.slice(text.lastIndexOf(")") + 2).split(" ")[20] !== "0"
+  } catch {
+    return false
+  }
 }
 
 /** The memory of a process that is in use, in bytes; 0 where there is no such process. */

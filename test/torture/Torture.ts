@@ -254,7 +254,12 @@ export const run = (options: Options): Effect.Effect<Report, ChildProcess.Unexpe
     const leftovers = Arena.lockFiles(arena)
 
     const asked = yield* Clock.currentTimeMillis
-    const fresh = yield* spawn({ sections: 1, fibers: 1, readers: 0 })
+    const fresh = yield* spawn({
+      sections: 1,
+      fibers: 1,
+      readers: 0,
+      engine: options.engines[0] ?? { _tag: "lockFiles" }
+    })
     yield* begin(fresh)
     const finished = yield* Effect.timeoutOption(fresh.exit, "20 seconds")
     const recovery = (yield* Clock.currentTimeMillis) - asked

@@ -1,5 +1,7 @@
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
+import type * as Koffi from "koffi"
+import type * as Koffi from "koffi"
 import * as NodeFS from "node:fs"
 import * as NodeOS from "node:os"
 import * as NodeUtil from "node:util"
@@ -45,11 +47,14 @@ const { constants: { errno, signals }, platform } = NodeOS
 const unavailable = (cause: unknown) =>
   new Error(`flock(2) is called through the package koffi, which cannot be loaded: install koffi, version 3`, { cause })
 
-/** It is a CommonJS module where it is imported from one. */
-const loadKoffi = Effect.map(
-  Effect.tryPromise({ try: () => import("koffi"), catch: unavailable }),
-  (koffi) => "load" in koffi ? koffi : koffi.default
-)
+/** Where it is imported from CommonJS, there is only a default. */
+const loadKoffi = Effect.tryPromise({
+  try: async (): Promise<typeof Koffi> => {
+    const module: typeof Koffi & { readonly default?: typeof Koffi } = await import("koffi")
+    return module.default ?? module
+  },
+  catch: unavailable
+})
 
 /** The device and the inode of a file, as `/proc/locks` names them: `fe:00:1234`. */
 const ownersInProc = (path: string): ReadonlyArray<Owner> | undefined => {
