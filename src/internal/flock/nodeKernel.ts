@@ -1,7 +1,5 @@
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
-import type * as Koffi from "koffi"
-import type * as Koffi from "koffi"
 import * as NodeFS from "node:fs"
 import * as NodeOS from "node:os"
 import * as NodeUtil from "node:util"
