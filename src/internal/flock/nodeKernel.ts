@@ -45,14 +45,11 @@ const { constants: { errno, signals }, platform } = NodeOS
 const unavailable = (cause: unknown) =>
   new Error(`flock(2) is called through the package koffi, which cannot be loaded: install koffi, version 3`, { cause })
 
-/** Where it is imported from CommonJS, there is only a default. */
-const loadKoffi = Effect.tryPromise({
-  try: async (): Promise<typeof Koffi> => {
-    const module: typeof Koffi & { readonly default?: typeof Koffi } = await import("koffi")
-    return module.default ?? module
-  },
-  catch: unavailable
-})
+/** Its default export is there also where it is loaded as a CommonJS module. */
+const loadKoffi = Effect.map(
+  Effect.tryPromise({ try: () => import("koffi"), catch: unavailable }),
+  (koffi) => koffi.default
+)
 
 /** The device and the inode of a file, as `/proc/locks` names them: `fe:00:1234`. */
 const ownersInProc = (path: string): ReadonlyArray<Owner> | undefined => {
