@@ -128,7 +128,7 @@ const server = Layer.scoped(
   })
 )
 
-const describeWithRedis = Requirement.describeWith("redis-server", RedisServer.program !== undefined)
+const describeWithRedis = Requirement.describeWhere(RedisServer.isInstalled)
 
 describeWithRedis("RedisBackend", () => {
   for (const [library, connect] of Object.entries(libraries)) {
@@ -356,6 +356,10 @@ describeWithRedis("RedisBackend", () => {
         yield* Effect.promise(() => admin.hset(`${nameOf(path)}:fence`, "fence", "4503599627370496"))
         assert.strictEqual(yield* fence, 4503599627370497n)
         assert.strictEqual(yield* fence, 4503599627370498n)
+        for (const text of ["", "x", "nan", "inf", "1e300", "-5", "9007199254740993"]) {
+          yield* Effect.promise(() => admin.hset(`${nameOf(path)}:fence`, "fence", text))
+          assert.isAbove(Number(yield* fence), 1e15, text)
+        }
       }))
   })
 
@@ -623,7 +627,7 @@ describeWithRedis("RedisBackend", () => {
         yield* Effect.promise(() => admin.lpush(nameOf(path), "precious"))
         const error = yield* failureOf(locks.withLock(Effect.void, path, { timeout: "infinity" }))
         assert.strictEqual(error._tag === "LockAcquisitionError" && error.reason, "Foreign")
-        assert.include(error.message, "has a list at this name")
+        assert.include(error.message, `has a list at the key "${nameOf(path)}"`)
         const status = valueOf(yield* locks.inspect(path))
         assert.deepStrictEqual(status, { state: "foreign", mode: "exclusive", holders: [], waiters: [] })
         assert.isFalse(yield* locks.breakLock(path, makeHolder()))
@@ -654,6 +658,7 @@ describeWithRedis("RedisBackend", () => {
         yield* Effect.promise(() => admin.set(`${nameOf(path)}:fence`, "precious"))
         const error = yield* failureOf(locks.withLock(Effect.void, path, { timeout: "infinity" }))
         assert.strictEqual(error._tag === "LockAcquisitionError" && error.reason, "Foreign")
+        assert.include(error.message, `has a string at the key "${nameOf(path)}:fence"`)
         assert.strictEqual(yield* Effect.promise(() => admin.exists(nameOf(path))), 0)
         assert.strictEqual(yield* Effect.promise(() => admin.get(`${nameOf(path)}:fence`)), "precious")
       }))

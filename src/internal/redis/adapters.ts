@@ -115,10 +115,13 @@ export const fromNodeRedis = (client: NodeRedis): Client => ({
             if (subscriber.isOpen) subscriber.destroy()
           })
       ),
-      (subscriber) => ({
-        subscribe: (channel) =>
-          attempt(() => subscriber.subscribe(channel, (message, channel) => onMessage(channel, message))),
-        unsubscribe: (channel) => attempt(() => subscriber.unsubscribe(channel))
-      })
+      (subscriber) => {
+        // One and the same listener is called once for a message, however often it is added.
+        const hear = (message: string, channel: string) => onMessage(channel, message)
+        return {
+          subscribe: (channel) => attempt(() => subscriber.subscribe(channel, hear)),
+          unsubscribe: (channel) => attempt(() => subscriber.unsubscribe(channel))
+        }
+      }
     )
 })

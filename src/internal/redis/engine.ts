@@ -2,10 +2,8 @@ import type * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
-import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import type { BackendError, Blocked, Grant, LockBackend, LockKey, LockStatus, Request } from "../../LockBackend.js"
 import type { ProcessIdentity } from "../../ProcessIdentity.js"
@@ -19,15 +17,16 @@ import { canonical } from "./path.js"
 import * as Scripts from "./scripts.js"
 import * as Server from "./server.js"
 import * as Wakeups from "./wakeups.js"
+import * as Withdrawals from "./withdrawals.js"
 
 /** How often a waiter looks that is told of each release, in milliseconds, on average: the message may be lost. */
 const lookInterval = 1_000
 
+/** A key that is about to expire is looked at after so many milliseconds. */
+const minPause = 5
+
 /** For how long the number of the last grant is kept at least, in milliseconds. */
 const minRetention = Duration.toMillis("1 day")
-
-/** How long the end of the engine waits for what goes on in the background, in milliseconds. */
-const closeTimeout = 1_000
 
 /** Another holder has the lock. */
 interface Taken {
@@ -66,58 +65,9 @@ export const make = (options: {
     // attempts
     // ---------------------------------------------------------------------------------------------
 
-    /** What is taken back just now. */
-    const removals = new Set<Fiber.RuntimeFiber<void>>()
-    let isClosed = false
-    yield* Effect.addFinalizer(() => {
-      isClosed = true
-      return Fiber.awaitAll(removals).pipe(
-        Effect.interruptible,
-        Effect.timeoutOption(closeTimeout),
-        Effect.zipRight(Effect.suspend(() => Fiber.interruptAll(removals)))
-      )
-    })
-
-    const remove = (fiber: Runtime.RuntimeFiber, key: LockKey, { holder, record }: Attempt.Attempt): void => {
-      if (isClosed) {
-        return
-      }
-      const args = [record, nameOf(key), holder.token, String(times.retention)]
-      const removal = Runtime.start(
-        fiber,
-        server.run(Scripts.release, nameOf(key), args, times.limit).pipe(
-          Effect.retry({
-            schedule: Schedule.upTo(Schedule.spaced(times.pause), times.lease),
-            while: ({ passes }) => passes
-          }),
-          Effect.catchAll(({ cause }) =>
-            Effect.logDebug(`What was put at ${key.lockPath} in vain may stay there until it expires: ${cause.message}`)
-          ),
-          Effect.asVoid
-        )
-      )
-      removals.add(removal)
-      removal.addObserver(() => removals.delete(removal))
-    }
-
-    const withdraw: Grants.Context["withdraw"] = (key, attempt) =>
-      Effect.withFiberRuntime((fiber) => {
-        remove(fiber, key, attempt)
-        // Those that are still on their way may put it there later.
-        for (const command of attempt.underWay) {
-          command.addObserver(() => remove(fiber, key, attempt))
-        }
-        return identity.retireToken(attempt.holder.token)
-      })
-
-    const context: Grants.Context = {
-      server,
-      times,
-      nameOf,
-      withdraw,
-      retireToken: identity.retireToken,
-      grants: new Set()
-    }
+    const { retireToken } = identity
+    const withdraw = yield* Withdrawals.make({ server, times, nameOf, retireToken })
+    const context: Grants.Context = { server, times, nameOf, withdraw, retireToken, grants: new Set() }
 
     yield* client.listen({
       onConnected: () => {
@@ -130,7 +80,7 @@ export const make = (options: {
 
     /** An attempt that has not led to a lock. */
     const conclude = (key: LockKey, attempt: Attempt.Attempt): Effect.Effect<void> =>
-      attempt.mayBeThere ? withdraw(key, attempt) : identity.retireToken(attempt.holder.token)
+      attempt.mayBeThere ? withdraw(key, attempt) : retireToken(attempt.holder.token)
 
     const taken = (value: string, expiresIn: number): Taken =>
       Option.match(OwnHolder.decode(value), {
@@ -148,7 +98,7 @@ export const make = (options: {
               reason: "Timeout",
               holder,
               isOwn: true,
-              cause: new Error("through another FileLock layer of this process, or to break it")
+              cause: new Error("through another FileLock layer of this process")
             }
             : { state: "held", reason: "Timeout", holder }
         })
@@ -180,13 +130,13 @@ export const make = (options: {
                 return Effect.succeed(taken(first, millis >= 0 ? millis : Infinity))
               }
               if (outcome === "foreign") {
-                return Effect.fail(server.isForeign(first))
+                return Effect.fail(server.isForeign(first, second))
               }
               attempt.inDoubt = true
               if (outcome !== "granted" || !/^\d{1,16}$/.test(first)) {
                 return Effect.fail(server.isStrange(outcome))
               }
-              if (Runtime.monotonic(fiber) - askedAt >= times.lease * Grants.patience) {
+              if (Runtime.monotonic(fiber) - askedAt >= times.lease * Grants.lossFraction) {
                 return Effect.fail(server.isLate())
               }
               attempt.inDoubt = false
@@ -201,7 +151,7 @@ export const make = (options: {
 
     const tryAcquire = (key: LockKey, request: Request): Effect.Effect<Option.Option<Grant>, BackendError> =>
       Effect.uninterruptible(Effect.flatMap(Attempt.make(identity, request.label), (attempt) =>
-        Effect.matchEffect(ask(key, request, attempt, Math.min(times.limit, Grants.patientTime)), {
+        Effect.matchEffect(ask(key, request, attempt, Math.min(times.limit, Grants.stepTimeout)), {
           onFailure: (error) =>
             Effect.zipRight(conclude(key, attempt), Effect.fail(error.refusal)),
           onSuccess: (answer): Effect.Effect<Option.Option<Grant>> => {
@@ -226,31 +176,27 @@ export const make = (options: {
         /** When the schedule wants the next look; a look that comes sooner leaves it as it is. */
         let due: number | undefined
 
-        const bySchedule: Effect.Effect<boolean> = Effect.suspend(() =>
-          due !== undefined ? Effect.succeed(true) : Effect.map(polling.next, (millis) => {
-            if (millis !== undefined) {
-              due = Runtime.monotonic(fiber) + millis
-            }
-            return millis !== undefined
+        const nextDue = Effect.suspend(() =>
+          due !== undefined ? Effect.succeed(due) : Effect.map(polling.next, (millis) => {
+            due = millis === undefined ? undefined : Runtime.monotonic(fiber) + millis
+            return due
           })
         )
-        const untilDue = Effect.suspend(() =>
-          Effect.map(waiter.wait((due ?? 0) - Runtime.monotonic(fiber)), (isWoken) => {
-            if (!isWoken) {
-              due = undefined
-            }
-          })
-        )
+        const bySchedule = Effect.flatMap(nextDue, (at) =>
+          at === undefined ?
+            Effect.succeed(false) :
+            Effect.map(waiter.wait(at - Runtime.monotonic(fiber)), (isWoken) => {
+              if (!isWoken) {
+                due = undefined
+              }
+              return true
+            }))
         /** Waits until it is time to look again; `false` when the schedule has ended. */
         const pause = (isListening: boolean, expiresIn: number): Effect.Effect<boolean> =>
           isListening && request.isDefaultSchedule
             ? Effect.flatMap(Random.next, (random) =>
-              Effect.as(
-                waiter.wait(Math.min(expiresIn + 1, lookInterval * (0.5 + random))),
-                true
-              ))
-            : Effect.flatMap(bySchedule, (goesOn) =>
-              goesOn ? Effect.as(untilDue, true) : Effect.succeed(false))
+              Effect.as(waiter.wait(Math.min(Math.max(expiresIn, minPause), lookInterval * (0.5 + random))), true))
+            : bySchedule
 
         const again = (isListening: boolean, expiresIn: number): Effect.Effect<Option.Option<Grant>, BackendError> =>
           Effect.flatMap(
@@ -258,7 +204,8 @@ export const make = (options: {
               isListening ? Effect.void : wakeups.listen(name),
               Effect.interruptible(pause(isListening, expiresIn))
             ),
-            (goesOn) => goesOn ? look : Effect.succeedNone
+            (goesOn) =>
+              goesOn ? look : Effect.succeedNone
           )
 
         const next = Effect.suspend(() =>
@@ -309,7 +256,8 @@ export const make = (options: {
     // ---------------------------------------------------------------------------------------------
 
     const run = (script: string, key: LockKey, args: ReadonlyArray<string>) =>
-      Effect.mapError(server.run(script, nameOf(key), args, times.limit), ({ refusal }) => refusal)
+      Effect.mapError(server.run(script, nameOf(key), args, times.limit), ({ refusal }) =>
+        refusal)
 
     const inspect: Context.Tag.Service<LockBackend>["inspect"] = (key) =>
       Effect.flatMap(
@@ -320,7 +268,8 @@ export const make = (options: {
           }
           const status = { mode: "exclusive", waiters: [] } as const
           return Option.match(outcome === "found" ? OwnHolder.decode(value) : Option.none(), {
-            onNone: () => Effect.succeedSome<LockStatus>({ ...status, state: "foreign", holders: [] }),
+            onNone: () =>
+              Effect.succeedSome<LockStatus>({ ...status, state: "foreign", holders: [] }),
             onSome: (holder) =>
               Effect.map(identity.isAlive(holder), (liveness) =>
                 Option.some<LockStatus>({

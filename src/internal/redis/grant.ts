@@ -37,12 +37,12 @@ export interface Context {
 }
 
 /** The part of the lease after which a lock that could not be renewed counts as lost. */
-export const patience = 2 / 3
+export const lossFraction = 2 / 3
 
 const never: Alarm = { at: Infinity, run: constVoid }
 
 /** In milliseconds. The core waits for a release, and for a single attempt, for a second. */
-export const patientTime = 900
+export const stepTimeout = 900
 
 /**
  * A key that is ours. It is renewed at a third of the lease.
@@ -112,7 +112,7 @@ export class RedisGrant implements LockBackend.Grant {
       const wasLost = this.ended
       this.end()
       const { attempt, context, key } = this
-      return Effect.matchEffect(this.tryToRelease(this.now + patientTime, wasLost), {
+      return Effect.matchEffect(this.tryToRelease(this.now + stepTimeout, wasLost), {
         // The answer to an earlier command may have been lost.
         onSuccess: () => attempt.underWay.size > 0 ? context.withdraw(key, attempt) : this.retire,
         onFailure: ({ cause }) =>
@@ -180,7 +180,7 @@ export class RedisGrant implements LockBackend.Grant {
       this.failure = undefined
       this.renewAt(askedAt + lease / 3)
       this.timer.cancel(this.fiber, this.deadline)
-      this.deadline = { at: askedAt + lease * patience, run: () => this.expire() }
+      this.deadline = { at: askedAt + lease * lossFraction, run: () => this.expire() }
       this.timer.add(this.fiber, this.deadline)
     }
   }

@@ -4,14 +4,17 @@
  * Answers are arrays of text. `gone` comes with what is in the place of the record, if anything is.
  */
 
-/** Something else than a string at the name of the lock is left alone. */
+/** Something else than a string at the name of the lock is left alone. It is told of which type it is, and its full name. */
 const read = `
+local function refuse(key, failure)
+  if string.find(failure.err, 'WRONGTYPE', 1, true) then
+    return { 'foreign', redis.call('type', key).ok, key }
+  end
+  return failure
+end
 local value = redis.pcall('get', KEYS[1])
 if type(value) == 'table' then
-  if string.find(value.err, 'WRONGTYPE', 1, true) then
-    return { 'foreign', redis.call('type', KEYS[1]).ok }
-  end
-  return value
+  return refuse(KEYS[1], value)
 end
 `
 
@@ -29,9 +32,15 @@ export const acquire = `${read}
 if value and value ~= ARGV[1] then
   return { 'taken', value, tostring(redis.call('pttl', KEYS[1])) }
 end
-local last = redis.call('hmget', KEYS[2], 'fence', 'token', 'released')
+local last = redis.pcall('hmget', KEYS[2], 'fence', 'token', 'released')
+if last.err then
+  return refuse(KEYS[2], last)
+end
 local fence = tonumber(last[1] or '') or 0
-if not value then
+if not (fence < ${Number.MAX_SAFE_INTEGER}) then
+  fence = 0
+end
+if not value or fence == 0 then
   local now = redis.call('time')
   fence = math.max(fence + 1, now[1] * 1000000 + now[2])
 end

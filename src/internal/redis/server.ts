@@ -1,11 +1,13 @@
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
+import type * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Predicate from "effect/Predicate"
 import { BackendError } from "../../LockBackend.js"
 import { formatDuration } from "../../LockHolder.js"
 import { type Alarm, timerOf } from "../lock/timer.js"
 import * as Runtime from "../runtime.js"
+import { quote } from "../text.js"
 import type { Client, RedisError } from "./client.js"
 
 /** A command that the server has not carried out, as far as it is known. */
@@ -40,7 +42,7 @@ export interface Server {
     limit: number
   ) => Effect.Effect<Answer, CommandError>
   /** Something else than a text is at the name of a lock. */
-  readonly isForeign: (type: string) => CommandError
+  readonly isForeign: (type: string, name: string) => CommandError
   /** The lock was granted so long ago that it may be gone by now. */
   readonly isLate: () => CommandError
   readonly isStrange: (answer: unknown) => CommandError
@@ -76,10 +78,7 @@ export const make = (client: Client): Server => {
 
   /** Before Redis 7, the error of a command in a script is in the middle of a longer text. */
   const explain = ({ cause }: RedisError): CommandError => {
-    const message = messageOf(cause)
-    if (/\bWRONGTYPE\b/.test(message)) {
-      return failure("has a key of another type at this name", cause, { passes: false, reason: "Foreign" })
-    }
+    const message = messageOf(cause).replace(/\.+$/, "")
     if (/\b(NOAUTH|WRONGPASS)\b/.test(message)) {
       return failure(
         `refuses this client: ${message}. Give the client the user and the password of the server`,
@@ -131,11 +130,10 @@ export const make = (client: Client): Server => {
         }
         const fail = (error: CommandError) => answer(Effect.fail(error))
         const alarm: Alarm = { at: Runtime.monotonic(fiber) + limit, run: () => fail(unanswered(limit)) }
-        const observe = () =>
-          answer(Effect.matchCauseEffect(command, {
-            onSuccess: (value) => isAnswer(value) ? Effect.succeed(value) : Effect.fail(isStrange(value)),
-            onFailure: (cause) => cause._tag === "Fail" ? Effect.fail(explain(cause.error)) : Effect.die(cause)
-          }))
+        const observe = (exit: Exit.Exit<unknown, RedisError>) =>
+          answer(
+            Effect.filterOrElse(Effect.mapError(exit, explain), isAnswer, (value) => Effect.fail(isStrange(value)))
+          )
         timer.add(fiber, alarm)
         listeners.add(fail)
         command.addObserver(observe)
@@ -147,7 +145,8 @@ export const make = (client: Client): Server => {
     send,
     answerTo,
     run: (script, name, args, limit) => Effect.flatMap(send(script, name, args), (command) => answerTo(command, limit)),
-    isForeign: (type) => failure(`has a ${type} at this name`, undefined, { passes: false, reason: "Foreign" }),
+    isForeign: (type, name) =>
+      failure(`has a ${type} at the key ${quote(name)}`, undefined, { passes: false, reason: "Foreign" }),
     isLate: () => failure("has answered too late. Check how busy this process is", undefined),
     isStrange,
     onConnected: () => {
