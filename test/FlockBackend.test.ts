@@ -66,6 +66,29 @@ const open = (path: string) =>
     (descriptor) => Effect.sync(() => Fs.closeSync(descriptor))
   )
 
+/** Another program that opens the file of a lock while that is being removed, and so has no name but the one that it has aside. */
+const makeLate = (path: string) =>
+  Effect.acquireRelease(
+    Effect.sync(() => {
+      let descriptor = -1
+      let isClosed = false
+      return {
+        get descriptor() {
+          return descriptor
+        },
+        hasCome: () => descriptor !== -1,
+        open: () => {
+          descriptor = Fs.openSync(`${path.slice(0, path.lastIndexOf("/"))}/${filesBeside(path)[0]}`, "r+")
+        },
+        close: () => {
+          if (descriptor !== -1 && !isClosed) Fs.closeSync(descriptor)
+          isClosed = true
+        }
+      }
+    }),
+    ({ close }) => Effect.sync(close)
+  )
+
 /** Waits until it is so. */
 const until = (condition: () => boolean): Effect.Effect<void> =>
   Effect.suspend(() => condition() ? Effect.void : Effect.zipRight(Effect.sleep("5 millis"), until(condition)))
@@ -299,15 +322,14 @@ describe("The release", () => {
     (mode) =>
       Effect.gen(function*() {
         const path = yield* makePath
-        let late = -1
+        const late = yield* makeLate(path)
         const real = yield* kernel
         const locks = yield* makeLocks(({ lease }) => ({
           isLeased: (descriptor) => {
-            if (late !== -1) return false
+            if (late.hasCome()) return false
             // After the look, but before it is unlinked.
-            const [aside] = filesBeside(path)
             real.endLease(descriptor)
-            late = Fs.openSync(`${path.slice(0, path.lastIndexOf("/"))}/${aside}`, "r+")
+            late.open()
             return true
           },
           lease
@@ -315,11 +337,11 @@ describe("The release", () => {
         const others = yield* makeLocks()
         yield* locks.withLock(Effect.void, path, { mode })
         assert.deepStrictEqual(filesBeside(path), [])
-        assert.isFalse(real.tryLock(late, "shared"))
-        yield* until(() => real.tryLock(late, "exclusive"))
+        assert.isFalse(real.tryLock(late.descriptor, "shared"))
+        yield* until(() => real.tryLock(late.descriptor, "exclusive"))
         // It is inside by a file that has no name.
         yield* refusal(others, path)
-        Fs.closeSync(late)
+        late.close()
         yield* others.withLock(Effect.void, path, { timeout: "10 seconds" })
         assert.deepStrictEqual(filesBeside(path), [])
       })
@@ -328,22 +350,21 @@ describe("The release", () => {
   test("lets a program in that was about to open the file, where the next one has the name already", (path) =>
     Effect.gen(function*() {
       const real = yield* kernel
-      let late = -1
+      const late = yield* makeLate(path)
       const locks = yield* makeLocks(({ isLeased }) => ({
         isLeased: (descriptor) => {
-          if (late !== -1) return isLeased(descriptor)
-          const [aside] = filesBeside(path)
+          if (late.hasCome()) return isLeased(descriptor)
           real.endLease(descriptor)
-          late = Fs.openSync(`${path.slice(0, path.lastIndexOf("/"))}/${aside}`, "r+")
+          late.open()
           Fs.writeFileSync(`${path}.lock`, "")
           return false
         }
       }))
       const next = yield* makeLocks()
       yield* locks.withLock(Effect.void, path)
-      yield* until(() => real.tryLock(late, "exclusive"))
+      yield* until(() => real.tryLock(late.descriptor, "exclusive"))
       yield* refusal(next, path)
-      Fs.closeSync(late)
+      late.close()
       yield* next.withLock(Effect.void, path, { timeout: "10 seconds" })
     }))
 })

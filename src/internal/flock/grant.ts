@@ -6,9 +6,10 @@ import type * as LockBackend from "../../LockBackend.js"
 import { LockLostError } from "../../LockError.js"
 import type { LockHolder } from "../../LockHolder.js"
 import type { ProcessIdentity } from "../../ProcessIdentity.js"
-import { type Channel, type Endpoint, type Reply } from "../handover/channel.js"
+import type { Channel, Endpoint, Reply } from "../handover/channel.js"
 import { instanceOf, maxQueue, type Message } from "../handover/message.js"
 import * as Immediate from "../immediate.js"
+import type { DiskError } from "../lockFile/disk.js"
 import * as Runtime from "../runtime.js"
 
 /** How many waiters are told that the lock is free. The others look by themselves. */
@@ -16,13 +17,14 @@ const atOnce = 16
 
 const nobody: ReadonlySet<string> = new Set()
 
-/** What the file of a lock that is held is asked for. */
+/** Why a lock is not ours any more, and who has it by now. */
+export type Gone = Pick<LockLostError, "reason"> & { readonly holder?: LockHolder | undefined }
+
+/** The file of a lock that is held. */
 export interface HeldFile {
-  /** Whether the name of the lock still is that of the file. */
-  readonly isThere: () => boolean
-  /** Who has locked the file that is there instead; `undefined` if there is none. */
-  readonly successor: () => { readonly holder: LockHolder | undefined } | undefined
-  /** Removes the file, or leaves it to others, and unlocks it. */
+  /** `undefined` as long as the name of the lock is that of the file. */
+  readonly gone: () => Effect.Effect<Gone | undefined, DiskError>
+  /** Unlocks it, and removes it or leaves it to others. */
   readonly release: (isOurs: boolean) => Effect.Effect<void>
 }
 
@@ -66,34 +68,36 @@ export class FlockGrant implements LockBackend.Grant, Endpoint {
   }
 
   get verify(): Effect.Effect<void, LockLostError> {
-    return Immediate.suspend(() => this.file.isThere() ? Exit.void : Exit.fail(this.loss))
+    return Immediate.suspend(() =>
+      Immediate.matchEffect(this.file.gone(), {
+        onFailure: ({ cause }) => Exit.fail(this.toLoss({ reason: "BackendUnavailable" }, cause)),
+        onSuccess: (gone) => gone === undefined ? Exit.void : Exit.fail(this.toLoss(gone))
+      })
+    )
   }
 
-  private get loss(): LockLostError {
-    const successor = this.file.successor()
-    return new LockLostError({
-      ...this.key,
-      reason: successor === undefined ? "Removed" : "Replaced",
-      holder: successor?.holder,
-      at: DateTime.unsafeMake(Runtime.wallClock(this.fiber))
-    })
+  private toLoss(gone: Gone, cause?: unknown): LockLostError {
+    const at = DateTime.unsafeMake(Runtime.wallClock(this.fiber))
+    return new LockLostError({ ...this.key, ...gone, cause, at })
   }
 
   get release(): Effect.Effect<void> {
-    return Immediate.suspend(() => {
-      const isOurs = this.file.isThere()
-      if (!isOurs) this.request.onLost(this.loss)
-      return Immediate.andThen(this.file.release(isOurs), () => {
-        this.tellWaiters()
-        return Immediate.andThen(
-          this.identity.retireToken(this.holder.token),
-          () =>
-            isOurs
-              ? Exit.void
-              : Effect.logWarning(`The lock ${this.key.lockPath} was not ours any more when it was released`)
-        )
-      })
-    })
+    return Immediate.suspend(() =>
+      // Where the system does not say, the file is unlocked, and most likely stays.
+      Immediate.flatMap(
+        Immediate.matchEffect(this.file.gone(), { onFailure: () => Exit.void, onSuccess: Exit.succeed }),
+        (gone) => {
+          const released = Immediate.andThen(this.file.release(gone === undefined), () => {
+            this.tellWaiters()
+            return this.identity.retireToken(this.holder.token)
+          })
+          return gone === undefined ? released : Immediate.andThen(released, () => {
+            this.request.onLost(this.toLoss(gone))
+            return Effect.logWarning(`The lock ${this.key.lockPath} was not ours any more when it was released`)
+          })
+        }
+      )
+    )
   }
 
   /** They look for themselves. The first one gets the lock. */

@@ -35,7 +35,7 @@ import { makeEngine } from "../nodeFileLock.js"
 import * as Polling from "../polling.js"
 import * as Runtime from "../runtime.js"
 import * as Content from "./content.js"
-import { FlockGrant } from "./grant.js"
+import { FlockGrant, type Gone } from "./grant.js"
 import * as Inspection from "./nodeInspection.js"
 import type { Kernel } from "./nodeKernel.js"
 import { OpenFile } from "./nodeOpenFile.js"
@@ -180,7 +180,7 @@ export const make = (options: {
   const again = (attempt: Attempt, round: number): Effect.Effect<Answer, Failure> =>
     round < maxRounds
       ? Immediate.suspend(() => attemptOnce(attempt, round + 1))
-      : Exit.succeed(blockedBy("held", undefined, 0))
+      : Exit.succeed(blockedBy("held", undefined))
 
   /** What waiting does not change fails. */
   const refuse = (
@@ -380,19 +380,19 @@ export const make = (options: {
       cleanup.start(fiber, key.lockPath, recovered)
     }
     return new FlockGrant(channel, identity, key, request, holder, recovered, fiber, {
-      isThere: () => file.isAt(key.lockPath),
-      successor: () => successorAt(key.lockPath),
+      gone: () => call(() => file.isAt(key.lockPath) ? undefined : goneAt(key.lockPath)),
       release: (isOurs) => isOurs ? release(attempt, file) : Immediate.sync(() => file.close())
     })
   }
 
-  const successorAt = (path: string) => {
+  /** Something else, or nothing, is where our file was. */
+  const goneAt = (path: string): Gone => {
     const opened = OpenFile.open(path)
     if ("_tag" in opened) {
-      return opened._tag === "Absent" ? undefined : { holder: undefined }
+      return { reason: opened._tag === "Absent" ? "Removed" : "Replaced" }
     }
     try {
-      return { holder: Record.holderOf(identify(opened).seen) }
+      return { reason: "Replaced", holder: Record.holderOf(identify(opened).seen) }
     } finally {
       opened.close()
     }
