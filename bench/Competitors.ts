@@ -4,6 +4,7 @@
 import * as Schema from "effect/Schema"
 import * as Module from "node:module"
 import type { Competitor } from "./Competitor.js"
+import * as Engines from "./competitors/engines.js"
 import * as Memory from "./competitors/memory.js"
 import * as Ours from "./competitors/ours.js"
 import * as Peers from "./competitors/peers.js"
@@ -13,6 +14,10 @@ import * as Raw from "./competitors/raw.js"
 export const Name = Schema.Literal(
   "effect-filelock",
   "effect-filelock, NodeContext",
+  "over flock",
+  "over PostgreSQL",
+  "over Redis",
+  "raw advisory lock",
   "no lock",
   "Effect semaphore",
   "async-mutex",
@@ -41,14 +46,28 @@ export const anyFileSystem: Name = "effect-filelock, NodeContext"
 /** The reference between processes. */
 export const kernel: Name = "kernel lock"
 
+/** Where the servers are that some competitors need. */
+export const Servers = Schema.Struct({
+  postgres: Schema.optionalWith(Schema.String, { exact: true }),
+  redis: Schema.optionalWith(Schema.String, { exact: true })
+})
+
 /** Makes a competitor and loads no other peer. `installation` is a file in the directory where the peers are installed. */
-export const make = (name: Name, installation: string): Competitor => {
+export const make = (name: Name, installation: string, servers: typeof Servers.Type): Competitor => {
   const require = Module.createRequire(installation)
   switch (name) {
     case "effect-filelock":
       return Ours.node()
     case "effect-filelock, NodeContext":
       return Ours.anyFileSystem()
+    case "over flock":
+      return Engines.engine({ _tag: "flock" })
+    case "over PostgreSQL":
+      return Engines.engine({ _tag: "postgres", url: servers.postgres ?? "" })
+    case "over Redis":
+      return Engines.engine({ _tag: "redis", url: servers.redis ?? "" })
+    case "raw advisory lock":
+      return Engines.advisoryLock(servers.postgres ?? "")
     case "no lock":
       return Memory.nothing()
     case "Effect semaphore":

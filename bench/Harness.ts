@@ -69,11 +69,12 @@ export const freshPath = (harness: Harness): string => {
 /** Starts a process with one competitor. The scope ends the process. */
 export const spawn = (
   harness: Harness,
-  competitor: Competitors.Name
+  competitor: Competitors.Name,
+  servers: typeof Competitors.Servers.Type = {}
 ): Effect.Effect<Worker, ChildProcess.UnexpectedExit, Scope.Scope> =>
   ChildProcess.spawn({
     script: Path.join(harness.root, "worker.cjs"),
-    argument: JSON.stringify({ competitor, installation }),
+    argument: JSON.stringify({ competitor, installation, servers }),
     commands: Messages.Command,
     messages: Messages.Message
   }).pipe(Effect.tap((worker) => receive(worker, "ready")))

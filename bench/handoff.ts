@@ -19,7 +19,7 @@ const handOver = (from: Harness.Worker, to: Harness.Worker, path: string, hold: 
   })
 
 /** Each process holds in turn. */
-const alternate = (one: Harness.Worker, other: Harness.Worker, path: string, holds: ReadonlyArray<number>) =>
+export const alternate = (one: Harness.Worker, other: Harness.Worker, path: string, holds: ReadonlyArray<number>) =>
   Effect.forEach(
     holds,
     (hold, index) => index % 2 === 0 ? handOver(one, other, path, hold) : handOver(other, one, path, hold)

@@ -29,10 +29,17 @@ const entries: ReadonlyArray<Entry> = [
 ]
 
 /** Milliseconds from the signal until the waiter has acquired; `Infinity` if that takes longer than `limit`. */
-const kill = (harness: Harness.Harness, name: Competitors.Name, pause: number, limit: number) =>
+export const kill = (
+  harness: Harness.Harness,
+  name: Competitors.Name,
+  pause: number,
+  limit: number,
+  servers?: typeof Competitors.Servers.Type
+) =>
   Effect.scoped(Effect.gen(function*() {
     const path = Harness.freshPath(harness)
-    const [holder, waiter] = yield* Effect.all([Harness.spawn(harness, name), Harness.spawn(harness, name)])
+    const spawn = Harness.spawn(harness, name, servers)
+    const [holder, waiter] = yield* Effect.all([spawn, spawn])
     // Some locks elsewhere first: a program that waits for a lock is rarely in its first second.
     yield* Effect.forEach(
       [holder, waiter],

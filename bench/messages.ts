@@ -8,6 +8,7 @@ import * as Competitors from "./Competitors.js"
 /** The argument of a process. */
 export const Settings = Schema.Struct({
   competitor: Competitors.Name,
+  servers: Competitors.Servers,
   /** A file in the directory where the peers are installed. */
   installation: Schema.String
 })

@@ -13,6 +13,7 @@ import * as NodeUtil from "node:util"
 import * as TemporaryDirectory from "../test/torture/TemporaryDirectory.js"
 import * as Chart from "./Chart.js"
 import * as Contention from "./contention.js"
+import * as Engines from "./engines.js"
 import * as Fibers from "./fibers.js"
 import * as Files from "./files.js"
 import * as Growth from "./growth.js"
@@ -35,6 +36,7 @@ const questions = {
   growth: Growth.run,
   held: Held.run,
   layers: Layers.run,
+  engines: Engines.run,
   readers: Files.readers,
   files: Files.files,
   import: Import.run

@@ -17,7 +17,7 @@ const send = Ipc.send(Messages.Message)
 
 const program = Effect.gen(function*() {
   const commands = yield* Ipc.commands(Messages.Command)
-  const competitor = Competitors.make(settings.competitor, settings.installation)
+  const competitor = Competitors.make(settings.competitor, settings.installation, settings.servers)
   const runPromise = Runtime.runPromise(yield* Effect.runtime())
   let release = yield* Deferred.make<number>()
 

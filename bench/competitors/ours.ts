@@ -10,7 +10,7 @@ import * as NodeFileLock from "../../src/NodeFileLock.js"
 import * as Competitor from "../Competitor.js"
 
 /** The runtime lives as long as the process. The loop runs inside the runtime. */
-const make = (layer: Layer.Layer<FileLock.FileLock>): Competitor.Competitor => {
+export const make = (layer: Layer.Layer<FileLock.FileLock>): Competitor.Competitor => {
   const runtime = ManagedRuntime.make(layer)
   return {
     exclusively: (path, body) =>

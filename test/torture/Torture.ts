@@ -63,6 +63,8 @@ export interface Report {
   readonly counter: Analysis.Reconciliation
   /** Grants with a fencing number. */
   readonly fences: number
+  /** Those that were not larger than the one before. */
+  readonly fencesBack: number
   /** Reads, and how many of them found a content that was not whole, or an old one. */
   readonly reads: number
   readonly torn: number
@@ -307,6 +309,7 @@ export const run = (options: Options): Effect.Effect<Report, ChildProcess.Unexpe
       stoppedOwner: events.filter((event) => event.kind === "stoppedOwner").length,
       overlaps: found,
       counter,
+      fencesBack: fencesBack.length,
       fences: events.filter(({ kind }) => kind === "fence").length,
       reads: events.filter(({ kind }) => kind === "observed").length + torn,
       torn,
