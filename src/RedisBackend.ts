@@ -9,7 +9,7 @@
  * - The client has to be connected to a primary. Replication is asynchronous: a failover may lose a lock and grant it again. Redlock, which
  *   asks several servers, is no remedy: it still rests on the clocks of the servers and the holder, and it gives no fencing number.
  * - The server must not evict keys: `maxmemory-policy noeviction`.
- * - `fence` is at least the server's time in microseconds. It keeps increasing when the server loses its data, as long as the clock of
+ * - `fence` is at least 2048 times the server's time in microseconds. It keeps increasing when the server loses its data, as long as the clock of
  *   the server is not set back.
  * - A shared lock is granted as an exclusive one, and the fibers of one process share it. `Grant.mode` says so.
  * - A path is a name. `.`, `..` and `//` are resolved, and no file is looked at. It is POSIX also on Windows.

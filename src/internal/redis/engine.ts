@@ -6,6 +6,7 @@ import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import type * as Scope from "effect/Scope"
 import type { BackendError, Blocked, Grant, LockBackend, LockKey, LockStatus, Request } from "../../LockBackend.js"
+import { fenceStep } from "../../LockBackend.js"
 import type { ProcessIdentity } from "../../ProcessIdentity.js"
 import * as OwnHolder from "../ownHolder.js"
 import * as Polling from "../polling.js"
@@ -142,7 +143,16 @@ export const make = (options: {
               attempt.inDoubt = false
               const recovered = second === "silent"
               return Effect.succeed(
-                new Grants.RedisGrant(context, key, request, attempt, BigInt(first), recovered, askedAt, fiber)
+                new Grants.RedisGrant(
+                  context,
+                  key,
+                  request,
+                  attempt,
+                  BigInt(first) * BigInt(fenceStep),
+                  recovered,
+                  askedAt,
+                  fiber
+                )
               )
             }
           })
