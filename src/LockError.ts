@@ -4,7 +4,7 @@
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
-import { describeCause } from "./internal/errno.js"
+import { describeCause, isUnanswered } from "./internal/errno.js"
 import { printable, quote } from "./internal/text.js"
 import * as LockHolder from "./LockHolder.js"
 
@@ -107,7 +107,7 @@ export class LockAcquisitionError
     const cause = describeCause(this.cause)
     switch (this.reason) {
       case "Timeout":
-        if (this.timeout === 0 && (this.cause === undefined || this.holder !== undefined)) {
+        if (this.timeout === 0 && !isUnanswered(this.cause)) {
           return `${printable(this.lockPath)} is taken${holder}${cause}`
         }
         return `Timed out after ${LockHolder.formatDuration(this.waited)} waiting for ${

@@ -28,6 +28,15 @@ export const codeOf = (error: unknown): string => {
 export const describeCause = (cause: unknown): string =>
   Predicate.hasProperty(cause, "message") && typeof cause.message === "string" ? ` (${printable(cause.message)})` : ""
 
+const notAnswered = "the storage did not answer in time"
+
+/** A step of the engine, such as a system call on a dead network file system, had not ended at the deadline. */
+export const unanswered = (): Error => new Error(notAnswered)
+
+/** Whether that is so, also of an error that was sent by another process. */
+export const isUnanswered = (cause: unknown): boolean =>
+  Predicate.hasProperty(cause, "message") && cause.message === notAnswered
+
 /** The same error, with what it means in front. */
 export const explain = (cause: unknown, meaning: string): Error =>
   Object.assign(

@@ -9,6 +9,7 @@ import * as Option from "effect/Option"
 import * as Metrics from "../../FileLockMetrics.js"
 import type { BackendError, Grant, LockBackend, LockKey } from "../../LockBackend.js"
 import { LockAcquisitionError, LockDirectoryError, type Reason } from "../../LockError.js"
+import * as Errno from "../errno.js"
 import * as Immediate from "../immediate.js"
 import * as Runtime from "../runtime.js"
 import * as Background from "./background.js"
@@ -66,9 +67,8 @@ const explain = (
       })
     )
 
-/** A step of the engine, such as a system call on a dead network file system, had not ended at the deadline. */
 const unanswered = (waiter: Waiter, lockPath: string): Effect.Effect<never, LockAcquisitionError> =>
-  fail(waiter, lockPath, "Timeout", { cause: new Error("the storage did not answer in time") })
+  fail(waiter, lockPath, "Timeout", { cause: Errno.unanswered() })
 
 /** A reader cannot become a writer: two that want to would wait for each other. */
 export const failShared = (waiter: Waiter, lockPath: string): Effect.Effect<never, LockAcquisitionError> =>

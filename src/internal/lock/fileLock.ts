@@ -12,7 +12,7 @@ import * as Scope from "effect/Scope"
 import type * as FileLock from "../../FileLock.js"
 import type { BackendError, LockBackend, LockKey } from "../../LockBackend.js"
 import type { LockAcquisitionError, LockLostError } from "../../LockError.js"
-import { codeOf } from "../errno.js"
+import { codeOf, isUnanswered } from "../errno.js"
 import * as Immediate from "../immediate.js"
 import type { Files } from "../lockedFile/files.js"
 import { defaultSchedule } from "../polling.js"
@@ -363,6 +363,6 @@ const ifAvailable = <A, R>(acquisition: Effect.Effect<A, Failure, R>): Effect.Ef
     Effect.asSome(acquisition),
     (error) =>
       error._tag === "LockAcquisitionError" && error.reason === "Timeout" &&
-      (error.cause === undefined || error.holder !== undefined),
+      !isUnanswered(error.cause),
     () => Effect.succeedNone
   )
