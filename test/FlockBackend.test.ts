@@ -175,7 +175,11 @@ describe("A lock of flock(2)", () => {
         yield* Effect.scoped(Effect.gen(function*() {
           const handle = yield* second.acquire(path, { mode: "shared", timeout: 0 })
           assert.strictEqual(handle.mode, "shared")
-          assert.include((yield* refusal(writer, path)).message, `with flock(2), by process ${process.pid}`)
+          assert.isTrue(Option.isNone(yield* writer.acquireIfAvailable(path)))
+          assert.include(
+            (yield* refusal(writer, path, { timeout: 50 })).message,
+            `with flock(2), by process ${process.pid}`
+          )
         }))
         yield* refusal(writer, path)
         assert.strictEqual(Fs.readFileSync(`${path}.lock`, "utf8"), Content.marker)
@@ -194,6 +198,14 @@ describe("A lock of flock(2)", () => {
         path
       ))
       assert.deepInclude(removed, { reason: "Removed" })
+      const noticed = yield* Effect.flip(locks.withLock(
+        Effect.suspend(() => {
+          Fs.unlinkSync(`${path}.lock`)
+          return Effect.never
+        }),
+        path
+      ))
+      assert.deepInclude(noticed, { reason: "Removed" })
       const replaced = yield* Effect.flip(Effect.scoped(Effect.flatMap(locks.acquire(path), (handle) => {
         Fs.unlinkSync(`${path}.lock`)
         Fs.writeFileSync(`${path}.lock`, "another's\n")

@@ -1,3 +1,4 @@
+import type * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -9,11 +10,15 @@ import type { ProcessIdentity } from "../../ProcessIdentity.js"
 import type { Channel, Endpoint, Reply } from "../handover/channel.js"
 import { instanceOf, maxQueue, type Message } from "../handover/message.js"
 import * as Immediate from "../immediate.js"
+import { type Alarm, timerAt } from "../lock/timer.js"
 import type { DiskError } from "../lockFile/disk.js"
 import * as Runtime from "../runtime.js"
 
 /** How many waiters are told that the lock is free. The others look by themselves. */
 const atOnce = 16
+
+/** How often the holder looks whether the file is still there, in milliseconds: somebody may have removed it by hand. */
+const lookEvery = 1_000
 
 const nobody: ReadonlySet<string> = new Set()
 
@@ -34,6 +39,10 @@ export class FlockGrant implements LockBackend.Grant, Endpoint {
   readonly mode: LockBackend.Mode
   private readonly waiters = new Set<string>()
   private released = false
+  private isLost = false
+  private alarm: Alarm | undefined
+  /** Its clock at the acquisition: the fiber may go by another one later. */
+  private readonly clock: Clock.Clock
 
   constructor(
     private readonly channel: Channel,
@@ -46,8 +55,35 @@ export class FlockGrant implements LockBackend.Grant, Endpoint {
     private readonly file: HeldFile
   ) {
     this.mode = request.mode
+    this.clock = Runtime.clockOf(fiber)
     // Those that share a lock have no record that others could read.
     if (request.mode === "exclusive") channel.hold(key.lockPath, holder.token, this)
+    this.lookLater()
+  }
+
+  private lookLater(): void {
+    this.alarm = { at: Runtime.monotonicOf(this.clock) + lookEvery, run: () => this.look() }
+    timerAt(this.clock).add(this.fiber, this.alarm)
+  }
+
+  private look(): void {
+    const onGone = (gone: Gone | undefined): Effect.Effect<void> => {
+      if (gone === undefined) this.lookLater()
+      else this.lose(gone)
+      return Exit.void
+    }
+    Immediate.start(
+      this.fiber,
+      () => Immediate.matchEffect(this.file.gone(), { onFailure: () => onGone(undefined), onSuccess: onGone }),
+      `The look at ${this.key.lockPath}`
+    )
+  }
+
+  private lose(gone: Gone): void {
+    if (!this.isLost) {
+      this.isLost = true
+      this.request.onLost(this.toLoss(gone))
+    }
   }
 
   hear(message: Message, reply: Reply): boolean {
@@ -77,14 +113,15 @@ export class FlockGrant implements LockBackend.Grant, Endpoint {
   }
 
   private toLoss(gone: Gone, cause?: unknown): LockLostError {
-    const at = DateTime.unsafeMake(Runtime.wallClock(this.fiber))
+    const at = DateTime.unsafeMake(Runtime.wallClockOf(this.clock))
     return new LockLostError({ ...this.key, ...gone, cause, at })
   }
 
   get release(): Effect.Effect<void> {
-    return Immediate.suspend(() =>
+    return Immediate.suspend(() => {
+      if (this.alarm !== undefined) timerAt(this.clock).cancel(this.fiber, this.alarm)
       // Where the system does not say, the file is unlocked, and most likely stays.
-      Immediate.flatMap(
+      return Immediate.flatMap(
         Immediate.matchEffect(this.file.gone(), { onFailure: () => Exit.void, onSuccess: Exit.succeed }),
         (gone) => {
           const released = Immediate.andThen(this.file.release(gone === undefined), () => {
@@ -92,12 +129,12 @@ export class FlockGrant implements LockBackend.Grant, Endpoint {
             return this.identity.retireToken(this.holder.token)
           })
           return gone === undefined ? released : Immediate.andThen(released, () => {
-            this.request.onLost(this.toLoss(gone))
+            this.lose(gone)
             return Effect.logWarning(`The lock ${this.key.lockPath} was not ours any more when it was released`)
           })
         }
       )
-    )
+    })
   }
 
   /** They look for themselves. The first one gets the lock. */

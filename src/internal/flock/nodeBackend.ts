@@ -165,7 +165,7 @@ export const make = (options: {
           case "Locked":
             return judge(attempt, found, round)
           case "Taken":
-            return blockedByOwner(lockPath, found.seen)
+            return blockedByOwner(attempt, found.seen)
           case "Absent":
             return create(attempt, round, directoryMade)
           case "Foreign":
@@ -409,18 +409,22 @@ export const make = (options: {
     blockedByLive(holder, new Error("with a lock file, by NodeFileLock or LockFileBackend"))
 
   /** The record is that of the last one of ours. Another program may have the file locked since. */
-  const blockedByOwner = (path: string, seen: Record.Seen): Effect.Effect<Blocked> => {
+  const blockedByOwner = ({ key, request }: Attempt, seen: Record.Seen): Effect.Effect<Blocked> => {
     const holder = Record.holderOf(seen)
     return Immediate.map(holder === undefined ? Exit.succeed("dead") : identity.isAlive(holder), (liveness) => {
       if (holder !== undefined && liveness !== "dead") {
         return seen._tag === "Record" ? blockedByLockFile(holder) : blockedByLive(holder)
       }
-      const pid = kernel.ownersOf(path)?.[0]?.pid ?? 0
-      return {
-        ...blockedBy("held", undefined),
-        cause: new Error(`with flock(2), by ${pid > 0 ? `process ${pid}` : "another program"}`)
-      }
+      // One that does not wait would take a cause without a holder for an error.
+      return request.waits
+        ? { ...blockedBy("held", undefined), cause: byAnother(key.lockPath) }
+        : blockedBy("held", undefined)
     })
+  }
+
+  const byAnother = (path: string): Error => {
+    const pid = kernel.ownersOf(path)?.[0]?.pid ?? 0
+    return new Error(`with flock(2), by ${pid > 0 ? `process ${pid}` : "another program"}`)
   }
 
   // ---------------------------------------------------------------------------------------------
