@@ -48,6 +48,7 @@ export const make = (
     ChildProcess.execFileSync(find("initdb") ?? "initdb", [
       ...["-D", data, "-U", "test", "--auth=trust", "--no-sync", "--no-instructions", "-E", "UTF8", "--locale=C"]
     ], { ...user, stdio: "pipe", cwd: directory })
+    Fs.appendFileSync(`${data}/pg_hba.conf`, "host all all 10.203.0.0/16 trust\n")
     if (role === "standby") Fs.writeFileSync(`${data}/standby.signal`, "")
     const options = Object.entries({
       listen_addresses: "127.0.0.1",
