@@ -94,7 +94,7 @@ const until = (condition: () => boolean): Effect.Effect<void> =>
   Effect.suspend(() => condition() ? Effect.void : Effect.zipRight(Effect.sleep("5 millis"), until(condition)))
 
 const refusal = (locks: Locks, path: string, options: FileLock.LockOptions = {}) =>
-  Effect.flip(Effect.scoped(locks.acquire(path, { timeout: 0, ...options })))
+  Effect.flip(Effect.asVoid(Effect.scoped(locks.acquire(path, { timeout: 0, ...options }))))
 
 const test = (behaviour: string, self: (path: string) => Effect.Effect<void, unknown, Scope.Scope>) =>
   it.scopedLive(behaviour, () => Effect.flatMap(makePath, self))
