@@ -4,7 +4,12 @@ import { defineConfig } from "vitest/config"
 /** What all tests have in common. */
 export const shared = defineConfig({
   // The programs of the guides name the package as its users do.
-  resolve: { alias: { "effect-filelock": fileURLToPath(new URL("src/index.ts", import.meta.url)) } },
+  resolve: {
+    alias: [
+      { find: /^effect-filelock$/, replacement: fileURLToPath(new URL("src/index.ts", import.meta.url)) },
+      { find: /^effect-filelock\/(\w+)$/, replacement: fileURLToPath(new URL("src/$1.ts", import.meta.url)) }
+    ]
+  },
   test: {
     // Tests start and kill processes and look at their own pid: a worker thread has neither to itself.
     pool: "forks",

@@ -113,7 +113,8 @@ export const make = (
  * @example
  * ```ts
  * import { Effect, Layer } from "effect"
- * import { FileLock, RedisBackend } from "effect-filelock"
+ * import { FileLock } from "effect-filelock"
+ * import * as RedisBackend from "effect-filelock/RedisBackend"
  *
  * declare const redis: RedisBackend.Ioredis // new Redis("redis://127.0.0.1:6379")
  *
