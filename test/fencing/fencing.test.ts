@@ -9,7 +9,7 @@ import * as Requirement from "../servers/requirement.js"
 import * as Bundle from "../torture/Bundle.js"
 import * as ChildProcess from "../torture/ChildProcess.js"
 import type * as Engines from "../torture/Engines.js"
-import * as Messages from "./fixtures/fencedWriterMessages.js"
+import * as Messages from "./messages.js"
 
 const testTimeout = 60_000
 
@@ -82,7 +82,7 @@ const play = (
     const network = yield* Network.make
     const ground = yield* start(network)
     const way = yield* network.wayTo(ground.port)
-    const script = yield* Bundle.makeTemporary(new URL("./fixtures/fencedWriter.ts", import.meta.url))
+    const script = yield* Bundle.makeTemporary(new URL("./writer.ts", import.meta.url))
     const [holder, next] = yield* Effect.all([
       startWriter(script, network.prefix, ground.engineAt(way.host, way.port)),
       startWriter(script, [], ground.engineAt("127.0.0.1", ground.port))
