@@ -22,7 +22,8 @@ import type { LockHolder } from "../../LockHolder.js"
 import type { ProcessIdentity } from "../../ProcessIdentity.js"
 import * as OwnHolder from "../ownHolder.js"
 import * as Polling from "../polling.js"
-import type { Session, SessionError } from "./session.js"
+import type { SessionError } from "./session.js"
+import { inTime, type Session } from "./session.js"
 import * as Sessions from "./sessions.js"
 import * as Statements from "./statements.js"
 
@@ -33,6 +34,9 @@ const lookups = [500, 5000]
 
 /** How long an answer may take that waits for no lock, in milliseconds. */
 const answerTime = 5000
+
+/** The core waits for a second. */
+const releaseTime = Duration.millis(900)
 
 const milliseconds = Effect.map(Clock.currentTimeNanos, (nanos) => Number(nanos) / 1e6)
 
@@ -75,9 +79,17 @@ export const make = (options: {
   let usedSlots = 0
   const waitingForSlot = new Set<() => void>()
 
-  const releaseSlot = Effect.sync(() => {
+  const wakeNext = Effect.sync(() => {
+    const [notify] = waitingForSlot
+    if (notify !== undefined && usedSlots < maxSessions) {
+      waitingForSlot.delete(notify)
+      notify()
+    }
+  })
+
+  const releaseSlot = Effect.suspend(() => {
     usedSlots -= 1
-    for (const notify of waitingForSlot) notify()
+    return wakeNext
   })
 
   const keyOf = ({ path }: LockKey): string => Statements.keyOf(namespace, path)
@@ -92,24 +104,16 @@ export const make = (options: {
   }
 
   /** The sessions at a lock. */
-  const find = (key: LockKey, query: (text: string) => ReturnType<typeof sessions.query> = sessions.query) =>
+  const find = <E>(key: LockKey, query: (text: string) => Effect.Effect<ReadonlyArray<Row>, E>) =>
     Effect.map(query(Statements.sessionsOf(keyOf(key))), (rows) =>
       rows.map(({ granted, mode, pid, query }): Found => ({
         pid: Number(pid),
-        granted: granted === true,
+        granted: granted === "t",
         mode: mode === "ShareLock" ? "shared" : "exclusive",
         holder: Option.getOrUndefined(Statements.signer(query))
       })))
 
-  const inTime = <A, E>(effect: Effect.Effect<A, E>) =>
-    Effect.timeoutFail(Effect.interruptible(effect), {
-      duration: patience,
-      onTimeout: () =>
-        new BackendError({
-          reason: "BackendUnavailable",
-          cause: new Error(`the server has not answered for ${Duration.format(patience)}`)
-        })
-    })
+  const answered = inTime(patience)
 
   const toBackendError = (error: SessionError | BackendError): BackendError =>
     error._tag === "BackendError" ? error : Sessions.unavailable(error)
@@ -117,9 +121,12 @@ export const make = (options: {
   const tell = (request: Request, found: ReadonlyArray<Found>): void =>
     request.onBlocked({ state: "held", reason: "Timeout", holder: found.find(({ granted }) => granted)?.holder })
 
+  /** All waiters together have one more session to look around. */
+  const lookup = Effect.unsafeMakeSemaphore(1)
+
   /** Tells the core who is in the way. An answer that does not come is not waited for. */
   const tellBlocked = (key: LockKey, request: Request): Effect.Effect<void> =>
-    Effect.match(inTime(find(key)), {
+    Effect.match(answered(lookup.withPermits(1)(find(key, sessions.query))), {
       onSuccess: (found) => tell(request, found),
       onFailure: () => tell(request, [])
     })
@@ -138,74 +145,85 @@ export const make = (options: {
     Effect.gen(function*() {
       let heardAt = sentAt
       let isOver = false
+      /** The holder is told. Its session says no more, and ends with the release, or by the server: until then no other one has the lock. */
       const lose = (reason: "BackendUnavailable" | "LeaseExpired" | "Removed", cause: Error): void => {
         if (isOver) return
         isOver = true
-        session.destroy()
         request.onLost(new LockLostError({ ...key, reason, cause }))
       }
       const onEnd = (error: SessionError): void =>
         lose(error.code === "57P05" ? "LeaseExpired" : "BackendUnavailable", error)
+      const onSilence = (): void =>
+        lose(
+          "LeaseExpired",
+          new Error(`the server has not been heard for ${Duration.format(Duration.millis(silence))}`)
+        )
       session.onEnd = onEnd
       if (session.error !== undefined) onEnd(session.error)
       const signedHeartbeat = Statements.signed(holder, Statements.heartbeat)
-      const beat = Effect.flatMap(milliseconds, (sentAt) =>
-        Effect.map(session.query(signedHeartbeat), () => {
-          heardAt = sentAt
-        }))
+      /** In a fiber of its own: the end of the session, and of the lock, would come of an interrupted statement. */
+      const beat = Effect.flatMap(
+        Effect.forkDaemon(Effect.flatMap(milliseconds, (sentAt) =>
+          Effect.map(session.query(signedHeartbeat), () => {
+            heardAt = sentAt
+          }))),
+        Fiber.join
+      )
       /** A process that stood still finds here that its time is over, before it asks. */
       const remaining = Effect.map(milliseconds, (now) => heardAt + silence - now)
-      const watch: Effect.Effect<void> = Effect.sleep(Duration.millis(lease / 3)).pipe(
+      const watch: Effect.Effect<void> = remaining.pipe(
+        // The next statement is a third of a lease after the last one that was answered.
+        Effect.flatMap((left) => Effect.sleep(Duration.millis(Math.max(0, left - lease / 3)))),
         Effect.zipRight(remaining),
         Effect.flatMap((left) => left <= 0 ? Effect.succeedNone : Effect.timeoutOption(beat, Duration.millis(left))),
         Effect.matchEffect({
           onFailure: (error) => Effect.sync(() => lose("BackendUnavailable", error)),
           onSuccess: Option.match({
-            onNone: () =>
-              Effect.sync(() =>
-                lose(
-                  "LeaseExpired",
-                  new Error(`the server has not been heard for ${Duration.format(Duration.millis(silence))}`)
-                )
-              ),
+            onNone: () => Effect.sync(onSilence),
             onSome: () => Effect.suspend(() => isOver ? Effect.void : watch)
           })
         })
       )
+      /** Afterwards the session has ended, as far as this process is concerned, or it has no lock. */
+      const unlock = Effect.gen(function*() {
+        const unlocked = yield* Effect.either(
+          inTime(releaseTime)(session.query(Statements.unlock(keyOf(key), request.mode)))
+        )
+        if (unlocked._tag === "Right") {
+          if (unlocked.right[0]?.["unlocked"] !== "t") {
+            lose("Removed", new Error("the session does not have the lock any more"))
+          }
+          return
+        }
+        const error = unlocked.left
+        if (error.code !== "ETIMEDOUT" && Sessions.passes(error)) {
+          // A holder that has let nothing else run hears only now that its session has ended before.
+          onEnd(error)
+        } else if ((yield* remaining) <= 0) {
+          onSilence()
+        }
+        if (!isOver) {
+          isOver = true
+          yield* Effect.logWarning(`The release of ${key.lockPath} was not answered: its session was ended`, error)
+        }
+      })
       const watcher = yield* Effect.forkDaemon(Effect.interruptible(watch))
       return {
         holder,
         mode: request.mode,
         fence: Option.some(fence),
         recovered: false,
-        verify: Effect.mapError(inTime(beat), (cause) =>
+        verify: Effect.mapError(answered(beat), (cause) =>
           new LockLostError({ ...key, reason: "BackendUnavailable", cause })),
         release: Effect.gen(function*() {
           yield* Fiber.interruptFork(watcher)
+          if (!isOver) {
+            yield* unlock
+          }
+          // The end of the session frees the lock, whatever the server has heard.
           if (isOver) {
-            return
-          }
-          const unlocked = yield* Effect.either(
-            Effect.timeout(
-              Effect.interruptible(session.query(Statements.unlock(keyOf(key), request.mode))),
-              "900 millis"
-            )
-          )
-          const row = unlocked._tag === "Right" ? unlocked.right[0] : undefined
-          if (row?.["unlocked"] === true && session.error === undefined) {
-            isOver = true
-            sessions.giveBack(session)
-          } else if (row !== undefined) {
-            lose("Removed", new Error("the session does not have the lock any more"))
-          } else {
-            // The end of the session frees the lock, whatever the server has heard.
-            if (session.error !== undefined) {
-              onEnd(session.error)
-            }
-            isOver = true
             session.destroy()
-            yield* Effect.logWarning(`The release of ${key.lockPath} was not answered: its session was ended`)
-          }
+          } else sessions.giveBack(session)
         }).pipe(Effect.zipRight(identity.retireToken(holder.token)), Effect.ensuring(releaseSlot))
       }
     })
@@ -218,12 +236,13 @@ export const make = (options: {
   const inSession = (
     key: LockKey,
     request: Request,
-    obtain: (session: Session, holder: LockHolder) => Effect.Effect<Option.Option<Answer>, SessionError | BackendError>
+    obtain: (session: Session, holder: LockHolder) => Effect.Effect<Option.Option<Answer>, SessionError>
   ): Effect.Effect<Option.Option<Grant>, SessionError | BackendError> =>
     Effect.flatMap(
       sessions.take,
-      (session) =>
-        Effect.flatMap(OwnHolder.make(identity, request.label), (holder) =>
+      (session) => {
+        const { wasKept } = session
+        return Effect.flatMap(OwnHolder.make(identity, request.label), (holder) =>
           Effect.matchCauseEffect(obtain(session, holder), {
             onFailure: (cause) => {
               session.destroy()
@@ -237,7 +256,11 @@ export const make = (options: {
               onSome: (answer) =>
                 Effect.asSome(grant(key, request, session, holder, answer))
             })
-          }))
+          })).pipe(
+            Effect.catchIf((error) =>
+              wasKept && Sessions.passes(error), () => inSession(key, request, obtain))
+          )
+      }
     )
 
   const ask = (
@@ -255,7 +278,7 @@ export const make = (options: {
     )
 
   const tryOnce = (key: LockKey, request: Request) => (session: Session, holder: LockHolder) =>
-    inTime(
+    answered(
       Effect.tap(ask(session, holder, Statements.tryLock(keyOf(key), request.mode, sequence)), (answer) =>
         Option.isSome(answer)
           ? Effect.void
@@ -273,7 +296,7 @@ export const make = (options: {
   const confirmed = (session: Session, holder: LockHolder, answer: Answer) =>
     Effect.flatMap(milliseconds, (sentAt) =>
       sentAt - answer.sentAt < lease / 3 ? Effect.succeed(answer) : Effect.as(
-        inTime(session.query(Statements.signed(holder, Statements.heartbeat))),
+        answered(session.query(Statements.signed(holder, Statements.heartbeat))),
         { ...answer, sentAt }
       ))
 
@@ -288,43 +311,60 @@ export const make = (options: {
         )
         const watch: Effect.Effect<Option.Option<Answer>> = Effect.flatMap(
           pause,
-          (goesOn) => goesOn ? Effect.zipRight(tellBlocked(key, request), watch) : Effect.succeedNone
+          (goesOn) =>
+            goesOn ? Effect.zipRight(tellBlocked(key, request), watch) : Effect.sync(() => {
+              // The lock may be granted to it at this moment.
+              session.destroy()
+              return Option.none()
+            })
         )
         return Effect.interruptible(Effect.raceFirst(queued, watch))
       })
 
-  const takeSlot = (request: Request, waits: boolean): Effect.Effect<void, BackendError> =>
+  /** Whether there is one before `ended`; an acquisition without that does not wait for one. */
+  const takeSlot = (request: Request, ended: Effect.Effect<void> | undefined): Effect.Effect<boolean, BackendError> =>
     Effect.suspend(() => {
       if (usedSlots < maxSessions) {
         usedSlots += 1
-        return Effect.void
+        return Effect.succeed(true)
       }
       const cause = new Error(
         `this program holds ${maxSessions} locks or waits for them, each in a session of its own: "maxSessions" allows for more`
       )
-      if (!waits) return new BackendError({ reason: "BackendUnavailable", cause })
+      if (ended === undefined) return new BackendError({ reason: "BackendUnavailable", cause })
       request.onBlocked({ state: "held", reason: "BackendUnavailable", cause })
-      const released = Effect.async<void>((resume) => {
-        const notify = () => resume(Effect.void)
+      const released = Effect.async<boolean>((resume) => {
+        const notify = () => resume(Effect.succeed(true))
         waitingForSlot.add(notify)
         return Effect.sync(() => waitingForSlot.delete(notify))
       })
-      return Effect.zipRight(Effect.interruptible(released), takeSlot(request, waits))
+      return Effect.raceFirst(released, Effect.as(ended, false)).pipe(
+        Effect.interruptible,
+        // One that was notified, and does not want the slot any more.
+        Effect.onInterrupt(() => wakeNext),
+        Effect.flatMap((isReleased) => isReleased ? takeSlot(request, ended) : Effect.as(wakeNext, false))
+      )
     })
 
   /** A slot is kept by a grant until its release. */
   const inSlot = (
     request: Request,
-    waits: boolean,
+    ended: Effect.Effect<void> | undefined,
     obtain: Effect.Effect<Option.Option<Grant>, BackendError>
   ): Effect.Effect<Option.Option<Grant>, BackendError> =>
-    Effect.zipRight(
-      takeSlot(request, waits),
-      Effect.onExit(obtain, (exit) => Exit.isSuccess(exit) && Option.isSome(exit.value) ? Effect.void : releaseSlot)
+    Effect.flatMap(
+      takeSlot(request, ended),
+      (isTaken) =>
+        isTaken
+          ? Effect.onExit(
+            obtain,
+            (exit) => Exit.isSuccess(exit) && Option.isSome(exit.value) ? Effect.void : releaseSlot
+          )
+          : Effect.succeedNone
     )
 
   const tryAcquire: Service["tryAcquire"] = (key, request) =>
-    inSlot(request, false, Effect.mapError(inSession(key, request, tryOnce(key, request)), toBackendError))
+    inSlot(request, undefined, Effect.mapError(inSession(key, request, tryOnce(key, request)), toBackendError))
 
   const acquire: Service["acquire"] = (key, request) =>
     Effect.suspend(() => {
@@ -343,7 +383,10 @@ export const make = (options: {
           return Effect.flatMap(Effect.interruptible(polling.pause), (goesOn) => goesOn ? again : Effect.succeedNone)
         }
       )
-      return inSlot(request, true, again)
+      const ended = request.isDefaultSchedule
+        ? Effect.never
+        : Effect.asVoid(Effect.repeat(polling.pause, { until: (goesOn) => !goesOn }))
+      return inSlot(request, ended, again)
     })
 
   // ---------------------------------------------------------------------------------------------
@@ -351,7 +394,7 @@ export const make = (options: {
   // ---------------------------------------------------------------------------------------------
 
   const inspect: Service["inspect"] = (key) =>
-    Effect.map(Effect.mapError(inTime(find(key)), toBackendError), (found) => {
+    Effect.map(Effect.mapError(answered(find(key, sessions.query)), toBackendError), (found) => {
       const holders = found.filter(({ granted }) => granted)
       return holders[0] === undefined ? Option.none<LockStatus>() : Option.some({
         state: "held",
@@ -363,10 +406,14 @@ export const make = (options: {
 
   const breakLock: Service["breakLock"] = (key, { token }) =>
     Effect.gen(function*() {
-      const session = (yield* find(key)).find(({ granted, holder }) => granted && holder?.token === token)
+      const session = (yield* answered(find(key, sessions.query))).find(({ granted, holder }) =>
+        granted && holder?.token === token
+      )
       if (session === undefined) return false
-      const [row] = yield* sessions.query(Statements.terminate(session.pid))
-      return row?.["ended"] === true
+      const [row] = yield* inTime(Duration.millis(2 * answerTime))(
+        sessions.query(Statements.terminate(keyOf(key), session.pid))
+      )
+      return row?.["ended"] === "t"
     }).pipe(Effect.mapError(toBackendError))
 
   return { canonical, tryAcquire, acquire, inspect, breakLock, close: sessions.close }

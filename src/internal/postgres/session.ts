@@ -8,8 +8,8 @@ import type { Duplex } from "node:stream"
 import * as Pg from "pg"
 import { codeOf } from "../errno.js"
 
-/** A row, by the names of its columns: text, `null`, or what a JSON column says. */
-export type Row = Readonly<Record<string, unknown>>
+/** A row, by the names of its columns, as the server writes it: what a program does with types does not change it. */
+export type Row = Readonly<Record<string, string | null>>
 
 /** Why a session failed, or ended. `code` is the SQLSTATE of the server, or the errno of the system. */
 export class SessionError extends Data.TaggedError("SessionError")<{
@@ -25,7 +25,28 @@ const toError = (cause: Error): SessionError => {
 
 const connectTimeout = Duration.seconds(5)
 
-const parametersOf = (config: PgClientConfig): Pg.ClientConfig => ({
+/** An answer that waits for no lock. The server may be there again when it is asked anew. */
+export const inTime =
+  (duration: Duration.Duration) => <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E | SessionError> =>
+    Effect.timeoutFail(Effect.interruptible(effect), {
+      duration,
+      onTimeout: () =>
+        new SessionError({
+          message: `the server has not answered for ${Duration.format(duration)}`,
+          code: "ETIMEDOUT"
+        })
+    })
+
+/** The system allows for no more, in seconds. */
+export const longestKeepAlive = 32_767
+
+/**
+ * A waiter says nothing, and hears nothing of a server whose machine is gone: it is noticed by the keepalives of TCP, which take ten seconds
+ * more than this. A holder counts for itself, and should not be told earlier.
+ */
+const keepAliveOf = (lease: number): number => Math.min(Math.max(1000, lease * 2 / 3), longestKeepAlive * 1000)
+
+const parametersOf = (config: PgClientConfig, lease: number): Pg.ClientConfig => ({
   ...(config.url === undefined ? {} : { connectionString: Redacted.value(config.url) }),
   ...(config.username === undefined ? {} : { user: config.username }),
   ...(config.host === undefined ? {} : { host: config.host }),
@@ -33,9 +54,10 @@ const parametersOf = (config: PgClientConfig): Pg.ClientConfig => ({
   ...(config.database === undefined ? {} : { database: config.database }),
   ...(config.password === undefined ? {} : { password: Redacted.value(config.password) }),
   ...(config.ssl === undefined ? {} : { ssl: config.ssl }),
-  ...(config.types === undefined ? {} : { types: config.types }),
+  types: { getTypeParser: () => String },
   connectionTimeoutMillis: Duration.toMillis(config.connectTimeout ?? connectTimeout),
   keepAlive: true,
+  keepAliveInitialDelayMillis: keepAliveOf(lease),
   application_name: config.applicationName ?? "effect-filelock"
 })
 
@@ -48,24 +70,33 @@ export class Session {
   error: SessionError | undefined
   /** Called once, when it has ended. */
   onEnd: (error: SessionError) => void = () => {}
+  /** Whether it was kept after a use: the server may have ended it since, and that may not be known here. */
+  wasKept = false
 
   private readonly client: Pg.Client
   private readonly stream: Duplex
   private readonly turns = Effect.unsafeMakeSemaphore(1)
 
-  constructor(config: PgClientConfig) {
+  /** Throws if the parameters are not allowed. The lease is in milliseconds. */
+  constructor(config: PgClientConfig, lease: number) {
     const stream = config.stream?.() ?? new Net.Socket()
     this.stream = stream
-    this.client = new Pg.Client({ ...parametersOf(config), stream: () => stream })
+    this.client = new Pg.Client({ ...parametersOf(config, lease), stream: () => stream })
     this.client.on("error", (error) => this.end(toError(error)))
     this.client.on("end", () => this.end(new SessionError({ message: "the connection was closed", code: "UNKNOWN" })))
   }
 
   /** Connects, authenticates and waits for the server's greeting. */
   readonly connect: Effect.Effect<void, SessionError> = Effect.async((resume) => {
-    this.client.connect((error: Error | null | undefined) => {
-      resume(error === null || error === undefined ? Effect.void : Effect.fail(toError(error)))
-    })
+    const onConnect = (error: unknown) => {
+      resume(error instanceof Error ? Effect.fail(toError(error)) : Effect.void)
+    }
+    try {
+      this.client.connect(onConnect)
+    } catch (error) {
+      // There is no such port.
+      onConnect(error)
+    }
     return Effect.sync(() => this.destroy())
   })
 

@@ -1,19 +1,26 @@
 import type { PgClientConfig } from "@effect/sql-pg/PgClient"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { BackendError } from "../../LockBackend.js"
-import { type Row, Session, type SessionError } from "./session.js"
+import { inTime, type Row, Session, type SessionError } from "./session.js"
 import * as Statements from "./statements.js"
 
-/** An error that may pass: the server starts, or stops, or has too many sessions, or the network does not carry just now. */
+/**
+ * An error that may pass: the server starts, or stops, or has too many sessions, or the network does not carry just now. A server that is
+ * started again has no socket in the file system for a moment (ENOENT).
+ */
 const passing = new Set([
   ...["53300", "57P01", "57P02", "57P03", "57P05", "08000", "08001", "08003", "08006"],
-  ...["ECONNREFUSED", "ECONNRESET", "EPIPE", "ETIMEDOUT", "EHOSTUNREACH", "ENETUNREACH", "ENETDOWN", "EAI_AGAIN"]
+  ...["ECONNREFUSED", "ECONNRESET", "EPIPE", "ETIMEDOUT", "EHOSTUNREACH", "ENETUNREACH", "ENETDOWN", "EAI_AGAIN"],
+  "ENOENT"
 ])
 
 /** The end of a connection has a message only. */
 export const passes = ({ code, message }: SessionError): boolean =>
-  code === "UNKNOWN" ? /connection|timeout|session|socket/i.test(message) : passing.has(code)
+  code === "UNKNOWN"
+    ? /connection|timeout|session|socket/i.test(message) && !/does not support/.test(message)
+    : passing.has(code)
 
 /** What a failure of the server means for an acquisition that does not try again. */
 export const unavailable = (error: SessionError): BackendError =>
@@ -25,21 +32,29 @@ export const unavailable = (error: SessionError): BackendError =>
 const refused = (message: string): BackendError =>
   new BackendError({ reason: "BackendUnavailable", cause: new Error(message) })
 
-const Sequence = Schema.Struct({ cache: Schema.Int, increment: Schema.Int, cycle: Schema.Boolean })
+const Sequence = Schema.Struct({
+  cache: Schema.Int,
+  increment: Schema.Int,
+  cycle: Schema.Boolean,
+  logged: Schema.Boolean
+})
 
 type Sequence = typeof Sequence.Type
 
 const Greeting = Schema.Struct({
-  pid: Schema.Int,
-  standby: Schema.Boolean,
-  version: Schema.Int,
-  sequence: Schema.NullOr(Sequence)
+  pid: Schema.NumberFromString,
+  standby: Schema.transformLiterals(["t", true], ["f", false]),
+  version: Schema.NumberFromString,
+  sequence: Schema.NullOr(Schema.parseJson(Sequence))
 })
 
 const decodeGreeting = Schema.decodeUnknown(Greeting)
 
 /** `client_connection_check_interval`, `idle_session_timeout` and `pg_locks.waitstart` came with it. */
 const oldest = 140_000
+
+/** How long a server may take to say what it is. */
+const greetingTime = Duration.seconds(5)
 
 /** The sessions of one engine: those that wait for their next lock, and new ones. */
 export interface Sessions {
@@ -67,14 +82,20 @@ export const make = (options: {
   let closed = false
 
   /** Uninterrupted it has a session; otherwise it leaves none. */
-  const open = <A, E>(use: (session: Session) => Effect.Effect<A, E>): Effect.Effect<A, E | SessionError> =>
-    Effect.suspend(() => {
-      const session = new Session(config)
-      return Effect.onExit(
-        Effect.zipRight(session.connect, use(session)),
-        (exit) => Effect.sync(() => exit._tag === "Failure" ? session.destroy() : undefined)
-      )
-    })
+  const open = <A, E>(
+    use: (session: Session) => Effect.Effect<A, E>
+  ): Effect.Effect<A, E | SessionError | BackendError> =>
+    Effect.flatMap(
+      Effect.try({
+        try: () => new Session(config, lease),
+        catch: (cause) => new BackendError({ reason: "BackendUnavailable", cause })
+      }),
+      (session) =>
+        Effect.onExit(
+          Effect.zipRight(session.connect, use(session)),
+          (exit) => Effect.sync(() => exit._tag === "Failure" ? session.destroy() : undefined)
+        )
+    )
 
   const greet = (session: Session) =>
     Effect.flatMap(
@@ -87,13 +108,22 @@ export const make = (options: {
   /** That the pooler lends out no session that is in use. */
   let isProven = false
 
+  /** The other client has got this session of the server, or has what was to be next for this one. */
+  const isLentTo = (other: Session, session: Session, pid: number) =>
+    Effect.flatMap(
+      other.query(Statements.beginAndAsk),
+      ([row]) =>
+        row?.["pid"] === `${pid}`
+          ? Effect.succeed(true)
+          : Effect.map(session.query(Statements.askProcess), ([row]) => row?.["pid"] !== `${pid}`)
+    )
+
   /** A pooler that lends one session of the server to two clients in turn would lend the lock of one to the other. */
   const checkPooler = (session: Session, pid: number): Effect.Effect<void, BackendError | SessionError> =>
     isProven ? Effect.void : Effect.flatMap(
-      open((other) => Effect.ensuring(other.query(Statements.beginAndAsk), Effect.sync(() => other.destroy()))).pipe(
-        Effect.map(([row]) => row?.["pid"] === pid),
+      open((other) => Effect.ensuring(isLentTo(other, session, pid), Effect.sync(() => other.destroy()))).pipe(
         // A pool that lends a session for one statement only allows for no transaction.
-        Effect.catchIf((error) => !passes(error), () => Effect.succeed(true))
+        Effect.catchIf((error) => error._tag === "SessionError" && !passes(error), () => Effect.succeed(true))
       ),
       (isLent) => {
         if (isLent) {
@@ -128,11 +158,13 @@ export const make = (options: {
       }
     )
 
-  const checkSequence = ({ cache, cycle, increment }: Sequence): Effect.Effect<void, BackendError | SessionError> =>
-    cache === 1 && increment > 0 && !cycle
+  const checkSequence = (
+    { cache, cycle, increment, logged }: Sequence
+  ): Effect.Effect<void, BackendError | SessionError> =>
+    cache === 1 && increment > 0 && !cycle && logged
       ? Effect.void
       : refused(
-        `the sequence ${sequence} must have CACHE 1, a positive increment and NO CYCLE, or fencing numbers would not increase`
+        `the sequence ${sequence} must be LOGGED, with CACHE 1, a positive increment and NO CYCLE, or fencing numbers would not increase`
       )
 
   /** Two sessions that create it at once: one of them is told that it is there. */
@@ -143,7 +175,7 @@ export const make = (options: {
       () => Effect.void
     )
 
-  const connect = open((session) => Effect.as(check(session), session))
+  const connect = open((session) => Effect.as(inTime(greetingTime)(check(session)), session))
 
   const take = Effect.suspend((): Effect.Effect<Session, SessionError | BackendError> => {
     const session = idle.pop()
@@ -158,6 +190,7 @@ export const make = (options: {
       session.destroy()
       return
     }
+    session.wasKept = true
     session.keepsProcess(false)
     session.onEnd = () => {
       const index = idle.indexOf(session)
@@ -166,12 +199,17 @@ export const make = (options: {
     idle.push(session)
   }
 
-  const query = (text: string) =>
+  const query: Sessions["query"] = (text) =>
     Effect.flatMap(
       take,
-      (session) =>
-        Effect.onExit(session.query(text), (exit) =>
-          Effect.sync(() => exit._tag === "Success" ? giveBack(session) : session.destroy()))
+      (session) => {
+        const { wasKept } = session
+        return Effect.onExit(session.query(text), (exit) =>
+          Effect.sync(() => exit._tag === "Success" ? giveBack(session) : session.destroy())).pipe(
+            Effect.catchIf((error) =>
+              wasKept && passes(error), () => query(text))
+          )
+      }
     )
 
   return {
