@@ -56,7 +56,7 @@ export const make = (
 ): Effect.Effect<Context.Tag.Service<LockBackend>, never, Scope.Scope> =>
   Effect.gen(function*() {
     const { lease } = yield* Settings.decodeOrDie(options)
-    const kernel = yield* Kernel.load
+    const kernel = yield* Effect.either(Kernel.load)
     if (kernel._tag === "Left") {
       return internal.unavailable(kernel.left)
     }

@@ -3,7 +3,6 @@ import * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
@@ -14,7 +13,7 @@ import * as FlockBackend from "../src/FlockBackend.js"
 import * as Content from "../src/internal/flock/content.js"
 import * as internal from "../src/internal/flock/nodeBackend.js"
 import * as Kernel from "../src/internal/flock/nodeKernel.js"
-import { LockBackend } from "../src/LockBackend.js"
+import { BackendError, LockBackend } from "../src/LockBackend.js"
 import type { LockHolder } from "../src/LockHolder.js"
 import * as NodeFileLock from "../src/NodeFileLock.js"
 import * as ProcessIdentity from "../src/ProcessIdentity.js"
@@ -23,7 +22,7 @@ import { encode, makeHolder } from "./utils/records.js"
 
 type Locks = Context.Tag.Service<FileLock.FileLock>
 
-const kernel = Effect.flatMap(Kernel.load, Either.match({ onLeft: Effect.die, onRight: Effect.succeed }))
+const kernel = Effect.orDie(Kernel.load)
 
 /** An engine of its own: its files are other ones than those of all others, and so exclude them. Some calls of the kernel may answer otherwise. */
 const makeLocks = (
@@ -521,7 +520,9 @@ describe("The engines of flock(2) and of lock files", () => {
 describe("Without flock(2)", () => {
   test("an acquisition says what to install", (path) =>
     Effect.gen(function*() {
-      const engine = internal.unavailable(new Error("install koffi, version 3"))
+      const engine = internal.unavailable(
+        new BackendError({ reason: "BackendUnavailable", cause: new Error("install koffi") })
+      )
       const locks = yield* FileLock.make().pipe(Effect.provideService(LockBackend, engine))
       const error = yield* refusal(locks, path)
       assert.deepInclude(error, { reason: "BackendUnavailable" })

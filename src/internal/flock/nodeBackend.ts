@@ -578,7 +578,7 @@ const inBackground: LockBackend.Request = {
 }
 
 /** The engine where there is no flock(2). */
-export const unavailable = (cause: Error): Context.Tag.Service<LockBackend.LockBackend> => {
-  const refuse = () => new LockBackend.BackendError({ reason: "BackendUnavailable", cause })
+export const unavailable = (error: LockBackend.BackendError): Context.Tag.Service<LockBackend.LockBackend> => {
+  const refuse = () => error
   return { canonical: refuse, tryAcquire: refuse, acquire: refuse, inspect: refuse, breakLock: refuse }
 }

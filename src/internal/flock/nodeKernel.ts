@@ -1,9 +1,8 @@
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
 import * as NodeFS from "node:fs"
 import * as NodeOS from "node:os"
 import * as NodeUtil from "node:util"
-import type { Mode } from "../../LockBackend.js"
+import { BackendError, type Mode } from "../../LockBackend.js"
 
 /** A program that has a file locked with flock(2), as the kernel knows it. */
 export interface Owner {
@@ -42,15 +41,6 @@ const F_UNLCK = 2
 
 const { constants: { errno, signals }, platform } = NodeOS
 
-const unavailable = (cause: unknown) =>
-  new Error(`flock(2) is called through the package koffi, which cannot be loaded: install koffi, version 3`, { cause })
-
-/** Its default export is there also where it is loaded as a CommonJS module. */
-const loadKoffi = Effect.map(
-  Effect.tryPromise({ try: () => import("koffi"), catch: unavailable }),
-  (koffi) => koffi.default
-)
-
 /** The device and the inode of a file, as `/proc/locks` names them: `fe:00:1234`. */
 const ownersInProc = (path: string): ReadonlyArray<Owner> | undefined => {
   try {
@@ -73,52 +63,56 @@ const ownersInProc = (path: string): ReadonlyArray<Owner> | undefined => {
   }
 }
 
-/** The calls of this system; why there are none otherwise. */
-export const load: Effect.Effect<Either.Either<Kernel, Error>> = platform() === "win32"
-  ? Effect.succeed(Either.left(new Error("Windows has no flock(2): use NodeFileLock")))
-  : Effect.either(Effect.flatMap(loadKoffi, (koffi) =>
-    Effect.try({
-      try: (): Kernel => {
-        const library = koffi.load(null)
-        const flock: (descriptor: number, operation: number) => number = library.func("int flock(int, int)")
-        const fcntl: (descriptor: number, command: number, type: "int", value: number) => number = library.func(
-          "int fcntl(int, int, ...)"
-        )
-        /** `undefined` if it answers with one of these errors. */
-        const call = (syscall: string, run: () => number, ...codes: ReadonlyArray<number>): number | undefined => {
-          for (;;) {
-            const result = run()
-            if (result !== -1) {
-              return result
-            }
-            const number = koffi.errno()
-            if (codes.includes(number)) {
-              return undefined
-            }
-            if (number !== errno.EINTR) {
-              const code = NodeUtil.getSystemErrorName(-number)
-              throw Object.assign(new Error(`${code}: ${syscall}`), { code, syscall })
-            }
-          }
-        }
-        const hasLeases = platform() === "linux"
-        return {
-          tryLock: (descriptor, mode) =>
-            call(
-              "flock",
-              () => flock(descriptor, (mode === "shared" ? LOCK_SH : LOCK_EX) | LOCK_NB),
-              errno.EWOULDBLOCK
-            ) !== undefined,
-          unlock: (descriptor) => void call("flock", () => flock(descriptor, LOCK_UN)),
-          lease: (descriptor) =>
-            hasLeases &&
-            // The default signal would end the process.
-            fcntl(descriptor, F_SETSIG, "int", signals.SIGURG) !== -1 &&
-            fcntl(descriptor, F_SETLEASE, "int", F_WRLCK) !== -1,
-          isLeased: (descriptor) => fcntl(descriptor, F_GETLEASE, "int", 0) === F_WRLCK,
-          endLease: (descriptor) => void fcntl(descriptor, F_SETLEASE, "int", F_UNLCK),
-          ownersOf: ownersInProc
-        }
-      },
-      catch: unavailable
-    })))
+const make = (koffi: (typeof import("koffi"))["default"]): Kernel => {
+  const library = koffi.load(null)
+  const flock: (descriptor: number, operation: number) => number = library.func("int flock(int, int)")
+  const fcntl: (descriptor: number, command: number, type: "int", value: number) => number = library.func(
+    "int fcntl(int, int, ...)"
+  )
+  /** `undefined` if it answers with one of these errors. */
+  const call = (syscall: string, run: () => number, ...codes: ReadonlyArray<number>): number | undefined => {
+    for (;;) {
+      const result = run()
+      if (result !== -1) {
+        return result
+      }
+      const number = koffi.errno()
+      if (codes.includes(number)) {
+        return undefined
+      }
+      if (number !== errno.EINTR) {
+        const code = NodeUtil.getSystemErrorName(-number)
+        throw Object.assign(new Error(`${code}: ${syscall}`), { code, syscall })
+      }
+    }
+  }
+  const hasLeases = platform() === "linux"
+  return {
+    tryLock: (descriptor, mode) =>
+      call(
+        "flock",
+        () => flock(descriptor, (mode === "shared" ? LOCK_SH : LOCK_EX) | LOCK_NB),
+        errno.EWOULDBLOCK
+      ) !== undefined,
+    unlock: (descriptor) => void call("flock", () => flock(descriptor, LOCK_UN)),
+    lease: (descriptor) =>
+      hasLeases &&
+      // The default signal would end the process.
+      fcntl(descriptor, F_SETSIG, "int", signals.SIGURG) !== -1 &&
+      fcntl(descriptor, F_SETLEASE, "int", F_WRLCK) !== -1,
+    isLeased: (descriptor) => fcntl(descriptor, F_GETLEASE, "int", 0) === F_WRLCK,
+    endLease: (descriptor) => void fcntl(descriptor, F_SETLEASE, "int", F_UNLCK),
+    ownersOf: ownersInProc
+  }
+}
+
+const unavailable = (cause: unknown) => new BackendError({ reason: "BackendUnavailable", cause })
+
+/** The calls of this system; fails where there are none. */
+export const load: Effect.Effect<Kernel, BackendError> = platform() === "win32"
+  ? unavailable(new Error("Windows has no flock(2): use NodeFileLock"))
+  : Effect.tryPromise({
+    // Its default export is there also where it is loaded as a CommonJS module.
+    try: () => import("koffi").then((koffi) => make(koffi.default)),
+    catch: (cause) => unavailable(new Error("flock(2) needs the package koffi: install version 3 of it", { cause }))
+  })
