@@ -79,6 +79,14 @@ const defaultTracer = Context.get(DefaultServices.liveServices, Tracer.Tracer)
 /** Whether a tracer was provided that could see a span. */
 export const isTraced = (fiber: RuntimeFiber): boolean => fiber.currentTracer !== defaultTracer
 
+const drops = [FiberRefs.delete(FiberRef.interruptedCause)]
+
+/** The value of a reference is not for the daemons that a fiber starts: they may live long, and would keep what it refers to. */
+export const keepFromDaemons = <A>(ref: FiberRef.FiberRef<A>): FiberRef.FiberRef<A> => {
+  drops.push(FiberRefs.delete(ref))
+  return ref
+}
+
 /**
  * Starts a daemon with the services, references and loggers of `parent`, but not its interruption. It runs at once, up to where it
  * first suspends.
@@ -93,9 +101,12 @@ export const start = <A, E>(
     Runtime.make({
       context: parent.currentContext,
       runtimeFlags,
-      fiberRefs: FiberRefs.delete(parent.getFiberRefs(), FiberRef.interruptedCause)
+      fiberRefs: inherited(parent)
     })
   )(effect)
+
+const inherited = (parent: RuntimeFiber): FiberRefs.FiberRefs =>
+  drops.reduce((refs, drop) => drop(refs), parent.getFiberRefs())
 
 const uninterruptible = RuntimeFlags.disable(Runtime.defaultRuntimeFlags, RuntimeFlags.Interruption)
 

@@ -92,7 +92,7 @@ const findIn = (inside: Inside | undefined, queues: WaitQueues | undefined, lock
 }
 
 /** A section that is over stays until the next one is entered: nobody finds it. */
-const current: FiberRef.FiberRef<Inside | undefined> = globalValue(
+const current: FiberRef.FiberRef<Inside | undefined> = Runtime.keepFromDaemons(globalValue(
   "effect-filelock/sections",
   () =>
     FiberRef.unsafeMake<Inside | undefined>(undefined, {
@@ -114,7 +114,7 @@ const current: FiberRef.FiberRef<Inside | undefined> = globalValue(
         return all
       }
     })
-)
+))
 
 /** Puts a fiber inside a section, until that is closed. */
 export const enter = (fiber: Runtime.RuntimeFiber, held: HeldLock): void => {
