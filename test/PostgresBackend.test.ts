@@ -1,6 +1,7 @@
 import { assert, it, layer } from "@effect/vitest"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -9,7 +10,9 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
+import * as Net from "node:net"
 import * as FileLock from "../src/FileLock.js"
+import * as Sessions from "../src/internal/postgres/sessions.js"
 import * as LockBackend from "../src/LockBackend.js"
 import type { LockLostError } from "../src/LockError.js"
 import * as PostgresBackend from "../src/PostgresBackend.js"
@@ -54,6 +57,44 @@ const sessions = (psql: Postgres.Postgres["psql"]): ReadonlyArray<number> =>
 const untilWaiting = (count: number) => Effect.flatMap(Server, ({ psql }) => until(() => sessions(psql)[1] === count))
 
 const untilFree = Effect.flatMap(Server, ({ psql }) => until(() => sessions(psql).every((count) => count === 0)))
+
+/** Stops the process of the server that runs a session, as long as the scope is open. */
+const stopped = (pid: number) =>
+  Effect.acquireRelease(
+    Effect.sync(() => process.kill(pid, "SIGSTOP")),
+    () => Effect.sync(() => process.kill(pid, "SIGCONT"))
+  )
+
+/** The processes of the server that have a session of this package. */
+const processes = (psql: Postgres.Postgres["psql"], which: string): ReadonlyArray<number> =>
+  psql(`select pid from pg_stat_activity where application_name = 'effect-filelock' and ${which}`).split("\n").map(
+    Number
+  )
+
+/** A server that lets everyone in, and says nothing more. */
+const silentServer = Effect.map(
+  Effect.acquireRelease(
+    Effect.async<readonly [Net.Server, Set<Net.Socket>]>((resume) => {
+      const sockets = new Set<Net.Socket>()
+      const server = Net.createServer((socket) => {
+        sockets.add(socket)
+        socket.on("error", () => {})
+        // AuthenticationOk, ReadyForQuery
+        socket.once("data", () => socket.write("R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I"))
+      })
+      server.listen(0, "127.0.0.1", () => resume(Effect.succeed([server, sockets])))
+    }),
+    ([server, sockets]) =>
+      Effect.sync(() => {
+        for (const socket of sockets) socket.destroy()
+        server.close()
+      })
+  ),
+  ([server]) => {
+    const address = server.address()
+    return typeof address === "object" && address !== null ? address.port : 0
+  }
+)
 
 /** What a body was interrupted by. */
 const lossOf = (exit: Exit.Exit<unknown, unknown>): LockLostError | undefined =>
@@ -202,7 +243,7 @@ Requirement.describeWhere(Postgres.isInstalled)("PostgresBackend", () => {
           const name = newName()
           const program = yield* locks({ lease: "1 second" })
           const holder = yield* held(name, program, Effect.never)
-          yield* Effect.sleep("2500 millis")
+          yield* Effect.sleep("1300 millis")
           assert.deepStrictEqual(sessions(psql), [1, 0])
           psql("select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory'")
           assert.propertyVal(lossOf(yield* Fiber.join(holder)), "reason", "BackendUnavailable")
@@ -210,6 +251,182 @@ Requirement.describeWhere(Postgres.isInstalled)("PostgresBackend", () => {
         }),
       testTimeout
     )
+
+    it.scoped(
+      "keeps the lock of a holder that does not wait for the answer whether it has it",
+      () =>
+        Effect.gen(function*() {
+          const { psql } = yield* Server
+          const handle = yield* Effect.provide(FileLock.acquire(newName()), yield* locks())
+          yield* Effect.raceFirst(handle.verify, Effect.yieldNow())
+          yield* handle.verify
+          assert.deepStrictEqual(sessions(psql), [1, 0])
+        }),
+      testTimeout
+    )
+
+    it.scoped(
+      "tells a holder at its release that it has let nothing else run for longer than a lease",
+      () =>
+        Effect.gen(function*() {
+          const { psql } = yield* Server
+          const program = yield* locks({ lease: "1 second" })
+          const standStill = Effect.sync(() => {
+            while (sessions(psql)[0] !== 0);
+          })
+          const exit = yield* Effect.exit(Effect.provide(FileLock.withLock(standStill, newName()), program))
+          assert.propertyVal(lossOf(exit), "reason", "LeaseExpired")
+        }),
+      testTimeout
+    )
+
+    it.scoped(
+      "tells of no loss where a lock is released while the server is asked whether the session lives",
+      () =>
+        Effect.gen(function*() {
+          const program = yield* locks({ lease: "2 seconds" })
+          yield* Effect.forEach(
+            Array.from({ length: 20 }, (_, index) => index),
+            // Each of them is asked after a third of a lease.
+            (index) => Effect.provide(FileLock.withLock(Effect.sleep(655 + index), newName()), program),
+            { concurrency: "unbounded" }
+          )
+        }),
+      testTimeout
+    )
+
+    it.scoped(
+      "counts the time that a waiter has waited as time that the server has not heard it",
+      () =>
+        Effect.gen(function*() {
+          const name = newName()
+          const [first, second] = yield* Effect.all([locks(), locks({ lease: "1500 millis" })])
+          const body = Effect.zipRight(
+            Effect.sleep(350),
+            Effect.zipRight(
+              Effect.sync(() => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 350)),
+              Effect.sleep(50)
+            )
+          )
+          const holder = yield* held(name, first, Effect.zipRight(untilWaiting(1), Effect.sleep(350)))
+          yield* Effect.provide(FileLock.withLock(body, name), second)
+          yield* Fiber.join(holder)
+        }),
+      testTimeout
+    )
+
+    it.scoped("asks in another session where the server has ended the one that was kept", () =>
+      Effect.gen(function*() {
+        const { psql } = yield* Server
+        const program = yield* locks()
+        const name = newName()
+        // This process cannot know it when it asks next: it does not let anything else run.
+        const end = Effect.sync(() =>
+          psql(
+            "with kept as materialized (select pid from pg_stat_activity where application_name = 'effect-filelock') " +
+              "select pg_terminate_backend(pid, 5000) from kept"
+          )
+        )
+        const schedule = Schedule.stop
+        for (
+          const use of [
+            FileLock.withLock(Effect.void, name, { timeout: 0 }),
+            FileLock.withLock(Effect.void, name, { schedule }),
+            FileLock.inspect(name)
+          ]
+        ) {
+          yield* Effect.provide(FileLock.withLock(Effect.void, name), program)
+          yield* Effect.provide(Effect.zipRight(end, use), program)
+        }
+      }), testTimeout)
+
+    it.scoped("goes on in another session where the server does not answer in one", () =>
+      Effect.gen(function*() {
+        const { psql } = yield* Server
+        const name = newName()
+        const program = yield* locks({ lease: "1 second" })
+        yield* Effect.provide(FileLock.withLock(Effect.void, name), program)
+        const [pid = 0] = processes(psql, "state = 'idle' order by backend_start desc")
+        yield* stopped(pid)
+        yield* Effect.provide(FileLock.withLock(Effect.void, name), program)
+      }), testTimeout)
+
+    it.scoped("waits only so long for a server that lets it in and says nothing", () =>
+      Effect.gen(function*() {
+        const port = yield* silentServer
+        const program = yield* locksAt(`postgres://test@127.0.0.1:${port}/postgres`, {
+          lease: "1 second",
+          maxSessions: 1
+        })
+        for (let index = 0; index < 2; index++) {
+          const error = yield* Effect.flip(
+            Effect.provide(Effect.scoped(FileLock.acquire(newName(), { timeout: 0 })), program)
+          )
+          // The second one has the slot that the first one has left.
+          assert.notInclude(error.message, "maxSessions")
+          yield* Effect.sleep("300 millis")
+        }
+      }), testTimeout)
+
+    it.scoped("does not depend on what roles, databases and programs have set", () =>
+      Effect.gen(function*() {
+        const { port, psql } = yield* Server
+        psql("create role careful superuser login")
+        psql("create database latin encoding 'LATIN1' template template0")
+        psql(
+          [
+            ...["default_transaction_read_only = on", "default_transaction_isolation = serializable"],
+            ...["tcp_user_timeout = 1000", "synchronous_commit = off", "standard_conforming_strings = off"],
+            ...["statement_timeout = 100", "lock_timeout = 100", "idle_session_timeout = 100"]
+          ].map((setting) => `alter role careful set ${setting}`).join("; ")
+        )
+        const config = {
+          host: "127.0.0.1",
+          port,
+          username: "careful",
+          database: "latin",
+          types: { getTypeParser: () => () => "something else" }
+        }
+        const programs = yield* Effect.replicateEffect(
+          Layer.build(FileLock.layerBackend().pipe(Layer.provide(PostgresBackend.layerConnection(config)))),
+          2
+        )
+        const name = newName()
+        const label = "\u{1F512}\u00fc\u4e2d"
+        yield* Effect.forEach(programs, (program) =>
+          Effect.provide(
+            FileLock.withLock(
+              Effect.gen(function*() {
+                yield* Effect.sleep("200 millis")
+                const status = Option.getOrThrow(yield* FileLock.inspect(name))
+                assert.deepStrictEqual(status.holders.map(({ label }) => label), [label])
+              }),
+              name,
+              { label }
+            ),
+            program
+          ), { concurrency: "unbounded" })
+        const kept = yield* Effect.acquireRelease(
+          Effect.sync(() =>
+            Sessions.make({
+              config,
+              sequence: "effect_filelock_fence",
+              lease: 30_000,
+              pooler: "none",
+              maxIdle: 1,
+              greetingTime: Duration.seconds(5)
+            })
+          ),
+          (kept) => Effect.sync(kept.close)
+        )
+        // The server must not end a session that is cut off before its holder counts it as ended, and must not forget a number.
+        assert.deepStrictEqual(
+          yield* kept.query(
+            "select current_setting('tcp_user_timeout') as t, current_setting('synchronous_commit') as s"
+          ),
+          [{ t: "30000", s: "on" }]
+        )
+      }), testTimeout)
 
     it.scoped("takes the lock from exactly the holder that is named", () =>
       Effect.gen(function*() {
@@ -263,9 +480,19 @@ Requirement.describeWhere(Postgres.isInstalled)("PostgresBackend", () => {
           )
           assert.propertyVal(error, "reason", "BackendUnavailable")
           assert.include(error.message, "maxSessions")
-          const waiter = yield* Effect.fork(Effect.provide(Effect.scoped(FileLock.acquire(newName())), program))
+          const ended = yield* Effect.flip(
+            Effect.provide(Effect.scoped(FileLock.acquire(newName(), { schedule: Schedule.recurs(1) })), program)
+          )
+          assert.include(ended.message, "maxSessions")
+          const waiters = yield* Effect.replicateEffect(
+            Effect.fork(Effect.provide(Effect.scoped(FileLock.acquire(newName())), program)),
+            4
+          )
+          yield* Effect.yieldNow()
+          // The slot comes to one that does not want it any more, and goes on to the next one.
+          yield* Effect.forEach(waiters.slice(0, 1), Fiber.interruptFork)
           yield* Scope.close(scope, Exit.void)
-          yield* Fiber.join(waiter)
+          yield* Effect.forEach(waiters, Fiber.await)
         }),
       testTimeout
     )
@@ -285,6 +512,9 @@ Requirement.describeWhere(Postgres.isInstalled)("PostgresBackend", () => {
         assert.propertyVal(right, "reason", "PermissionDenied")
         const sequence = yield* failure(url, { sequence: "cached" })
         assert.include(sequence.message, "CACHE 1")
+        const wrong = yield* failure("postgres://[no-host")
+        assert.propertyVal(wrong, "reason", "BackendUnavailable")
+        assert.include((yield* failure(`${url}?sslmode=disable&sslrootcert=/nowhere`)).message, "ENOENT")
       }), testTimeout)
 
     it.scoped("makes the sequence once, however many programs need it first", () =>
@@ -338,7 +568,7 @@ Requirement.describeWhere(Postgres.isInstalled)("PostgresBackend", () => {
 
     it.scoped("grants nothing to a waiter that was cut off while it waited", () =>
       Effect.gen(function*() {
-        const { port, psql } = yield* Server
+        const { port } = yield* Server
         const link = yield* Link.make(port)
         const name = newName()
         const lease = "1 second"
@@ -354,7 +584,7 @@ Requirement.describeWhere(Postgres.isInstalled)("PostgresBackend", () => {
         yield* Fiber.join(holder)
         // The server has granted the lock to the session that is cut off, and takes it back after a lease.
         yield* Effect.provide(FileLock.withLock(Effect.sync(() => assert.strictEqual(inside, 0)), name), near)
-        assert.deepStrictEqual(sessions(psql), [0, 0])
+        yield* untilFree
         link.mend()
         yield* Fiber.join(waiter)
         assert.strictEqual(inside, 1)
@@ -364,9 +594,10 @@ Requirement.describeWhere(Postgres.isInstalled)("PostgresBackend", () => {
       "loses its locks when the server is restarted, and its waiters go on waiting",
       () =>
         Effect.gen(function*() {
-          const { restart } = yield* Server
+          const { port, psql, restart } = yield* Server
           const name = newName()
-          const [first, second] = yield* Effect.all([locks(), locks()])
+          const socket = encodeURIComponent(psql("show unix_socket_directories"))
+          const [first, second] = yield* Effect.all([locks(), locksAt(`postgres://test@${socket}:${port}/postgres`)])
           const fence = yield* Effect.provide(
             Effect.scoped(Effect.map(FileLock.acquire(name), ({ fence }) => fence)),
             first
@@ -385,10 +616,12 @@ Requirement.describeWhere(Postgres.isInstalled)("PostgresBackend", () => {
 
     it.scoped("is a backend that tells at once that the server cannot be reached", () =>
       Effect.gen(function*() {
-        const backend = yield* PostgresBackend.make({ host: "127.0.0.1", port: 1 })
-        const error = yield* Effect.flip(backend.inspect({ path: "x", lockPath: "x.lock" }))
-        assert.instanceOf(error, LockBackend.BackendError)
-        assert.strictEqual(error.reason, "BackendUnavailable")
+        for (const port of [1, 70_000]) {
+          const backend = yield* PostgresBackend.make({ host: "127.0.0.1", port })
+          const error = yield* Effect.flip(backend.inspect({ path: "x", lockPath: "x.lock" }))
+          assert.instanceOf(error, LockBackend.BackendError)
+          assert.strictEqual(error.reason, "BackendUnavailable")
+        }
       }), testTimeout)
   })
 

@@ -12,7 +12,8 @@ export const isInstalled = Server.find("pgbouncer") !== undefined
 /** Starts a pooler and answers with the address of the server behind it. */
 export const make = (
   postgresPort: number,
-  mode: "session" | "transaction" | "statement"
+  mode: "session" | "transaction" | "statement",
+  settings: Readonly<Record<string, string>> = {}
 ): Effect.Effect<string, Error, Scope.Scope> =>
   Effect.gen(function*() {
     const user = Server.unprivileged("postgres")
@@ -29,7 +30,7 @@ listen_port = ${port}
 unix_socket_dir =
 auth_type = any
 pool_mode = ${mode}
-`
+${Object.entries(settings).map(([name, value]) => `${name} = ${value}\n`).join("")}`
     )
     yield* Server.start({
       command: Server.find("pgbouncer") ?? "pgbouncer",

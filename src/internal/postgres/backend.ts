@@ -22,8 +22,7 @@ import type { LockHolder } from "../../LockHolder.js"
 import type { ProcessIdentity } from "../../ProcessIdentity.js"
 import * as OwnHolder from "../ownHolder.js"
 import * as Polling from "../polling.js"
-import type { SessionError } from "./session.js"
-import { inTime, type Session } from "./session.js"
+import { inTime, type Row, type Session, type SessionError } from "./session.js"
 import * as Sessions from "./sessions.js"
 import * as Statements from "./statements.js"
 
@@ -70,7 +69,11 @@ export const make = (options: {
   readonly pooler: "none" | "session"
 }): Engine => {
   const { identity, lease, maxSessions, namespace, sequence } = options
-  const sessions = Sessions.make({ ...options, maxIdle: Math.min(maxSessions, 4) })
+  const sessions = Sessions.make({
+    ...options,
+    maxIdle: Math.min(maxSessions, 4),
+    greetingTime: Duration.millis(Math.min(answerTime, Math.max(1000, lease / 3)))
+  })
   const patience = Duration.millis(Math.min(answerTime, lease / 3))
   /** The server counts from when it has heard the last statement, we from before that was sent: our time ends first. */
   const silence = lease * 2 / 3
@@ -145,7 +148,7 @@ export const make = (options: {
     Effect.gen(function*() {
       let heardAt = sentAt
       let isOver = false
-      /** The holder is told. Its session says no more, and ends with the release, or by the server: until then no other one has the lock. */
+      /** The session is left alone until the release, or until the server ends it: a holder that is still inside has the lock so long. */
       const lose = (reason: "BackendUnavailable" | "LeaseExpired" | "Removed", cause: Error): void => {
         if (isOver) return
         isOver = true
@@ -220,10 +223,13 @@ export const make = (options: {
           if (!isOver) {
             yield* unlock
           }
-          // The end of the session frees the lock, whatever the server has heard.
-          if (isOver) {
+          if (!isOver) {
+            isOver = true
+            sessions.giveBack(session)
+          } else {
+            // The end of the session frees the lock, whatever the server has heard.
             session.destroy()
-          } else sessions.giveBack(session)
+          }
         }).pipe(Effect.zipRight(identity.retireToken(holder.token)), Effect.ensuring(releaseSlot))
       }
     })

@@ -1,5 +1,5 @@
 import type { PgClientConfig } from "@effect/sql-pg/PgClient"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { BackendError } from "../../LockBackend.js"
@@ -53,9 +53,6 @@ const decodeGreeting = Schema.decodeUnknown(Greeting)
 /** `client_connection_check_interval`, `idle_session_timeout` and `pg_locks.waitstart` came with it. */
 const oldest = 140_000
 
-/** How long a server may take to say what it is. */
-const greetingTime = Duration.seconds(5)
-
 /** The sessions of one engine: those that wait for their next lock, and new ones. */
 export interface Sessions {
   /** A session that has no lock, ready for one. It is the caller's until `giveBack` or its `destroy`. */
@@ -75,8 +72,10 @@ export const make = (options: {
   readonly pooler: "none" | "session"
   /** How many are kept at most. */
   readonly maxIdle: number
+  /** How long a server may take to say what it is. */
+  readonly greetingTime: Duration.Duration
 }): Sessions => {
-  const { config, lease, maxIdle, pooler, sequence } = options
+  const { config, greetingTime, lease, maxIdle, pooler, sequence } = options
   const idle: Array<Session> = []
   const prepare = Statements.prepare(sequence, lease)
   let closed = false
