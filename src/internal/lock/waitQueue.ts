@@ -1,7 +1,7 @@
 import * as Effect from "effect/Effect"
 import { constUndefined, constVoid } from "effect/Function"
 import type * as Schedule from "effect/Schedule"
-import type { Blocked, Grant, Mode, Request } from "../../LockBackend.js"
+import { type Blocked, fenceStep, type Grant, type Mode, type Request } from "../../LockBackend.js"
 import type { LockLostError } from "../../LockError.js"
 import type { LockHolder } from "../../LockHolder.js"
 import * as Immediate from "../immediate.js"
@@ -339,10 +339,15 @@ export class WaitQueue {
     }
   }
 
-  /** The first waiter goes, and the next one gets the lock with its turn; `false` if there is none that the record on it suits. */
+  /**
+   * The first waiter goes, and the next one gets the lock with its turn; `false` if there is none that the record on it suits, or the grant
+   * has no number for it.
+   */
   handOff(waiter: Waiter, origin: Waiter): boolean {
     const next = this.head
-    if (next === undefined || next.label !== waiter.label || next.mode !== waiter.mode) {
+    if (
+      next === undefined || next.label !== waiter.label || next.mode !== waiter.mode || origin.sections >= fenceStep
+    ) {
       return false
     }
     next.origin = origin
