@@ -1,10 +1,8 @@
 import type { PgClientConfig } from "@effect/sql-pg/PgClient"
-import * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Posix from "node:path/posix"
 import {
@@ -17,11 +15,11 @@ import {
   type Mode,
   type Request
 } from "../../LockBackend.js"
-import { LockLostError } from "../../LockError.js"
 import type { LockHolder } from "../../LockHolder.js"
 import type { ProcessIdentity } from "../../ProcessIdentity.js"
 import * as OwnHolder from "../ownHolder.js"
 import * as Polling from "../polling.js"
+import * as Grants from "./grant.js"
 import { inTime, type Row, type Session, type SessionError } from "./session.js"
 import * as Sessions from "./sessions.js"
 import * as Statements from "./statements.js"
@@ -34,24 +32,12 @@ const lookups = [500, 5000]
 /** How long an answer may take that waits for no lock, in milliseconds. */
 const answerTime = 5000
 
-/** The core waits for a second. */
-const releaseTime = Duration.millis(900)
-
-const milliseconds = Effect.map(Clock.currentTimeNanos, (nanos) => Number(nanos) / 1e6)
-
 /** A session that holds a lock or waits for it. */
 interface Found {
   readonly pid: number
   readonly granted: boolean
   readonly mode: Mode
   readonly holder: LockHolder | undefined
-}
-
-/** What the server answers to a session that has got the lock. */
-interface Answer {
-  readonly fence: bigint
-  /** When the statement was sent, in milliseconds. */
-  readonly sentAt: number
 }
 
 /** The engine, and the end of what it keeps. */
@@ -75,8 +61,6 @@ export const make = (options: {
     greetingTime: Duration.millis(Math.min(answerTime, Math.max(1000, lease / 3)))
   })
   const patience = Duration.millis(Math.min(answerTime, lease / 3))
-  /** The server counts from when it has heard the last statement, we from before that was sent: our time ends first. */
-  const silence = lease * 2 / 3
 
   /** One for each acquisition and each lock that is held. */
   let usedSlots = 0
@@ -95,7 +79,13 @@ export const make = (options: {
     return wakeNext
   })
 
-  const keyOf = ({ path }: LockKey): string => Statements.keyOf(namespace, path)
+  const keys = new WeakMap<LockKey, string>()
+
+  const keyOf = (key: LockKey): string => {
+    const known = keys.get(key) ?? Statements.keyOf(namespace, key.path)
+    keys.set(key, known)
+    return known
+  }
 
   const canonical: Service["canonical"] = (path) => {
     const normal = Posix.normalize(path).replace(/(?<=[^/])\/$/, "")
@@ -135,106 +125,6 @@ export const make = (options: {
     })
 
   // ---------------------------------------------------------------------------------------------
-  // a lock that was granted
-  // ---------------------------------------------------------------------------------------------
-
-  const grant = (
-    key: LockKey,
-    request: Request,
-    session: Session,
-    holder: LockHolder,
-    { fence, sentAt }: Answer
-  ): Effect.Effect<Grant> =>
-    Effect.gen(function*() {
-      let heardAt = sentAt
-      let isOver = false
-      /** The session is left alone until the release, or until the server ends it: a holder that is still inside has the lock so long. */
-      const lose = (reason: "BackendUnavailable" | "LeaseExpired" | "Removed", cause: Error): void => {
-        if (isOver) return
-        isOver = true
-        request.onLost(new LockLostError({ ...key, reason, cause }))
-      }
-      const onEnd = (error: SessionError): void =>
-        lose(error.code === "57P05" ? "LeaseExpired" : "BackendUnavailable", error)
-      const onSilence = (): void =>
-        lose(
-          "LeaseExpired",
-          new Error(`the server has not been heard for ${Duration.format(Duration.millis(silence))}`)
-        )
-      session.onEnd = onEnd
-      if (session.error !== undefined) onEnd(session.error)
-      const signedHeartbeat = Statements.signed(holder, Statements.heartbeat)
-      /** In a fiber of its own: the end of the session, and of the lock, would come of an interrupted statement. */
-      const beat = Effect.flatMap(
-        Effect.forkDaemon(Effect.flatMap(milliseconds, (sentAt) =>
-          Effect.map(session.query(signedHeartbeat), () => {
-            heardAt = sentAt
-          }))),
-        Fiber.join
-      )
-      /** A process that stood still finds here that its time is over, before it asks. */
-      const remaining = Effect.map(milliseconds, (now) => heardAt + silence - now)
-      const watch: Effect.Effect<void> = remaining.pipe(
-        // The next statement is a third of a lease after the last one that was answered.
-        Effect.flatMap((left) => Effect.sleep(Duration.millis(Math.max(0, left - lease / 3)))),
-        Effect.zipRight(remaining),
-        Effect.flatMap((left) => left <= 0 ? Effect.succeedNone : Effect.timeoutOption(beat, Duration.millis(left))),
-        Effect.matchEffect({
-          onFailure: (error) => Effect.sync(() => lose("BackendUnavailable", error)),
-          onSuccess: Option.match({
-            onNone: () => Effect.sync(onSilence),
-            onSome: () => Effect.suspend(() => isOver ? Effect.void : watch)
-          })
-        })
-      )
-      /** Afterwards the session has ended, as far as this process is concerned, or it has no lock. */
-      const unlock = Effect.gen(function*() {
-        const unlocked = yield* Effect.either(
-          inTime(releaseTime)(session.query(Statements.unlock(keyOf(key), request.mode)))
-        )
-        if (unlocked._tag === "Right") {
-          if (unlocked.right[0]?.["unlocked"] !== "t") {
-            lose("Removed", new Error("the session does not have the lock any more"))
-          }
-          return
-        }
-        const error = unlocked.left
-        if (error.code !== "ETIMEDOUT" && Sessions.passes(error)) {
-          // A holder that has let nothing else run hears only now that its session has ended before.
-          onEnd(error)
-        } else if ((yield* remaining) <= 0) {
-          onSilence()
-        }
-        if (!isOver) {
-          isOver = true
-          yield* Effect.logWarning(`The release of ${key.lockPath} was not answered: its session was ended`, error)
-        }
-      })
-      const watcher = yield* Effect.forkDaemon(Effect.interruptible(watch))
-      return {
-        holder,
-        mode: request.mode,
-        fence: Option.some(fence),
-        recovered: false,
-        verify: Effect.mapError(answered(beat), (cause) =>
-          new LockLostError({ ...key, reason: "BackendUnavailable", cause })),
-        release: Effect.gen(function*() {
-          yield* Fiber.interruptFork(watcher)
-          if (!isOver) {
-            yield* unlock
-          }
-          if (!isOver) {
-            isOver = true
-            sessions.giveBack(session)
-          } else {
-            // The end of the session frees the lock, whatever the server has heard.
-            session.destroy()
-          }
-        }).pipe(Effect.zipRight(identity.retireToken(holder.token)), Effect.ensuring(releaseSlot))
-      }
-    })
-
-  // ---------------------------------------------------------------------------------------------
   // acquisitions
   // ---------------------------------------------------------------------------------------------
 
@@ -242,7 +132,7 @@ export const make = (options: {
   const inSession = (
     key: LockKey,
     request: Request,
-    obtain: (session: Session, holder: LockHolder) => Effect.Effect<Option.Option<Answer>, SessionError>
+    obtain: (session: Session, holder: LockHolder) => Effect.Effect<Option.Option<Grants.Answer>, SessionError>
   ): Effect.Effect<Option.Option<Grant>, SessionError | BackendError> =>
     Effect.flatMap(
       sessions.take,
@@ -260,11 +150,19 @@ export const make = (options: {
                 return Effect.as(identity.retireToken(holder.token), Option.none())
               },
               onSome: (answer) =>
-                Effect.asSome(grant(key, request, session, holder, answer))
+                Effect.asSome(
+                  Grants.make({
+                    ...{ key, request, session, holder, answer, lease, patience },
+                    unlock: Statements.unlock(keyOf(key), request.mode),
+                    giveBack: sessions.giveBack,
+                    end: Effect.zipRight(identity.retireToken(holder.token), releaseSlot)
+                  })
+                )
             })
           })).pipe(
             Effect.catchIf((error) =>
-              wasKept && Sessions.passes(error), () => inSession(key, request, obtain))
+              wasKept && Sessions.passes(error), () =>
+              inSession(key, request, obtain))
           )
       }
     )
@@ -273,9 +171,9 @@ export const make = (options: {
     session: Session,
     holder: LockHolder,
     statement: string
-  ): Effect.Effect<Option.Option<Answer>, SessionError> =>
+  ): Effect.Effect<Option.Option<Grants.Answer>, SessionError> =>
     Effect.flatMap(
-      milliseconds,
+      Grants.milliseconds,
       (sentAt) =>
         Effect.map(session.query(Statements.signed(holder, statement)), ([row]) =>
           typeof row?.["fence"] === "string"
@@ -299,12 +197,15 @@ export const make = (options: {
    * An answer that has waited may be old: the server has granted the lock, and has heard nothing since. A session that still answers has
    * it.
    */
-  const confirmed = (session: Session, holder: LockHolder, answer: Answer) =>
-    Effect.flatMap(milliseconds, (sentAt) =>
-      sentAt - answer.sentAt < lease / 3 ? Effect.succeed(answer) : Effect.as(
-        answered(session.query(Statements.signed(holder, Statements.heartbeat))),
-        { ...answer, sentAt }
-      ))
+  const confirmed = (session: Session, holder: LockHolder, answer: Grants.Answer) =>
+    Effect.flatMap(
+      Grants.milliseconds,
+      (sentAt) =>
+        sentAt - answer.sentAt < lease / 3 ? Effect.succeed(answer) : Effect.as(
+          answered(session.query(Statements.signed(holder, Statements.heartbeat))),
+          { ...answer, sentAt }
+        )
+    )
 
   /** Tries, and waits in the server's queue then. Who is waited for is asked in another session. */
   const wait =
@@ -315,7 +216,7 @@ export const make = (options: {
           ask(session, holder, Statements.lock(keyOf(key), request.mode, sequence)),
           Effect.transposeMapOption((granted) => confirmed(session, holder, granted))
         )
-        const watch: Effect.Effect<Option.Option<Answer>> = Effect.flatMap(
+        const watch: Effect.Effect<Option.Option<Grants.Answer>> = Effect.flatMap(
           pause,
           (goesOn) =>
             goesOn ? Effect.zipRight(tellBlocked(key, request), watch) : Effect.sync(() => {

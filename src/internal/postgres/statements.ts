@@ -31,6 +31,15 @@ const mark = "/* effect-filelock "
  * the database may not have: the server refuses a statement with such a one.
  */
 export const signed = (holder: LockHolder, statement: string): string => {
+  const signature = signatures.get(holder) ?? sign(holder)
+  signatures.set(holder, signature)
+  return signature + statement
+}
+
+const signatures = new WeakMap<LockHolder, string>()
+
+/** A label that is too long is cut. */
+const sign = (holder: LockHolder): string => {
   const comment = (label: string | undefined) => {
     const { label: _, ...rest } = holder
     const text = OwnHolder.encode(label === undefined ? rest : { ...rest, label }).replace(
@@ -39,11 +48,13 @@ export const signed = (holder: LockHolder, statement: string): string => {
     )
     return `${mark}${text} */ `
   }
-  let label = holder.label
-  while (label !== undefined && Buffer.byteLength(comment(label)) > kept) {
+  let { label } = holder
+  let signature = comment(label)
+  while (label !== undefined && Buffer.byteLength(signature) > kept) {
     label = label === "" ? undefined : label.slice(0, label.length >> 1)
+    signature = comment(label)
   }
-  return comment(label) + statement
+  return signature
 }
 
 /** Who runs a statement; nothing for a statement of another program, or of another role. */
