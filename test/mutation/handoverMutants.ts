@@ -35,18 +35,6 @@ export const handoverMutants: ReadonlyArray<Mutant> = [
   }),
   mutant<typeof Protocol>()({
     ...protocol,
-    name: "takeover-is-not-confirmed",
-    bug: "goes on with what it has taken over although its request took longer to remove than a lease",
-    noticedBy: ["internal/handover/guards"],
-    change: ({ make }) => ({
-      make: (options) => ({
-        ...make(options),
-        confirm: (_place, _level, own) => Exit.succeed({ _tag: "Published", own })
-      })
-    })
-  }),
-  mutant<typeof Protocol>()({
-    ...protocol,
     name: "request-stays-in-section",
     bug: "leaves its request file while it is in the critical section, so that a late holder may link it once more",
     important: true,

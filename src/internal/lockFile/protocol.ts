@@ -124,8 +124,6 @@ export interface Protocol {
   readonly enter: (place: Place, own: OwnRecord) => Effect.Effect<Published | Occupied, DiskError>
   /** The record of a request was seen at the lock file: the request file goes. `Occupied` by nothing if that was too long ago. */
   readonly accept: (place: Place, own: OwnRecord) => Effect.Effect<Published | Occupied>
-  /** Whether a record that was put to its path is ours still. `Occupied` by nothing if that was too long ago: it is removed then. */
-  readonly confirm: (place: Place, level: number, own: OwnRecord) => Effect.Effect<Published | Occupied>
   /** Removes a request file. `true` if its record was at the lock file by then: the lock is ours, and has to be released. */
   readonly withdraw: (place: Place, own: OwnRecord) => Effect.Effect<boolean>
   /** Overwrites the beat in a request file. */
@@ -277,7 +275,7 @@ export const make = (options: {
     })
 
   /** If that took too long, a process that cannot check us may have taken it over, or be about to. */
-  const confirm: Protocol["confirm"] = (place, level, own) =>
+  const confirm = (place: Place, level: number, own: OwnRecord): Effect.Effect<Published | Occupied> =>
     isLate(own)
       ? Immediate.as(remove(place, level, own), nothing)
       : Exit.succeed({ _tag: "Published", own })
@@ -504,7 +502,6 @@ export const make = (options: {
     request: (place, label) => prepare(place, 0, label),
     enter,
     accept,
-    confirm,
     withdraw,
     beatRequest,
     give,
