@@ -212,14 +212,14 @@ Requirement.describeWhere(Postgres.isInstalled)("PostgresBackend", () => {
     )
 
     it.scoped(
-      "takes spellings of a name for one lock, and refuses what names no file",
+      "takes spellings of a name for one lock, and refuses what is no path",
       () =>
         Effect.gen(function*() {
           const name = newName()
           yield* Effect.gen(function*() {
             const handle = yield* FileLock.acquire(`./x/../${name}`)
             assert.strictEqual(handle.lockPath, `${name}.lock`)
-            for (const path of ["", "a\0b", ".", "..", "a/.."]) {
+            for (const path of ["", "a\0b"]) {
               assert.propertyVal(yield* Effect.flip(Effect.scoped(FileLock.acquire(path))), "reason", "InvalidPath")
             }
           }).pipe(Effect.provide(yield* locks()))

@@ -4,7 +4,6 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
-import * as Posix from "node:path/posix"
 import {
   BackendError,
   fenceStep,
@@ -17,6 +16,7 @@ import {
 } from "../../LockBackend.js"
 import type { LockHolder } from "../../LockHolder.js"
 import type { ProcessIdentity } from "../../ProcessIdentity.js"
+import { canonical } from "../name.js"
 import * as OwnHolder from "../ownHolder.js"
 import * as Polling from "../polling.js"
 import * as Grants from "./grant.js"
@@ -85,15 +85,6 @@ export const make = (options: {
     const known = keys.get(key) ?? Statements.keyOf(namespace, key.path)
     keys.set(key, known)
     return known
-  }
-
-  const canonical: Service["canonical"] = (path) => {
-    const normal = Posix.normalize(path).replace(/(?<=[^/])\/$/, "")
-    return path === "" || path.includes("\0") || /(^|\/)\.{0,2}$/.test(normal)
-      ? Exit.fail(
-        new BackendError({ reason: "InvalidPath", cause: new Error("the name of a lock is a path to a file") })
-      )
-      : Exit.succeed({ path: normal, lockPath: `${normal}.lock` })
   }
 
   /** The sessions at a lock. */

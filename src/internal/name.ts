@@ -1,10 +1,10 @@
 import * as Effect from "effect/Effect"
-import { BackendError, type LockKey } from "../../LockBackend.js"
+import { BackendError, type LockKey } from "../LockBackend.js"
 
-const invalid = (why: string) => Effect.fail(new BackendError({ reason: "InvalidPath", cause: new Error(why) }))
+const invalid = (why: string): BackendError => new BackendError({ reason: "InvalidPath", cause: new Error(why) })
 
 /** One spelling of a POSIX path, without a look at any file: no `.`, no `//`, and `..` in front of a relative path only. */
-export const normalize = (path: string): string => {
+const normalize = (path: string): string => {
   const root = path.startsWith("/") ? "/" : ""
   const parts: Array<string> = []
   for (const part of path.split("/")) {
@@ -15,6 +15,7 @@ export const normalize = (path: string): string => {
   return root + parts.join("/") || "."
 }
 
+/** The key of a lock that is no file: its path is a name, which programs on all machines spell in the same way. */
 export const canonical = (path: string): Effect.Effect<LockKey, BackendError> => {
   if (path === "") {
     return invalid("it is empty")
