@@ -132,7 +132,7 @@ const verdict = (violations: ReadonlyArray<string>) =>
     })
   })
 
-const engineOf = (name: string): Effect.Effect<Engines.Settings, Error, Scope.Scope> => {
+const engineOf = (name: string): Effect.Effect<Engines.Settings, never, Scope.Scope> => {
   switch (name) {
     case "postgres":
       return Effect.map(Postgres.make(), ({ url }) => ({ _tag: name, url }))
@@ -143,7 +143,7 @@ const engineOf = (name: string): Effect.Effect<Engines.Settings, Error, Scope.Sc
     case "platform":
       return Effect.succeed({ _tag: name })
     default:
-      return Effect.fail(new Error(`no such engine: ${name}`))
+      return Effect.dieMessage(`no such engine: ${name}`)
   }
 }
 

@@ -25,7 +25,7 @@ const testTimeout = 60_000
 
 class Server extends Context.Tag("Server")<Server, Postgres.Postgres>() {}
 
-const server = Layer.scoped(Server, Effect.orDie(Postgres.make()))
+const server = Layer.scoped(Server, Postgres.make())
 
 /** The locks of one more program. */
 const locksAt = (url: string, options?: PostgresBackend.Options) =>

@@ -96,7 +96,7 @@ export const postgres: Engine = {
   name: "PostgreSQL",
   isInstalled: Postgres.isInstalled,
   promises: { fences: true, shared: true, ordered: true, waiters: true, breaksLive: true },
-  start: Effect.map(Effect.orDie(Postgres.make()), ({ psql, url }): Ground => {
+  start: Effect.map(Postgres.make(), ({ psql, url }): Ground => {
     const locks = (select: string) => psql(`select ${select} from pg_locks where locktype = 'advisory'`)
     return {
       server: url,

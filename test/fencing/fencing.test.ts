@@ -24,7 +24,7 @@ interface Ground {
   readonly restart: Effect.Effect<void>
 }
 
-type Start = (network: Network.Network) => Effect.Effect<Ground, Error, Scope.Scope>
+type Start = (network: Network.Network) => Effect.Effect<Ground, never, Scope.Scope>
 
 const onPostgres: Start = ({ addresses }) =>
   Effect.map(

@@ -14,7 +14,7 @@ export const make = (
   postgresPort: number,
   mode: "session" | "transaction" | "statement",
   settings: Readonly<Record<string, string>> = {}
-): Effect.Effect<string, Error, Scope.Scope> =>
+): Effect.Effect<string, never, Scope.Scope> =>
   Effect.gen(function*() {
     const user = Server.unprivileged("postgres")
     const directory = yield* Server.directory("pgbouncer", user)

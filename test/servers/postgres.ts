@@ -39,7 +39,7 @@ export const isInstalled = find("initdb") !== undefined && find("postgres") !== 
 export const make = (
   settings: Readonly<Record<string, string>> = {},
   role: "primary" | "standby" = "primary"
-): Effect.Effect<Postgres, Error, Scope.Scope> =>
+): Effect.Effect<Postgres, never, Scope.Scope> =>
   Effect.gen(function*() {
     const user = Server.unprivileged("postgres")
     const directory = yield* Server.directory("postgres", user)

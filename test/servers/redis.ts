@@ -25,7 +25,7 @@ export const make = (...options: ReadonlyArray<string>): Effect.Effect<Redis, ne
   Effect.gen(function*() {
     const port = yield* Server.freePort
     const cwd = yield* Server.directory("redis", {})
-    const server = yield* Effect.orDie(Server.start({
+    const server = yield* Server.start({
       command: program ?? "redis-server",
       args: ["--bind", "127.0.0.1", "--port", String(port), "--save", "", "--appendonly", "no", ...options],
       cwd,
@@ -33,7 +33,7 @@ export const make = (...options: ReadonlyArray<string>): Effect.Effect<Redis, ne
       port,
       stop: "SIGKILL",
       isReady: (output) => output.includes("Ready to accept connections")
-    }))
+    })
     const signal = (name: NodeJS.Signals) => Effect.sync(() => void process.kill(server.pid(), name))
     return {
       ...server,

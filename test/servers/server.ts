@@ -63,9 +63,9 @@ export const start = (options: {
   readonly port: number
   readonly stop: NodeJS.Signals
   readonly isReady: (output: string) => boolean
-}): Effect.Effect<Server, Error, Scope.Scope> => {
+}): Effect.Effect<Server, never, Scope.Scope> => {
   let child: ChildProcess.ChildProcess | undefined
-  const begin: Effect.Effect<void, Error> = Effect.async((resume) => {
+  const begin: Effect.Effect<void> = Effect.async((resume) => {
     let output = ""
     const started = ChildProcess.spawn(options.command, [...options.args], {
       ...options.user,
@@ -79,8 +79,8 @@ export const start = (options: {
     }
     started.stdout.on("data", hear)
     started.stderr.on("data", hear)
-    started.on("error", (error) => resume(Effect.fail(error)))
-    started.on("exit", (code) => resume(Effect.fail(new Error(`${options.command} ended with ${code}: ${output}`))))
+    started.on("error", (error) => resume(Effect.die(error)))
+    started.on("exit", (code) => resume(Effect.dieMessage(`${options.command} ended with ${code}: ${output}`)))
   })
   const end: Effect.Effect<void> = Effect.async((resume) => {
     const running = child
@@ -95,6 +95,6 @@ export const start = (options: {
   return Effect.as(Effect.acquireRelease(begin, () => end), {
     pid: () => child?.pid ?? 0,
     stop: end,
-    restart: Effect.zipRight(end, Effect.orDie(begin))
+    restart: Effect.zipRight(end, begin)
   })
 }
