@@ -1,4 +1,5 @@
 import * as Effect from "effect/Effect"
+import type Koffi from "koffi"
 import * as NodeFS from "node:fs"
 import * as NodeOS from "node:os"
 import * as NodeUtil from "node:util"
@@ -63,7 +64,7 @@ const ownersInProc = (path: string): ReadonlyArray<Owner> | undefined => {
   }
 }
 
-const make = (koffi: (typeof import("koffi"))["default"]): Kernel => {
+const make = (koffi: typeof Koffi): Kernel => {
   const library = koffi.load(null)
   const flock: (descriptor: number, operation: number) => number = library.func("int flock(int, int)")
   const fcntl: (descriptor: number, command: number, type: "int", value: number) => number = library.func(
