@@ -42,6 +42,11 @@ const barrel = {
   regex: "^(\\./|(\\.\\./)+(src/)?)index\\.js$",
   message: "Import the module itself; the barrel is for users."
 }
+const sharedLayer = {
+  group: ["@effect/vitest"],
+  importNames: ["layer"],
+  message: "It stays in the `it` of other files: use test/utils/layer.js."
+}
 const onlyNode =
   "Only NodeFileLock, ProcessIdentity, the engines that run on Node and the internal modules named node* use Node; use @effect/platform."
 const nodeBuiltins = {
@@ -148,7 +153,10 @@ export default tseslint.config(
     files: ["test/**/*.ts"],
     rules: { "no-restricted-syntax": ["error", spreadPush, missingExtension, focused] }
   },
-  restrictImports(["test/**/*.ts", "bench/**/*.ts", "scripts/**/*.ts"], [barrel], ["test/index.test.ts"]),
+  restrictImports(["test/**/*.ts", "bench/**/*.ts", "scripts/**/*.ts"], [barrel, sharedLayer], [
+    "test/index.test.ts",
+    "test/utils/layer.ts"
+  ]),
   {
     files: src,
     rules: {

@@ -1,4 +1,4 @@
-import { assert, it, layer } from "@effect/vitest"
+import { assert, it } from "@effect/vitest"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
@@ -20,6 +20,7 @@ import * as Link from "./servers/link.js"
 import * as Pgbouncer from "./servers/pgbouncer.js"
 import * as Postgres from "./servers/postgres.js"
 import * as Requirement from "./servers/requirement.js"
+import { layer } from "./utils/layer.js"
 
 const testTimeout = 60_000
 
@@ -115,7 +116,7 @@ const held = <A, E, R>(name: string, program: Context.Context<FileLock.FileLock>
   })
 
 Requirement.describeWhere(Postgres.isInstalled)("PostgresBackend", () => {
-  layer(server, { timeout: testTimeout, excludeTestServices: true })((it) => {
+  layer(server, { excludeTestServices: true })("on a server", (it) => {
     it.scoped("grants a lock to one program at a time, and the next number to each", () =>
       Effect.gen(function*() {
         const name = newName()
@@ -639,7 +640,7 @@ Requirement.describeWhere(Postgres.isInstalled)("PostgresBackend", () => {
 Requirement.describeWhere(Pgbouncer.isInstalled && Postgres.isInstalled)(
   "PostgresBackend behind a pooler",
   () => {
-    layer(server, { timeout: testTimeout, excludeTestServices: true })((it) => {
+    layer(server, { excludeTestServices: true })("on a server", (it) => {
       const failure = (url: string, options?: PostgresBackend.Options) =>
         Effect.flatMap(
           locksAt(url, options),

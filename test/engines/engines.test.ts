@@ -1,4 +1,4 @@
-import { assert, it, layer } from "@effect/vitest"
+import { assert, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
@@ -11,6 +11,7 @@ import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import * as FileLock from "../../src/FileLock.js"
 import * as Requirement from "../servers/requirement.js"
+import { layer } from "../utils/layer.js"
 import * as Engine from "./Engine.js"
 
 const testTimeout = 60_000
@@ -53,7 +54,7 @@ for (const engine of Engine.engines) {
   const { promises } = engine
   Requirement.describeWhere(engine.isInstalled)(`FileLock over ${engine.name}`, () => {
     const ground = Layer.scoped(Ground, engine.start)
-    layer(ground, { timeout: testTimeout, excludeTestServices: true })((it) => {
+    layer(ground, { excludeTestServices: true })("each program", (it) => {
       const test = (behaviour: string, self: Effect.Effect<void, unknown, Ground | Scope.Scope>) =>
         it.scoped(behaviour, () => self, testTimeout)
 
