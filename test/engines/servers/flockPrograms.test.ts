@@ -1,8 +1,8 @@
 import { assert } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fs from "node:fs"
-import { layer } from "../utils/layer.js"
-import * as Programs from "./fixtures/flockPrograms.js"
+import * as Programs from "../../integration/fixtures/flockPrograms.js"
+import { layer } from "../../utils/layer.js"
 
 layer(Programs.Script.layer, { excludeTestServices: true })("Programs that use flock(2)", (it) => {
   it.scoped("One of flock(1), Python and FlockBackend has the lock at a time", () =>

@@ -5,8 +5,7 @@ export default mergeConfig(
   shared,
   defineConfig({
     test: {
-      include: ["test/fencing/**/*.test.ts"],
-      poolOptions: { forks: { isolate: true, minForks: 1 } },
+      include: ["test/engines/servers/**/*.test.ts"],
       testTimeout: 120_000
     }
   })
