@@ -102,7 +102,12 @@ const run = (mutant: string, files: ReadonlyArray<string>): Promise<Verdict> =>
       ...["--config", Path.join(root, "test/mutation/vitest.config.ts")],
       ...["--bail", "1", "--reporter", "json", "--outputFile", output],
       ...files
-    ], { cwd: root, env: { ...process.env, MUTANT: mutant, KILL_POINTS: "all" }, stdio: ["ignore", "pipe", "pipe"], detached: true })
+    ], {
+      cwd: root,
+      env: { ...process.env, MUTANT: mutant, KILL_POINTS: "all" },
+      stdio: ["ignore", "pipe", "pipe"],
+      detached: true
+    })
     children.add(child)
     let said = ""
     const listen = (chunk: Buffer) => void (said = (said + chunk.toString("utf8")).slice(-4000))
