@@ -233,7 +233,7 @@ const main = (): void => {
   checkLock()
 
   step("install what the optional modules and the compiler need")
-  install(...[...peers.filter(optional), "typescript", "@types/node"].map(installed))
+  install(...[...peers.filter(optional), "typescript", "@types/node", "@types/pg"].map(installed))
   step(`${modules.length} modules by import and require`)
   checkRuntime([manifest.name, ...modules.map((name) => `${manifest.name}/${name}`)])
   checkTypes(
