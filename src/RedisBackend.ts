@@ -116,14 +116,14 @@ export const make = (
  * import { FileLock } from "effect-filelock"
  * import * as RedisBackend from "effect-filelock/RedisBackend"
  *
- * declare const redis: RedisBackend.Ioredis // new Redis("redis://127.0.0.1:6379")
+ * // redis: new Redis("redis://127.0.0.1:6379")
+ * const locksOn = (redis: RedisBackend.Ioredis) =>
+ *   FileLock.layerBackend().pipe(
+ *     Layer.provide(RedisBackend.layer),
+ *     Layer.provide(Layer.succeed(RedisBackend.RedisClient, RedisBackend.fromIoredis(redis)))
+ *   )
  *
- * const Locks = FileLock.layerBackend().pipe(
- *   Layer.provide(RedisBackend.layer),
- *   Layer.provide(Layer.succeed(RedisBackend.RedisClient, RedisBackend.fromIoredis(redis)))
- * )
- *
- * const program = Effect.log("alone").pipe(FileLock.withLock("reports/nightly"), Effect.provide(Locks))
+ * const program = Effect.log("alone").pipe(FileLock.withLock("reports/nightly"))
  * ```
  *
  * @since 0.1.0
