@@ -4,14 +4,22 @@ import * as Schema from "effect/Schema"
 import { LockHolder, maxLabelLength } from "../LockHolder.js"
 import type { ProcessIdentity } from "../ProcessIdentity.js"
 
-/** This process as the holder of one acquisition, with a token of its own. The engine retires the token when the acquisition is over. */
+/** This process as the holder of the acquisition with this token. */
+export const of = (
+  { info }: ProcessIdentity,
+  token: string,
+  acquiredAt: DateTime.Utc,
+  label: string | undefined
+): LockHolder => ({
+  ...info,
+  token,
+  acquiredAt,
+  ...(label === undefined ? {} : { label: label.slice(0, maxLabelLength) })
+})
+
+/** The same with a token of its own. The engine retires the token when the acquisition is over. */
 export const make = (identity: ProcessIdentity, label: string | undefined): Effect.Effect<LockHolder> =>
-  Effect.zipWith(identity.issueToken, DateTime.now, (token, acquiredAt) => ({
-    ...identity.info,
-    token,
-    acquiredAt,
-    ...(label === undefined ? {} : { label: label.slice(0, maxLabelLength) })
-  }))
+  Effect.zipWith(identity.issueToken, DateTime.now, (token, acquiredAt) => of(identity, token, acquiredAt, label))
 
 const Json = Schema.parseJson(LockHolder)
 

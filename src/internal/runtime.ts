@@ -41,6 +41,9 @@ export const monotonicOf = (clock: Clock.Clock): number =>
   // eslint-disable-next-line no-restricted-globals -- the clock itself makes a bigint of it, and that takes longer
   clock === defaultClock ? performance.now() : Number(clock.unsafeCurrentTimeNanos()) / 1e6
 
+/** Milliseconds, with fractions, on the monotonic clock of the fiber that asks. */
+export const now: Effect.Effect<number> = Effect.withFiberRuntime((fiber) => Exit.succeed(monotonic(fiber)))
+
 /** Milliseconds since 1970 on the wall clock of a fiber. */
 export const wallClock = (fiber: RuntimeFiber): number => wallClockOf(clockOf(fiber))
 

@@ -17,7 +17,7 @@ import * as Runtime from "../runtime.js"
 /** How many waiters are told that the lock is free. The others look by themselves. */
 const atOnce = 16
 
-/** How often the holder looks whether the file is still there, in milliseconds: somebody may have removed it by hand. */
+/** How often the holder looks whether the file is still there, in milliseconds: a person may have removed it by hand. */
 const lookEvery = 1_000
 
 const nobody: ReadonlySet<string> = new Set()

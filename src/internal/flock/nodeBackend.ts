@@ -9,7 +9,7 @@ import * as NodeFS from "node:fs"
 import * as NodePath from "node:path"
 import * as LockBackend from "../../LockBackend.js"
 import type { LockDirectoryError } from "../../LockError.js"
-import { type LockHolder, maxLabelLength } from "../../LockHolder.js"
+import type { LockHolder } from "../../LockHolder.js"
 import type { ProcessIdentity } from "../../ProcessIdentity.js"
 import * as Errno from "../errno.js"
 import * as Channel from "../handover/channel.js"
@@ -32,6 +32,7 @@ import {
 } from "../lockFile/refusal.js"
 import * as Staleness from "../lockFile/staleness.js"
 import { makeEngine } from "../nodeFileLock.js"
+import * as OwnHolder from "../ownHolder.js"
 import * as Polling from "../polling.js"
 import * as Runtime from "../runtime.js"
 import * as Content from "./content.js"
@@ -494,13 +495,8 @@ export const make = (options: {
     request: LockBackend.Request,
     fiber: Runtime.RuntimeFiber
   ): Effect.Effect<Answer, Failure> => {
-    const holder = {
-      ...identity.info,
-      token,
-      acquiredAt: DateTime.unsafeMake(Runtime.wallClock(fiber)),
-      ...(request.label === undefined ? {} : { label: request.label.slice(0, maxLabelLength) })
-    }
-    return attemptOnce({ key, request, holder, fiber })
+    const now = DateTime.unsafeMake(Runtime.wallClock(fiber))
+    return attemptOnce({ key, request, holder: OwnHolder.of(identity, token, now, request.label), fiber })
   }
 
   /** A token that did not become that of a holder is not needed any more. */

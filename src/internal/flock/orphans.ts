@@ -79,7 +79,7 @@ export class Orphans {
   letIn(file: OpenFile, key: LockBackend.LockKey, fiber: Runtime.RuntimeFiber): void {
     const { kernel } = this
     const { descriptor } = file
-    /** Whoever has it open has left, or has never locked it. */
+    /** The program that has it open has unlocked it, or has never locked it. */
     const untilAlone: Effect.Effect<void> = Effect.suspend(() => {
       kernel.unlock(descriptor)
       return Effect.flatMap(

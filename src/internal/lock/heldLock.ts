@@ -247,8 +247,7 @@ const fenceOf = ({ fence }: Grant, section: number): Option.Option<bigint> =>
 const sliceEnd = ({ call }: Waiter, origin: Waiter): number => origin.grantedAt + call.handoff
 
 const handOff = (queue: WaitQueue, waiter: Waiter, origin: Waiter, now: number): boolean =>
-  now < sliceEnd(waiter, origin) && origin.loss === undefined &&
-  queue.handOff(waiter, origin)
+  now < sliceEnd(waiter, origin) && origin.loss === undefined && queue.handOff(waiter, origin)
 
 /** Keeps a lock that nobody of this process wants just now. */
 const keep = (queue: WaitQueue, kept: Kept): void => {

@@ -2,10 +2,9 @@ import type { PgClientConfig } from "@effect/sql-pg/PgClient"
 import type * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
+import type { BackendError } from "../../LockBackend.js"
 import {
-  BackendError,
   fenceStep,
   type Grant,
   type LockBackend,
@@ -19,9 +18,11 @@ import type { ProcessIdentity } from "../../ProcessIdentity.js"
 import { canonical } from "../name.js"
 import * as OwnHolder from "../ownHolder.js"
 import * as Polling from "../polling.js"
+import * as Runtime from "../runtime.js"
 import * as Grants from "./grant.js"
 import { inTime, type Row, type Session, type SessionError } from "./session.js"
 import * as Sessions from "./sessions.js"
+import * as Slots from "./slots.js"
 import * as Statements from "./statements.js"
 
 type Service = Context.Tag.Service<LockBackend>
@@ -62,22 +63,7 @@ export const make = (options: {
   })
   const patience = Duration.millis(Math.min(answerTime, lease / 3))
 
-  /** One for each acquisition and each lock that is held. */
-  let usedSlots = 0
-  const waitingForSlot = new Set<() => void>()
-
-  const wakeNext = Effect.sync(() => {
-    const [notify] = waitingForSlot
-    if (notify !== undefined && usedSlots < maxSessions) {
-      waitingForSlot.delete(notify)
-      notify()
-    }
-  })
-
-  const releaseSlot = Effect.suspend(() => {
-    usedSlots -= 1
-    return wakeNext
-  })
+  const slots = Slots.make(maxSessions)
 
   const keys = new WeakMap<LockKey, string>()
 
@@ -125,11 +111,10 @@ export const make = (options: {
     request: Request,
     obtain: (session: Session, holder: LockHolder) => Effect.Effect<Option.Option<Grants.Answer>, SessionError>
   ): Effect.Effect<Option.Option<Grant>, SessionError | BackendError> =>
-    Effect.flatMap(
-      sessions.take,
-      (session) => {
-        const { wasKept } = session
-        return Effect.flatMap(OwnHolder.make(identity, request.label), (holder) =>
+    sessions.withSession((session) =>
+      Effect.flatMap(
+        OwnHolder.make(identity, request.label),
+        (holder) =>
           Effect.matchCauseEffect(obtain(session, holder), {
             onFailure: (cause) => {
               session.destroy()
@@ -146,16 +131,12 @@ export const make = (options: {
                     ...{ key, request, session, holder, answer, lease, patience },
                     unlock: Statements.unlock(keyOf(key), request.mode),
                     giveBack: sessions.giveBack,
-                    end: Effect.zipRight(identity.retireToken(holder.token), releaseSlot)
+                    end: Effect.zipRight(identity.retireToken(holder.token), slots.release)
                   })
                 )
             })
-          })).pipe(
-            Effect.catchIf((error) =>
-              wasKept && Sessions.passes(error), () =>
-              inSession(key, request, obtain))
-          )
-      }
+          })
+      )
     )
 
   const ask = (
@@ -164,7 +145,7 @@ export const make = (options: {
     statement: string
   ): Effect.Effect<Option.Option<Grants.Answer>, SessionError> =>
     Effect.flatMap(
-      Grants.milliseconds,
+      Runtime.now,
       (sentAt) =>
         Effect.map(session.query(Statements.signed(holder, statement)), ([row]) =>
           typeof row?.["fence"] === "string"
@@ -190,7 +171,7 @@ export const make = (options: {
    */
   const confirmed = (session: Session, holder: LockHolder, answer: Grants.Answer) =>
     Effect.flatMap(
-      Grants.milliseconds,
+      Runtime.now,
       (sentAt) =>
         sentAt - answer.sentAt < lease / 3 ? Effect.succeed(answer) : Effect.as(
           answered(session.query(Statements.signed(holder, Statements.heartbeat))),
@@ -219,50 +200,8 @@ export const make = (options: {
         return Effect.interruptible(Effect.raceFirst(queued, watch))
       })
 
-  /** Whether there is one before `ended`; an acquisition without that does not wait for one. */
-  const takeSlot = (request: Request, ended: Effect.Effect<void> | undefined): Effect.Effect<boolean, BackendError> =>
-    Effect.suspend(() => {
-      if (usedSlots < maxSessions) {
-        usedSlots += 1
-        return Effect.succeed(true)
-      }
-      const cause = new Error(
-        `this program holds ${maxSessions} locks or waits for them, each in a session of its own: "maxSessions" allows for more`
-      )
-      if (ended === undefined) return new BackendError({ reason: "BackendUnavailable", cause })
-      request.onBlocked({ state: "held", reason: "BackendUnavailable", cause })
-      const released = Effect.async<boolean>((resume) => {
-        const notify = () => resume(Effect.succeed(true))
-        waitingForSlot.add(notify)
-        return Effect.sync(() => waitingForSlot.delete(notify))
-      })
-      return Effect.raceFirst(released, Effect.as(ended, false)).pipe(
-        Effect.interruptible,
-        // One that was notified, and does not want the slot any more.
-        Effect.onInterrupt(() => wakeNext),
-        Effect.flatMap((isReleased) => isReleased ? takeSlot(request, ended) : Effect.as(wakeNext, false))
-      )
-    })
-
-  /** A slot is kept by a grant until its release. */
-  const inSlot = (
-    request: Request,
-    ended: Effect.Effect<void> | undefined,
-    obtain: Effect.Effect<Option.Option<Grant>, BackendError>
-  ): Effect.Effect<Option.Option<Grant>, BackendError> =>
-    Effect.flatMap(
-      takeSlot(request, ended),
-      (isTaken) =>
-        isTaken
-          ? Effect.onExit(
-            obtain,
-            (exit) => Exit.isSuccess(exit) && Option.isSome(exit.value) ? Effect.void : releaseSlot
-          )
-          : Effect.succeedNone
-    )
-
   const tryAcquire: Service["tryAcquire"] = (key, request) =>
-    inSlot(request, undefined, Effect.mapError(inSession(key, request, tryOnce(key, request)), toBackendError))
+    slots.withSlot(request, undefined, Effect.mapError(inSession(key, request, tryOnce(key, request)), toBackendError))
 
   const acquire: Service["acquire"] = (key, request) =>
     Effect.suspend(() => {
@@ -284,7 +223,7 @@ export const make = (options: {
       const ended = request.isDefaultSchedule
         ? Effect.never
         : Effect.asVoid(Effect.repeat(polling.pause, { until: (goesOn) => !goesOn }))
-      return inSlot(request, ended, again)
+      return slots.withSlot(request, ended, again)
     })
 
   // ---------------------------------------------------------------------------------------------

@@ -1,4 +1,3 @@
-import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
@@ -6,14 +5,13 @@ import * as Option from "effect/Option"
 import type { Grant, LockKey, Request } from "../../LockBackend.js"
 import { LockLostError } from "../../LockError.js"
 import type { LockHolder } from "../../LockHolder.js"
+import * as Runtime from "../runtime.js"
 import { inTime, type Session, type SessionError } from "./session.js"
 import * as Sessions from "./sessions.js"
 import * as Statements from "./statements.js"
 
 /** The core waits for a second. */
 const releaseTime = Duration.millis(900)
-
-export const milliseconds = Effect.map(Clock.currentTimeNanos, (nanos) => Number(nanos) / 1e6)
 
 /** What the server answers to a session that has got the lock. */
 export interface Answer {
@@ -64,14 +62,14 @@ export const make = (options: {
     const signedHeartbeat = Statements.signed(holder, Statements.heartbeat)
     /** In a fiber of its own: the end of the session, and of the lock, would come of an interrupted statement. */
     const beat = Effect.flatMap(
-      Effect.forkDaemon(Effect.flatMap(milliseconds, (sentAt) =>
+      Effect.forkDaemon(Effect.flatMap(Runtime.now, (sentAt) =>
         Effect.map(session.query(signedHeartbeat), () => {
           heardAt = sentAt
         }))),
       Fiber.join
     )
     /** A process that stood still finds here that its time is over, before it asks. */
-    const remaining = Effect.map(milliseconds, (now) => heardAt + silence - now)
+    const remaining = Effect.map(Runtime.now, (now) => heardAt + silence - now)
     const watch: Effect.Effect<void> = remaining.pipe(
       // The next statement is a third of a lease after the last one that was answered.
       Effect.flatMap((left) => Effect.sleep(Duration.millis(Math.max(0, left - lease / 3)))),

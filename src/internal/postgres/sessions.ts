@@ -3,7 +3,7 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { BackendError } from "../../LockBackend.js"
-import { inTime, type Row, Session, type SessionError } from "./session.js"
+import { inTime, type Row, Session, SessionError } from "./session.js"
 import * as Statements from "./statements.js"
 
 /**
@@ -55,8 +55,13 @@ const oldest = 140_000
 
 /** The sessions of one engine: those that wait for their next lock, and new ones. */
 export interface Sessions {
-  /** A session that has no lock, ready for one. It is the caller's until `giveBack` or its `destroy`. */
-  readonly take: Effect.Effect<Session, SessionError | BackendError>
+  /**
+   * Uses a session that has no lock, which is the user's until `giveBack` or its `destroy`. Where the server has ended a session that was
+   * kept, another one is used.
+   */
+  readonly withSession: <A, E>(
+    use: (session: Session) => Effect.Effect<A, E | SessionError>
+  ) => Effect.Effect<A, E | SessionError | BackendError>
   /** Keeps a session that has no lock for the next one. */
   readonly giveBack: (session: Session) => void
   /** The rows of a statement that needs no lock. */
@@ -198,21 +203,25 @@ export const make = (options: {
     idle.push(session)
   }
 
-  const query: Sessions["query"] = (text) =>
-    Effect.flatMap(
-      take,
-      (session) => {
-        const { wasKept } = session
-        return Effect.onExit(session.query(text), (exit) =>
-          Effect.sync(() => exit._tag === "Success" ? giveBack(session) : session.destroy())).pipe(
-            Effect.catchIf((error) =>
-              wasKept && passes(error), () => query(text))
-          )
-      }
+  const withSession = <A, E>(
+    use: (session: Session) => Effect.Effect<A, E | SessionError>
+  ): Effect.Effect<A, E | SessionError | BackendError> =>
+    Effect.flatMap(take, (session) => {
+      const { wasKept } = session
+      return Effect.catchAll(use(session), (error): Effect.Effect<A, E | SessionError | BackendError> =>
+        wasKept && error instanceof SessionError && passes(error) ? withSession(use) : Effect.fail(error))
+    })
+
+  const query = (text: string) =>
+    withSession((session) =>
+      Effect.onExit(
+        session.query(text),
+        (exit) => Effect.sync(() => exit._tag === "Success" ? giveBack(session) : session.destroy())
+      )
     )
 
   return {
-    take,
+    withSession,
     giveBack,
     query,
     close: () => {
