@@ -12,6 +12,7 @@ import * as Scope from "effect/Scope"
 import * as FileLock from "../../src/FileLock.js"
 import * as Requirement from "../servers/requirement.js"
 import { layer } from "../utils/layer.js"
+import * as Simulation from "../utils/Simulation.js"
 import * as Engine from "./Engine.js"
 
 const testTimeout = 60_000
@@ -55,6 +56,11 @@ for (const engine of Engine.engines) {
   Requirement.describeWhere(engine.isInstalled)(`FileLock over ${engine.name}`, () => {
     const ground = Layer.scoped(Ground, engine.start)
     layer(ground, { excludeTestServices: true })("each program", (it) => {
+      const inOrder = <A, E>(self: Effect.Effect<A, E, Ground | Scope.Scope>): typeof self =>
+        engine.inSimulatedTime === undefined
+          ? self
+          : Simulation.run(Effect.scoped(Effect.provideServiceEffect(self, Ground, engine.inSimulatedTime)))
+
       const test = (behaviour: string, self: Effect.Effect<void, unknown, Ground | Scope.Scope>) =>
         it.scoped(behaviour, () => self, testTimeout)
 
@@ -95,7 +101,7 @@ for (const engine of Engine.engines) {
         promises.ordered
           ? "hands the lock over first come, first served"
           : "hands the lock to each that waits, in some order",
-        Effect.gen(function*() {
+        inOrder(Effect.gen(function*() {
           const { first, path, programs } = yield* start(5)
           const mayLeave = yield* Deferred.make<void>()
           const order: Array<number> = []
@@ -114,7 +120,7 @@ for (const engine of Engine.engines) {
           yield* Fiber.join(holder)
           yield* Fiber.joinAll(waiters)
           assert.deepStrictEqual(promises.ordered ? order : [...order].sort(), [0, 1, 2, 3])
-        })
+        }))
       )
 
       test(
