@@ -124,15 +124,7 @@ export const run = (harness: Harness.Harness) =>
           results.reduce((sum, { torture }) => sum + (torture?.violations.length ?? 0), 0)
         )
       ],
-      chart: {
-        kind: "bars",
-        unit: "ms from release to acquired (median of each round, logarithmic)",
-        logarithmic: true,
-        data: results.map(({ medians, name }) => {
-          const { max, median, min } = Report.spread(medians)
-          return { name, value: median, low: min, high: max }
-        })
-      },
+      chart: Handoff.chart(results),
       samples: results.map(({ name, rates, recoveries, rounds }) => ({ name, rates, rounds, recoveries }))
     }
     return report

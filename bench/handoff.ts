@@ -25,6 +25,19 @@ export const alternate = (one: Harness.Worker, other: Harness.Worker, path: stri
     (hold, index) => index % 2 === 0 ? handOver(one, other, path, hold) : handOver(other, one, path, hold)
   )
 
+/** The bars of hand-overs. */
+export const chart = (
+  results: ReadonlyArray<{ readonly name: string; readonly medians: ReadonlyArray<number> }>
+): Report.Report["chart"] => ({
+  kind: "bars",
+  unit: "ms from release to acquired (median of each round, logarithmic)",
+  logarithmic: true,
+  data: results.map(({ medians, name }) => {
+    const { max, median, min } = Report.spread(medians)
+    return { name, value: median, low: min, high: max }
+  })
+})
+
 /** Measures all competitors in rotation. Each has its own two processes, which stay warm. */
 export const run = (harness: Harness.Harness) =>
   Effect.scoped(Effect.gen(function*() {
@@ -84,15 +97,7 @@ export const run = (harness: Harness.Harness) =>
         Report.atMost("p99", 3, "ms", p99),
         Report.atMost("waiter", 1, "% of a core", share.median)
       ]),
-      chart: {
-        kind: "bars",
-        unit: "ms from release to acquired (median of each round, logarithmic)",
-        logarithmic: true,
-        data: results.map(({ medians, name }) => {
-          const { max, median, min } = Report.spread(medians)
-          return { name, value: median, low: min, high: max }
-        })
-      },
+      chart: chart(results),
       samples: competitors.map(({ name, rounds, shares }) => ({ name, rounds, shares }))
     }
     return report

@@ -10,6 +10,7 @@ import * as FileLock from "../src/FileLock.js"
 import * as LockedFile from "../src/LockedFile.js"
 import * as MemoryFileSystem from "../src/MemoryFileSystem.js"
 import * as ProcessIdentity from "../src/ProcessIdentity.js"
+import { distanceOf } from "./utils/killPoints.js"
 import { directory, lockPath, path, play, type Process, type Scene } from "./utils/Scene.js"
 
 /** Longer than a lease: by then the clean-up has removed all that it can. */
@@ -43,8 +44,7 @@ const read = ({ locks, run }: Process) =>
 /** The number in the file, seen without a lock. */
 const seen = ({ fs }: Scene) => Effect.map(fs.readFileString(path), valueOf)
 
-/** `.ci/run` tries each system call, and `npm test` each fifth one. */
-const distance = process.env["KILL_POINTS"] === "all" ? 1 : 5
+const distance = distanceOf(5)
 
 const names = [path.slice(directory.length + 1)]
 

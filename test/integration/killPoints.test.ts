@@ -14,6 +14,7 @@ import * as NodeFileLock from "../../src/NodeFileLock.js"
 import * as Bundle from "../torture/Bundle.js"
 import * as ChildProcess from "../torture/ChildProcess.js"
 import * as TemporaryDirectory from "../torture/TemporaryDirectory.js"
+import { distanceOf } from "../utils/killPoints.js"
 import { layer } from "../utils/layer.js"
 import * as Messages from "./fixtures/messages.js"
 
@@ -28,8 +29,7 @@ class Script extends Context.Tag("test/Script")<Script, string>() {
   )
 }
 
-/** `.ci/run` tries each change, and `npm test` each third one. */
-const distance = process.env["KILL_POINTS"] === "all" ? 1 : 3
+const distance = distanceOf(3)
 
 type Files = Readonly<Record<string, string>>
 

@@ -37,7 +37,6 @@ ${Object.entries(settings).map(([name, value]) => `${name} = ${value}\n`).join("
       args: [config],
       cwd: directory,
       user,
-      port,
       stop: "SIGINT",
       isReady: (output) => output.includes("process up")
     })

@@ -11,8 +11,6 @@ import * as Server from "./server.js"
 export interface Postgres {
   readonly port: number
   readonly url: string
-  /** The process of the server that starts the others. */
-  readonly pid: () => number
   /** Ends all sessions and the server, and starts it again on the same port. */
   readonly restart: Effect.Effect<void>
   /** What `psql` answers to a statement. */
@@ -64,7 +62,6 @@ export const make = (
       args: ["-D", data, "-p", String(port), ...options],
       cwd: directory,
       user,
-      port,
       // SIGINT ends the sessions first.
       stop: "SIGINT",
       isReady: (output) => /database system is ready to accept (read-only )?connections/.test(output)
@@ -72,7 +69,6 @@ export const make = (
     return {
       port,
       url: `postgres://test@127.0.0.1:${port}/postgres`,
-      pid: server.pid,
       restart: server.restart,
       psql: (statement) =>
         ChildProcess.execFileSync(find("psql") ?? "psql", [

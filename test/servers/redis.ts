@@ -30,7 +30,6 @@ export const make = (...options: ReadonlyArray<string>): Effect.Effect<Redis, ne
       args: ["--bind", "127.0.0.1", "--port", String(port), "--save", "", "--appendonly", "no", ...options],
       cwd,
       user: {},
-      port,
       stop: "SIGKILL",
       isReady: (output) => output.includes("Ready to accept connections")
     })

@@ -60,7 +60,6 @@ export const start = (options: {
   readonly args: ReadonlyArray<string>
   readonly cwd: string
   readonly user: User
-  readonly port: number
   readonly stop: NodeJS.Signals
   readonly isReady: (output: string) => boolean
 }): Effect.Effect<Server, never, Scope.Scope> => {

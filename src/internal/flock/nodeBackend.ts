@@ -36,9 +36,10 @@ import * as OwnHolder from "../ownHolder.js"
 import * as Polling from "../polling.js"
 import * as Runtime from "../runtime.js"
 import * as Content from "./content.js"
-import { FlockGrant, type Gone } from "./grant.js"
+import { FlockGrant } from "./grant.js"
 import * as Inspection from "./nodeInspection.js"
 import type { Kernel } from "./nodeKernel.js"
+import * as Look from "./nodeLook.js"
 import { OpenFile } from "./nodeOpenFile.js"
 import * as Removal from "./nodeRemoval.js"
 import { Orphans } from "./orphans.js"
@@ -62,26 +63,6 @@ interface Attempt {
   readonly holder: LockHolder
   readonly fiber: Runtime.RuntimeFiber
 }
-
-/** The file at the path is locked by us. */
-interface Locked {
-  readonly _tag: "Locked"
-  readonly file: OpenFile
-  readonly seen: Record.Seen
-  readonly isEmpty: boolean
-}
-
-/** What is found at a lock. */
-type Found =
-  | Locked
-  /** Another program has it locked. */
-  | { readonly _tag: "Taken"; readonly seen: Record.Seen }
-  | { readonly _tag: "Absent" }
-  | { readonly _tag: "Foreign"; readonly what: string }
-  /** It is just being replaced or removed. */
-  | { readonly _tag: "Changed" }
-
-const changed: Found = { _tag: "Changed" }
 
 const call = <A>(run: () => A): Effect.Effect<A, DiskError> => {
   try {
@@ -117,49 +98,9 @@ export const make = (options: {
   // one attempt
   // ---------------------------------------------------------------------------------------------
 
-  const look = (path: string, mode: LockBackend.Mode): Found => {
-    let opened: ReturnType<typeof OpenFile.open>
-    try {
-      opened = OpenFile.open(path)
-    } catch (error) {
-      const { code } = toError(error)
-      // EAGAIN: its holder has a lease on it, and is about to remove it.
-      if (code === "ENOENT" || code === "EAGAIN") return changed
-      throw error
-    }
-    if ("_tag" in opened) {
-      return opened._tag === "Absent" ? opened : { _tag: "Foreign", what: opened.what }
-    }
-    const file = opened
-    let isOurs = false
-    try {
-      // A file of another program is not locked, not even for a moment.
-      const before = identify(file)
-      if (before.seen._tag === "Foreign" && !before.isEmpty) {
-        return before.seen
-      }
-      const isLocked = kernel.tryLock(file.descriptor, mode)
-      if (!file.isAt(path)) {
-        return changed
-      }
-      if (!isLocked) {
-        return { _tag: "Taken", seen: before.seen }
-      }
-      isOurs = true
-      return { _tag: "Locked", file, ...identify(file) }
-    } finally {
-      if (!isOurs) file.close()
-    }
-  }
-
-  const identify = (file: OpenFile): Pick<Locked, "seen" | "isEmpty"> => {
-    const entry = file.read()
-    return { seen: Record.toSeen(entry), isEmpty: entry._tag === "File" && entry.text === "" }
-  }
-
   const attemptOnce = (attempt: Attempt, round = 1, directoryMade = false): Effect.Effect<Answer, Failure> => {
     const { key: { lockPath }, request: { mode } } = attempt
-    return Immediate.matchEffect(call(() => look(lockPath, mode)), {
+    return Immediate.matchEffect(call(() => Look.look(kernel, lockPath, mode)), {
       onFailure: (error) => refuse(attempt, error, round, undefined),
       onSuccess: (found): Effect.Effect<Answer, Failure> => {
         switch (found._tag) {
@@ -201,7 +142,7 @@ export const make = (options: {
   }
 
   /** We have the file locked. Whether that is the lock is told by what is in it. */
-  const judge = (attempt: Attempt, locked: Locked, round: number): Effect.Effect<Answer, Failure> => {
+  const judge = (attempt: Attempt, locked: Look.Locked, round: number): Effect.Effect<Answer, Failure> => {
     const { key: { lockPath } } = attempt
     const { file, isEmpty, seen } = locked
     const leave = (blocked: Blocked): Effect.Effect<Answer> => {
@@ -250,7 +191,7 @@ export const make = (options: {
       : Content.encode(identity.info, holder.token, holder.acquiredAt.epochMillis, holder.label)
 
   /** It is a file that is locked with flock(2): only those that have it locked write there. */
-  const enter = (attempt: Attempt, { file, seen }: Locked, round: number): Effect.Effect<Answer, Failure> => {
+  const enter = (attempt: Attempt, { file, seen }: Look.Locked, round: number): Effect.Effect<Answer, Failure> => {
     const dead = Record.holderOf(seen)
     const isMarked = seen._tag === "Flock" && dead === undefined
     return Immediate.matchEffect(
@@ -269,13 +210,13 @@ export const make = (options: {
    * A dead process's lock file. Another process may be about to replace it, so that is overwritten under the claim, as T1 and T2 say; in place, since
    * other programs may wait for this file with flock(2).
    */
-  const convert = (attempt: Attempt, { file, seen }: Locked, round: number): Effect.Effect<Answer, Failure> => {
+  const convert = (attempt: Attempt, { file, seen }: Look.Locked, round: number): Effect.Effect<Answer, Failure> => {
     const { lockPath } = attempt.key
     const overwritten = protocol.whileClaimed(
       Protocol.placeOf(lockPath),
       (isLate) =>
         call(() => {
-          const isSame = !isLate() && file.isAt(lockPath) && Record.isSame(seen, identify(file).seen)
+          const isSame = !isLate() && file.isAt(lockPath) && Record.isSame(seen, Look.identify(file).seen)
           if (isSame) file.write(contentOf(attempt))
           return isSame
         })
@@ -381,22 +322,9 @@ export const make = (options: {
       cleanup.start(fiber, key.lockPath, recovered)
     }
     return new FlockGrant(channel, identity, key, request, holder, recovered, fiber, {
-      gone: () => call(() => file.isAt(key.lockPath) ? undefined : goneAt(key.lockPath)),
+      gone: () => call(() => file.isAt(key.lockPath) ? undefined : Look.goneAt(key.lockPath)),
       release: (isOurs) => isOurs ? release(attempt, file) : Immediate.sync(() => file.close())
     })
-  }
-
-  /** Something else, or nothing, is where our file was. */
-  const goneAt = (path: string): Gone => {
-    const opened = OpenFile.open(path)
-    if ("_tag" in opened) {
-      return { reason: opened._tag === "Absent" ? "Removed" : "Replaced" }
-    }
-    try {
-      return { reason: "Replaced", holder: Record.holderOf(identify(opened).seen) }
-    } finally {
-      opened.close()
-    }
   }
 
   // ---------------------------------------------------------------------------------------------

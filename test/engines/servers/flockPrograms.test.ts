@@ -1,5 +1,6 @@
 import { assert } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
 import * as Fs from "node:fs"
 import * as Programs from "../../integration/fixtures/flockPrograms.js"
 import { layer } from "../../utils/layer.js"
@@ -51,34 +52,23 @@ layer(Programs.Script.layer, { excludeTestServices: true })("Programs that use f
       assert.isTrue(yield* Programs.isFlocked(place))
     }))
 
-  it.scoped("A process that waits for another one of FlockBackend is told when the lock is free", () =>
-    Effect.gen(function*() {
-      const place = yield* Programs.makePlace
-      const [first, second] = yield* Effect.all([Programs.worker(place), Programs.worker(place, { isTold: true })])
-      yield* first.prints("locked")
-      yield* second.prints("asking")
-      yield* Effect.sleep("200 millis")
-      yield* first.endInput
-      yield* second.prints("locked")
-      yield* second.endInput
-      yield* second.prints("released")
-      assert.deepStrictEqual(place.files(), [])
-    }))
-
-  it.scoped("A process of NodeFileLock that waits for one of FlockBackend is told when the lock is free", () =>
-    Effect.gen(function*() {
-      const place = yield* Programs.makePlace
-      const first = yield* Programs.worker(place)
-      yield* first.prints("locked")
-      const second = yield* Programs.worker(place, { isTold: true, engine: "lockFile" })
-      yield* second.prints("asking")
-      yield* Effect.sleep("200 millis")
-      yield* first.endInput
-      yield* second.prints("locked")
-      yield* second.endInput
-      yield* second.prints("released")
-      assert.deepStrictEqual(place.files(), [])
-    }))
+  it.scoped.each([["FlockBackend", "flock"], ["NodeFileLock", "lockFile"]] as const)(
+    "A process of %s that waits for one of FlockBackend is told when the lock is free",
+    ([, engine]) =>
+      Effect.gen(function*() {
+        const place = yield* Programs.makePlace
+        const first = yield* Programs.worker(place)
+        yield* first.prints("locked")
+        const second = yield* Programs.worker(place, { isTold: true, engine })
+        yield* second.prints("asking")
+        yield* Effect.sleep("200 millis")
+        yield* first.endInput
+        yield* second.prints("locked")
+        yield* second.endInput
+        yield* second.prints("released")
+        assert.deepStrictEqual(place.files(), [])
+      })
+  )
 
   it.scoped("A holder that is killed is followed at once by one that waits, also by one that looks once an hour", () =>
     Effect.gen(function*() {
@@ -122,8 +112,21 @@ layer(Programs.Script.layer, { excludeTestServices: true })("Programs that use f
       })
       const programs = yield* Effect.all([Programs.python(place, 80, "anew"), Programs.worker(place, { turns: 80 })])
       yield* Effect.forEach(victims, ({ kill }) => Effect.zipRight(Effect.sleep("200 millis"), kill))
+      const overlaps = yield* Programs.awaitAll(programs)
+      // One that is killed between two calls of a creation leaves a second name of its file there. As long as others have the lock in that
+      // very file, the name is that of a live process. It goes with the first lock that is in another file.
+      const late = yield* Programs.awaitAll([yield* Programs.worker(place, { turns: 1 })])
       // One that is killed inside leaves its mark there.
-      assert.isAtMost(yield* Programs.awaitAll(programs), victims.length)
-      assert.deepStrictEqual(place.files().filter((name) => name !== "tasks.json.lock"), [])
+      assert.isAtMost(overlaps + late, victims.length)
+      const others = () => place.files().filter((name) => name !== "tasks.json.lock")
+      const next = yield* Programs.worker(place)
+      yield* next.prints("locked")
+      yield* Effect.repeat(Effect.sync(others), {
+        until: (names) => names.length === 0,
+        schedule: Schedule.spaced("20 millis")
+      })
+      yield* next.endInput
+      yield* next.prints("released")
+      assert.deepStrictEqual(others(), [])
     }))
 })

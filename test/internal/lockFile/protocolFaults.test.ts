@@ -11,13 +11,13 @@ import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import type { LockAcquisitionError, LockDirectoryError } from "../../../src/LockError.js"
 import * as MemoryFileSystem from "../../../src/MemoryFileSystem.js"
+import { distanceOf } from "../../utils/killPoints.js"
 import { makeRecord } from "../../utils/records.js"
 import { claimPath, directory, lockPath, path, play, type Process, type Scene } from "../../utils/Scene.js"
 
 const { Fail } = MemoryFileSystem.Fault
 
-/** `.ci/run` and the seeded bugs try each system call, and `npm test` each second one. */
-const distance = process.env["KILL_POINTS"] === "all" ? 1 : 2
+const distance = distanceOf(2)
 
 /** Longer than a lease: by then the clean-up has removed all that it can. */
 const cleanedUp = Effect.sleep("2 minutes")
