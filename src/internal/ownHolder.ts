@@ -21,10 +21,9 @@ export const of = (
 export const make = (identity: ProcessIdentity, label: string | undefined): Effect.Effect<LockHolder> =>
   Effect.zipWith(identity.issueToken, DateTime.now, (token, acquiredAt) => of(identity, token, acquiredAt, label))
 
-const Json = Schema.parseJson(LockHolder)
-
-/** The text that other processes read. */
-export const encode: (holder: LockHolder) => string = Schema.encodeSync(Json)
+/** The text that other processes read. By hand: an engine writes one for each acquisition, and a schema takes its time. */
+export const encode = (holder: LockHolder): string =>
+  JSON.stringify({ ...holder, acquiredAt: DateTime.formatIso(holder.acquiredAt) })
 
 /** The holder that a text of another process names; nothing for any other text. */
-export const decode = Schema.decodeUnknownOption(Json)
+export const decode = Schema.decodeUnknownOption(Schema.parseJson(LockHolder))

@@ -139,30 +139,23 @@ export const make = (options: {
       )
     )
 
-  const ask = (
-    session: Session,
-    holder: LockHolder,
-    statement: string
-  ): Effect.Effect<Option.Option<Grants.Answer>, SessionError> =>
+  const ask = (session: Session, holder: LockHolder, statement: string, duration?: Duration.Duration) =>
     Effect.flatMap(
       Runtime.now,
-      (sentAt) =>
-        Effect.map(session.query(Statements.signed(holder, statement)), ([row]) =>
+      (sentAt): Effect.Effect<Option.Option<Grants.Answer>, SessionError> =>
+        Effect.map(session.query(Statements.signed(holder, statement), duration), ([row]) =>
           typeof row?.["fence"] === "string"
             ? Option.some({ fence: BigInt(row["fence"]) * BigInt(fenceStep), sentAt })
             : Option.none())
     )
 
   const tryOnce = (key: LockKey, request: Request) => (session: Session, holder: LockHolder) =>
-    answered(
-      Effect.tap(ask(session, holder, Statements.tryLock(keyOf(key), request.mode, sequence)), (answer) =>
+    Effect.tap(
+      ask(session, holder, Statements.tryLock(keyOf(key), request.mode, sequence), patience),
+      (answer) =>
         Option.isSome(answer)
           ? Effect.void
-          : Effect.map(
-            find(key, (text) =>
-              session.query(text)),
-            (found) => tell(request, found)
-          ))
+          : Effect.map(find(key, (text) => session.query(text, patience)), (found) => tell(request, found))
     )
 
   /**
@@ -172,9 +165,9 @@ export const make = (options: {
   const confirmed = (session: Session, holder: LockHolder, answer: Grants.Answer) =>
     Effect.flatMap(
       Runtime.now,
-      (sentAt) =>
+      (sentAt): Effect.Effect<Grants.Answer, SessionError> =>
         sentAt - answer.sentAt < lease / 3 ? Effect.succeed(answer) : Effect.as(
-          answered(session.query(Statements.signed(holder, Statements.heartbeat))),
+          session.query(Statements.signed(holder, Statements.heartbeat), patience),
           { ...answer, sentAt }
         )
     )
@@ -184,20 +177,19 @@ export const make = (options: {
     (key: LockKey, request: Request, pause: Effect.Effect<boolean>) => (session: Session, holder: LockHolder) =>
       Effect.flatMap(tryOnce(key, request)(session, holder), (answer) => {
         if (Option.isSome(answer)) return Effect.succeed(answer)
-        const queued = Effect.flatMap(
-          ask(session, holder, Statements.lock(keyOf(key), request.mode, sequence)),
-          Effect.transposeMapOption((granted) => confirmed(session, holder, granted))
+        let hasEnded = false
+        const look: Effect.Effect<void> = Effect.flatMap(pause, (goesOn) =>
+          goesOn ? Effect.zipRight(tellBlocked(key, request), look) : Effect.sync(() => {
+            // The lock may be granted to it at this moment.
+            hasEnded = true
+            session.destroy()
+          }))
+        return ask(session, holder, Statements.lock(keyOf(key), request.mode, sequence)).pipe(
+          Effect.flatMap(Effect.transposeMapOption((granted) => confirmed(session, holder, granted))),
+          Effect.catchAll((error) => hasEnded ? Effect.succeedNone : Effect.fail(error)),
+          Effect.interruptible,
+          beside(look)
         )
-        const watch: Effect.Effect<Option.Option<Grants.Answer>> = Effect.flatMap(
-          pause,
-          (goesOn) =>
-            goesOn ? Effect.zipRight(tellBlocked(key, request), watch) : Effect.sync(() => {
-              // The lock may be granted to it at this moment.
-              session.destroy()
-              return Option.none()
-            })
-        )
-        return Effect.interruptible(Effect.raceFirst(queued, watch))
       })
 
   const tryAcquire: Service["tryAcquire"] = (key, request) =>
@@ -255,6 +247,13 @@ export const make = (options: {
 
   return { canonical, tryAcquire, acquire, inspect, breakLock, close: sessions.close }
 }
+
+/** Runs `other` while an effect runs, and does not wait for its end. */
+const beside = (other: Effect.Effect<void>) => <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+  Effect.withFiberRuntime((fiber) => {
+    const started = Runtime.start(fiber, other)
+    return Effect.ensuring(effect, Effect.sync(() => Runtime.interrupt(started)))
+  })
 
 /** Sessions of other roles do not say who they are. */
 const known = (sessions: ReadonlyArray<Found>): ReadonlyArray<LockHolder> =>

@@ -25,17 +25,17 @@ const toError = (cause: Error): SessionError => {
 
 const connectTimeout = Duration.seconds(5)
 
-/** An answer that waits for no lock. The server may be there again when it is asked anew. */
+/** The server may be there again when it is asked anew. */
+const late = (duration: Duration.Duration): SessionError =>
+  new SessionError({ message: `the server has not answered for ${Duration.format(duration)}`, code: "ETIMEDOUT" })
+
+/** An answer that waits for no lock. */
 export const inTime =
   (duration: Duration.Duration) => <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E | SessionError> =>
-    Effect.timeoutFail(Effect.interruptible(effect), {
-      duration,
-      onTimeout: () =>
-        new SessionError({
-          message: `the server has not answered for ${Duration.format(duration)}`,
-          code: "ETIMEDOUT"
-        })
-    })
+    Effect.timeoutFail(Effect.interruptible(effect), { duration, onTimeout: () => late(duration) })
+
+/** Is told the rows of a statement; of the last one, if they are several. */
+export type OnAnswer = (error: SessionError | undefined, rows: ReadonlyArray<Row>) => void
 
 /** The system allows for no more, in seconds. */
 export const longestKeepAlive = 32_767
@@ -75,7 +75,8 @@ export class Session {
 
   private readonly client: Pg.Client
   private readonly stream: Duplex
-  private readonly turns = Effect.unsafeMakeSemaphore(1)
+  private isAsking = false
+  private readonly next: Array<() => void> = []
 
   /** Throws if the parameters are not allowed. The lease is in milliseconds. */
   constructor(config: PgClientConfig, lease: number) {
@@ -105,22 +106,52 @@ export class Session {
     return "processID" in this.client && typeof this.client.processID === "number" ? this.client.processID : undefined
   }
 
-  /** The rows of a statement; of the last one, if they are several. One statement runs at a time. */
-  query(text: string): Effect.Effect<ReadonlyArray<Row>, SessionError> {
-    return this.turns.withPermits(1)(Effect.async((resume) => {
-      if (this.error !== undefined) {
-        resume(Effect.fail(this.error))
-        return
+  /** Runs a statement once those before it have been answered. Nobody has to wait for the answer. */
+  ask(text: string, onAnswer: OnAnswer): void {
+    if (this.isAsking) {
+      this.next.push(() => this.ask(text, onAnswer))
+      return
+    }
+    if (this.error !== undefined) {
+      onAnswer(this.error, [])
+      return
+    }
+    this.isAsking = true
+    this.client.query<Row>(text, (error: Error | null, result: Pg.QueryResult<Row> | Array<Pg.QueryResult<Row>>) => {
+      this.isAsking = false
+      if (error === null || error === undefined) {
+        onAnswer(undefined, (Array.isArray(result) ? result.at(-1) : result)?.rows ?? [])
+      } else {
+        onAnswer(toError(error), [])
       }
-      this.client.query<Row>(text, (error: Error | null, result: Pg.QueryResult<Row> | Array<Pg.QueryResult<Row>>) => {
-        resume(
-          error === null || error === undefined
-            ? Effect.succeed((Array.isArray(result) ? result.at(-1) : result)?.rows ?? [])
-            : Effect.fail(toError(error))
-        )
-      })
+      this.next.shift()?.()
+    })
+  }
+
+  /** The same, in a limited time, after which the session is left as it is. */
+  askInTime(text: string, duration: Duration.Duration, onAnswer: OnAnswer): void {
+    let isOver = false
+    const answer: OnAnswer = (error, rows) => {
+      if (isOver) return
+      isOver = true
+      clearTimeout(timer)
+      onAnswer(error, rows)
+    }
+    const timer = setTimeout(() => answer(late(duration), []), Duration.toMillis(duration))
+    this.ask(text, answer)
+  }
+
+  /** The rows of a statement. An interruption ends the session, and so does an answer that takes longer than `duration`. */
+  query(text: string, duration?: Duration.Duration): Effect.Effect<ReadonlyArray<Row>, SessionError> {
+    return Effect.async((resume) => {
+      const onAnswer: OnAnswer = (error, rows) => {
+        if (error?.code === "ETIMEDOUT") this.destroy()
+        resume(error === undefined ? Effect.succeed(rows) : Effect.fail(error))
+      }
+      if (duration === undefined) this.ask(text, onAnswer)
+      else this.askInTime(text, duration, onAnswer)
       return Effect.sync(() => this.destroy())
-    }))
+    })
   }
 
   /** Whether a program that has nothing else to do waits for it. */
