@@ -162,34 +162,55 @@ export const make = (options: {
    * An answer that has waited may be old: the server has granted the lock, and has heard nothing since. A session that still answers has
    * it.
    */
-  const confirmed = (session: Session, holder: LockHolder, answer: Grants.Answer) =>
-    Effect.flatMap(
-      Runtime.now,
-      (sentAt): Effect.Effect<Grants.Answer, SessionError> =>
-        sentAt - answer.sentAt < lease / 3 ? Effect.succeed(answer) : Effect.as(
-          session.query(Statements.signed(holder, Statements.heartbeat), patience),
-          { ...answer, sentAt }
-        )
-    )
+  const confirmed = (
+    fiber: Runtime.RuntimeFiber,
+    session: Session,
+    holder: LockHolder,
+    answer: Option.Option<Grants.Answer>
+  ): Effect.Effect<Option.Option<Grants.Answer>, SessionError> => {
+    const sentAt = Runtime.monotonic(fiber)
+    return Option.isNone(answer) || sentAt - answer.value.sentAt < lease / 3
+      ? Effect.succeed(answer)
+      : Effect.as(
+        session.query(Statements.signed(holder, Statements.heartbeat), patience),
+        Option.some({ ...answer.value, sentAt })
+      )
+  }
 
   /** Tries, and waits in the server's queue then. Who is waited for is asked in another session. */
   const wait =
     (key: LockKey, request: Request, pause: Effect.Effect<boolean>) => (session: Session, holder: LockHolder) =>
       Effect.flatMap(tryOnce(key, request)(session, holder), (answer) => {
         if (Option.isSome(answer)) return Effect.succeed(answer)
-        let hasEnded = false
-        const look: Effect.Effect<void> = Effect.flatMap(pause, (goesOn) =>
-          goesOn ? Effect.zipRight(tellBlocked(key, request), look) : Effect.sync(() => {
+        return Effect.withFiberRuntime<Option.Option<Grants.Answer>, SessionError>((fiber) => {
+          let isOver = false
+          let hasEnded = false
+          const look: Effect.Effect<void> = Effect.flatMap(pause, (goesOn) => {
+            if (isOver) return Effect.void
+            if (goesOn) return Effect.zipRight(tellBlocked(key, request), look)
             // The lock may be granted to it at this moment.
             hasEnded = true
             session.destroy()
-          }))
-        return ask(session, holder, Statements.lock(keyOf(key), request.mode, sequence)).pipe(
-          Effect.flatMap(Effect.transposeMapOption((granted) => confirmed(session, holder, granted))),
-          Effect.catchAll((error) => hasEnded ? Effect.succeedNone : Effect.fail(error)),
-          Effect.interruptible,
-          beside(look)
-        )
+            return Effect.void
+          })
+          const looker = Runtime.start(fiber, look)
+          const stopLooking = () => {
+            isOver = true
+            // That a lock is used which was granted is more urgent.
+            Runtime.afterTurn(fiber, () => Runtime.interrupt(looker))
+          }
+          const queued = ask(session, holder, Statements.lock(keyOf(key), request.mode, sequence))
+          return Effect.matchCauseEffect(Effect.interruptible(queued), {
+            onFailure: (cause) => {
+              stopLooking()
+              return hasEnded ? Effect.succeedNone : Effect.failCause(cause)
+            },
+            onSuccess: (answer) => {
+              stopLooking()
+              return confirmed(fiber, session, holder, answer)
+            }
+          })
+        })
       })
 
   const tryAcquire: Service["tryAcquire"] = (key, request) =>
@@ -247,13 +268,6 @@ export const make = (options: {
 
   return { canonical, tryAcquire, acquire, inspect, breakLock, close: sessions.close }
 }
-
-/** Runs `other` while an effect runs, and does not wait for its end. */
-const beside = (other: Effect.Effect<void>) => <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
-  Effect.withFiberRuntime((fiber) => {
-    const started = Runtime.start(fiber, other)
-    return Effect.ensuring(effect, Effect.sync(() => Runtime.interrupt(started)))
-  })
 
 /** Sessions of other roles do not say who they are. */
 const known = (sessions: ReadonlyArray<Found>): ReadonlyArray<LockHolder> =>

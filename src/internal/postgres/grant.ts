@@ -73,6 +73,7 @@ export const make = (options: {
     }
     const after = (millis: number, run: () => void): void => {
       clearTimeout(timer)
+      // eslint-disable-next-line no-restricted-globals -- the server's time passes as the system's, whatever clock a program has
       timer = setTimeout(run, Math.max(0, millis))
     }
     /** The next statement is a third of a lease after the last one that was answered. */

@@ -137,6 +137,7 @@ export class Session {
       clearTimeout(timer)
       onAnswer(error, rows)
     }
+    // eslint-disable-next-line no-restricted-globals -- the server's time passes as the system's, whatever clock a program has
     const timer = setTimeout(() => answer(late(duration), []), Duration.toMillis(duration))
     this.ask(text, answer)
   }
