@@ -7,9 +7,12 @@ const src = ["src/**/*.ts"]
 const runtime = "src/internal/runtime.ts"
 /** The engines that run on Node only, each for itself. */
 const engines = ["src/internal/{flock,postgres,redis}/**/*.ts"]
+/** The command line. Its entry is the one place in src where effects are run. */
+const command = ["src/bin.ts", "src/internal/cli/**/*.ts"]
 /** The modules that may use Node. */
 const node = [
   ...engines,
+  ...command,
   "src/NodeFileLock.ts",
   "src/ProcessIdentity.ts",
   "src/internal/nodeFileLock.ts",
@@ -48,7 +51,7 @@ const sharedLayer = {
   message: "It stays in the `it` of other files: use test/utils/layer.js."
 }
 const onlyNode =
-  "Only NodeFileLock, ProcessIdentity, the engines that run on Node and the internal modules named node* use Node; use @effect/platform."
+  "Only NodeFileLock, ProcessIdentity, the command line, the engines that run on Node and the internal modules named node* use Node; use @effect/platform."
 const nodeBuiltins = {
   regex:
     "^(node:.*|(assert|buffer|child_process|crypto|events|fs|http|https|net|os|path|process|stream|timers|url|util|worker_threads)(/.*)?)$",
@@ -181,6 +184,10 @@ export default tseslint.config(
     files: [runtime],
     rules: { "no-restricted-properties": ["error", ...impure, ...runs] }
   },
+  {
+    files: ["src/bin.ts"],
+    rules: { "no-restricted-properties": ["error", ...impure, ...belowPublic] }
+  },
   restrictImports(src, [barrel, nodeBuiltins], node),
   restrictImports(node, [barrel]),
   restrictImports(["src/*Backend.ts"], [barrel, nodeBuiltins, service]),
@@ -189,7 +196,8 @@ export default tseslint.config(
     "src/internal/nodeFileLock.ts",
     "src/internal/**/node*.ts",
     "src/internal/process/**/*.ts",
-    ...engines
+    ...engines,
+    ...command
   ], [
     barrel,
     publicEngine

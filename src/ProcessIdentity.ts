@@ -60,6 +60,11 @@ export type Liveness = "alive" | "dead" | "unknown"
  */
 export interface ProcessIdentity {
   readonly info: ProcessInfo
+  /**
+   * This process, where `info` is another one for which it acquires locks, and which may end before they are released. Without it, `info` is
+   * this process.
+   */
+  readonly self?: ProcessInfo | undefined
   /** When this machine was booted, in milliseconds on its wall clock; `-Infinity` where the system does not say. */
   readonly bootedAt: number
   /** A token that no other acquisition of any process has. It counts as alive from now on. */

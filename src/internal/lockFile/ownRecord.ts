@@ -56,7 +56,9 @@ export class OwnRecord {
     private readonly process: ProcessInfo,
     private readonly label: string | undefined,
     /** The clock of the fiber that it was made for. That may go by another one later. */
-    readonly clock: Clock.Clock
+    readonly clock: Clock.Clock,
+    /** It describes another process, which may end at any moment: then it can be taken over. */
+    readonly onBehalf = false
   ) {
     this.heardAt = momentAt(clock)
     this.acquiredAt = this.heardAt.wall

@@ -176,8 +176,8 @@ export const make = (options: {
 
   const unreachable = { ...identity.info, network: "" }
 
-  /** This process, as its records for a lock describe it. */
-  const self = (lockPath: string): ProcessInfo =>
+  /** The process that the records for a lock describe: this one, or another one on whose behalf it acquires. */
+  const described = (lockPath: string): ProcessInfo =>
     identity.leavesCalls === true && disk.isSynchronous?.(lockPath) !== true ? unreachable : identity.info
 
   const read: Protocol["read"] = (path) => Immediate.map(disk.read(path), Record.toSeen)
@@ -194,7 +194,8 @@ export const make = (options: {
   const prepare = (
     place: Place,
     level: number,
-    label: string | undefined
+    label: string | undefined,
+    self?: ProcessInfo
   ): Effect.Effect<OwnRecord, DiskError> =>
     Immediate.flatMap(
       identity.issueToken,
@@ -203,9 +204,10 @@ export const make = (options: {
           const own = new OwnRecord(
             token,
             level === 0 ? requestOf(place.prefix, token) : claimRequestOf(place.prefix, token),
-            self(place.lockPath),
+            self ?? described(place.lockPath),
             label?.slice(0, maxLabelLength),
-            Runtime.clockOf(fiber)
+            Runtime.clockOf(fiber),
+            identity.self !== undefined && self === undefined
           )
           return Immediate.matchEffect(disk.create(own.requestPath, own.text), {
             onFailure: (error) =>
@@ -231,8 +233,8 @@ export const make = (options: {
             : settle(place, level, own, error, retired(place, level, own)))
     })
 
-  const publish: Protocol["publish"] = (place, level, label) =>
-    Immediate.flatMap(prepare(place, level, label), (own) => link(place, level, own))
+  const publish = (place: Place, level: number, label: string | undefined, self?: ProcessInfo) =>
+    Immediate.flatMap(prepare(place, level, label, self), (own) => link(place, level, own))
 
   /** P2, for a waiter: its request file stays until it has the lock, or does not want it any more. */
   const enter: Protocol["enter"] = (place, own) =>
@@ -386,10 +388,15 @@ export const make = (options: {
   }
 
   /** T1: gets the claim of a level. */
-  const claim = (place: Place, level: number, label?: string): Effect.Effect<Published | Busy, DiskError> =>
+  const claim = (
+    place: Place,
+    level: number,
+    label?: string,
+    self?: ProcessInfo
+  ): Effect.Effect<Published | Busy, DiskError> =>
     Effect.gen(function*() {
       const claimPath = pathOf(place, level)
-      const published = yield* publish(place, level, label)
+      const published = yield* publish(place, level, label, self)
       if (published._tag === "Published") {
         return published
       }
@@ -402,13 +409,19 @@ export const make = (options: {
       if (check._tag !== "Stale" || level > maxLevels) {
         return busy(check._tag === "Unverifiable" ? check.readAgainIn : undefined)
       }
-      const taken = yield* takeOver(place, level, seen, label)
+      const taken = yield* replace(place, level, seen, label, self)
       return taken._tag === "Changed" ? busy(0) : taken
     })
 
-  const takeOver: Protocol["takeOver"] = (place, level, seen, label) =>
+  const replace = (
+    place: Place,
+    level: number,
+    seen: Record.Seen,
+    label: string | undefined,
+    self?: ProcessInfo
+  ): Effect.Effect<Published | Changed | Busy, DiskError> =>
     Effect.gen(function*() {
-      const claimed = yield* claim(place, level + 1, label)
+      const claimed = yield* claim(place, level + 1, label, self)
       if (claimed._tag === "Busy") {
         return claimed
       }
@@ -422,7 +435,7 @@ export const make = (options: {
       }
       // T3
       const renamed = yield* Effect.either(disk.rename(pathOf(place, level + 1), path))
-      if (renamed._tag === "Left" || isLate(own)) {
+      if (renamed._tag === "Left" || own.onBehalf || isLate(own)) {
         // The answer may have been lost on its way. After a pause, it may be another process's claim that was renamed.
         const there = yield* Effect.either(read(path))
         if (there._tag === "Left" || !Record.hasToken(there.right, own.token)) {
@@ -439,7 +452,7 @@ export const make = (options: {
     })
 
   const whileClaimed: Protocol["whileClaimed"] = (place, use) =>
-    Effect.flatMap(claim(place, 1), (claimed) =>
+    Effect.flatMap(claim(place, 1, undefined, identity.self), (claimed) =>
       claimed._tag === "Busy"
         ? Effect.succeedNone
         : Effect.flatMap(Effect.suspend(() => use(() => isLate(claimed.own))), (result) =>
@@ -460,13 +473,13 @@ export const make = (options: {
       if (!isOwn(entry, own)) {
         return Exit.succeed(own.removing)
       }
-      if (!isLate(own)) {
+      if (!own.onBehalf && !isLate(own)) {
         own.removing = true
         return Immediate.map(disk.unlink(path), () => true)
       }
       // Another process may be taking it over: replace it by a fresh record, which is ours for certain.
       return Effect.flatMap(
-        takeOver(place, level, Record.toSeen(entry), undefined),
+        replace(place, level, Record.toSeen(entry), undefined, identity.self),
         (taken) => taken._tag === "Published" ? remove(place, level, taken.own) : new StillClaimed()
       )
     })
@@ -495,8 +508,8 @@ export const make = (options: {
     )
 
   return {
-    publish,
-    prepare,
+    publish: (place, level, label) => publish(place, level, label),
+    prepare: (place, level, label) => prepare(place, level, label),
     isLate,
     retire,
     request: (place, label) => prepare(place, 0, label),
@@ -508,7 +521,7 @@ export const make = (options: {
     holds,
     read,
     readRequest: (place, token) => Immediate.map(disk.peek(requestOf(place.prefix, token)), Record.toSeen),
-    takeOver,
+    takeOver: (place, level, seen, label) => replace(place, level, seen, label),
     whileClaimed,
     remove
   }

@@ -180,14 +180,20 @@ const realm = (): Realm => {
   return holder[RealmKey] ??= makeRealm()
 }
 
-/** The process this code runs in. */
-export const make = (options: { readonly machineId?: string | undefined }): ProcessIdentity => {
+/** The process this code runs in. With `pid`, it acquires locks on behalf of another process of this machine. */
+export const make = (
+  options: { readonly machineId?: string | undefined; readonly pid?: number | undefined }
+): ProcessIdentity => {
   const { bootedAt, channel, info, procUsable, reserve, tokens } = realm()
   return Tokens.toIdentity({
     info: {
       ...info,
       bootId: options.machineId === undefined ? info.bootId : `${info.bootId}@${digest([options.machineId])}`,
       instance: tokens.instance
+    },
+    behalfOf: options.pid === undefined ? undefined : {
+      pid: options.pid,
+      startTime: procUsable ? readStat(options.pid)?.startTime ?? "" : ""
     },
     tokens,
     bootedAt,

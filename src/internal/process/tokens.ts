@@ -20,6 +20,8 @@ export const make = (instance: string): Tokens => ({ instance, live: new Set(), 
 /** A process from what it is, the tokens it stands by, how it looks at the process table, and how it reaches others. */
 export const toIdentity = (options: {
   readonly info: Omit<ProcessIdentity.ProcessInfo, "network">
+  /** What is different in the records of a process on whose behalf this one acquires locks. */
+  readonly behalfOf?: Pick<ProcessIdentity.ProcessInfo, "pid" | "startTime"> | undefined
   readonly tokens: Tokens
   readonly bootedAt: number
   readonly inProcessTable: (other: ProcessIdentity.ProcessInfo) => ProcessIdentity.Liveness
@@ -31,7 +33,8 @@ export const toIdentity = (options: {
   readonly reserve?: Reserve
 }): ProcessIdentity.ProcessIdentity => {
   const { bootedAt, channel, network, tokens } = options
-  const info = { ...options.info, network: "" }
+  const self = { ...options.info, network: "" }
+  const info = options.behalfOf === undefined ? self : { ...self, ...options.behalfOf }
 
   const canReach = (record: ProcessIdentity.ProcessInfo): boolean =>
     network !== "" && record.network === network && record.bootId === info.bootId
@@ -52,7 +55,7 @@ export const toIdentity = (options: {
     if (record.instance === tokens.instance) {
       return tokens.live.has(record.token) ? "alive" : "dead"
     }
-    if (record.pid === info.pid && record.startTime === info.startTime) {
+    if (record.pid === self.pid && record.startTime === self.startTime) {
       return "unknown"
     }
     return record.timeNamespace === info.timeNamespace ? options.inProcessTable(record) : "unknown"
@@ -75,6 +78,7 @@ export const toIdentity = (options: {
 
   return {
     info,
+    self: info === self ? undefined : self,
     bootedAt,
     channel,
     leavesCalls: options.leavesCalls === true,
@@ -84,6 +88,7 @@ export const toIdentity = (options: {
       // Before its first record can be seen: an address that refuses is a dead process's.
       if (info.network === "" && network !== "" && channel.open()) {
         info.network = network
+        self.network = network
       }
       const token = `${tokens.instance}-${(tokens.issued++).toString(36)}`
       tokens.live.add(token)

@@ -1,0 +1,42 @@
+/**
+ * The command `effect-filelock`.
+ */
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Ending from "./internal/cli/ending.js"
+import * as ExitCode from "./internal/cli/exitCode.js"
+import * as Output from "./internal/cli/output.js"
+import * as RunOptions from "./internal/cli/runOptions.js"
+
+const [name, ...args] = process.argv.slice(2)
+
+/** Each script that uses `run` pays for its start: it needs no more than the lock and the command. */
+const run = async (options: RunOptions.RunOptions): Promise<Effect.Effect<Ending.Ending>> => {
+  const { run } = await import("./internal/cli/run.js")
+  return run(options)
+}
+
+const others = async (): Promise<Effect.Effect<Ending.Ending>> => {
+  const { main } = await import("./internal/cli/commands.js")
+  return main(process.argv)
+}
+
+const program = (): Promise<Effect.Effect<Ending.Ending>> => {
+  if (name !== "run" || RunOptions.asksForHelp(args)) return others()
+  const options = RunOptions.parse(args)
+  if (Either.isRight(options)) return run(options.right)
+  return Promise.resolve(Output.failed(`run: ${options.left}. See effect-filelock run --help`, ExitCode.usage))
+}
+
+// Output that nobody reads any more, as with `| head`.
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on("error", (error) => {
+    if (!("code" in error) || error.code !== "EPIPE") throw error
+    if (name !== "run") process.exit(0)
+  })
+}
+
+program().then((program) => Effect.runPromise(Effect.provide(program, Output.logger))).then(Ending.end, (error) => {
+  Output.complain(error instanceof Error ? error.message : String(error))
+  process.exit(1)
+})

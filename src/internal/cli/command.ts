@@ -1,0 +1,183 @@
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import * as NodeChildProcess from "node:child_process"
+import * as NodeFS from "node:fs"
+import type { Writable } from "node:stream"
+import * as Ending from "./ending.js"
+import * as ExitCode from "./exitCode.js"
+
+/** A command that has a process, and waits in there for its start. */
+export interface Command {
+  /** `undefined` where it has no process before its start. */
+  readonly pid: number | undefined
+  /** Starts it, and waits for its end. An interruption ends it: by SIGTERM, and by SIGKILL 5 s later. */
+  readonly run: Effect.Effect<Ending.Ending>
+  /** Sends it a signal. `false` where it is not there. */
+  readonly kill: (signal: NodeJS.Signals) => boolean
+}
+
+const killTimeout = 5_000
+
+/** What is passed on has a number below this. */
+const maxDescriptors = 64
+
+/**
+ * The descriptors, from 3 on, that this process was started with: a script may have opened a file for the command. Node does not pass them on by
+ * itself, and has opened others, which are no files, or pipes with both ends.
+ */
+const inherited = (): ReadonlySet<number> => {
+  try {
+    const links = NodeFS.readdirSync("/proc/self/fd").map(Number).filter((descriptor) => descriptor > 2).flatMap(
+      (descriptor): ReadonlyArray<readonly [number, string]> => {
+        const link = linkOf(descriptor)
+        return link === undefined ? [] : [[descriptor, link]]
+      }
+    )
+    const isWithoutOtherEnd = (link: string) => links.filter(([_, other]) => other === link).length === 1
+    return new Set(
+      links.filter(([descriptor, link]) =>
+        descriptor < maxDescriptors &&
+        (/^(\/|socket:)/.test(link) || (link.startsWith("pipe:") && isWithoutOtherEnd(link)))
+      ).map(([descriptor]) => descriptor)
+    )
+  } catch {
+    // The system does not tell.
+    return new Set()
+  }
+}
+
+/** The directory itself is open while it is read. */
+const linkOf = (descriptor: number): string | undefined => {
+  try {
+    return NodeFS.readlinkSync(`/proc/self/fd/${descriptor}`)
+  } catch {
+    return undefined
+  }
+}
+
+/** Waits for a line, without which nothing is run; then the process is that of the command. */
+const gate = (descriptor: number): string => `read -r go <&${descriptor} || exit 1; exec ${descriptor}<&-; exec "$@"`
+
+/** A shell understands one digit in a redirection. */
+const gateDescriptors = [3, 4, 5, 6, 7, 8, 9]
+
+/** Starts the process. It ends with the scope if the command has not been started. */
+export const make = (
+  command: readonly [string, ...ReadonlyArray<string>]
+): Effect.Effect<Command, never, Scope.Scope> =>
+  Effect.acquireRelease(
+    Effect.sync(() => {
+      const kept = inherited()
+      const descriptor = gateDescriptors.find((descriptor) => !kept.has(descriptor))
+      return process.platform === "win32" || descriptor === undefined
+        ? direct(command, kept)
+        : gated(command, kept, descriptor)
+    }),
+    (process) => process.end
+  )
+
+interface Process extends Command {
+  readonly end: Effect.Effect<void>
+}
+
+const endingOf = (code: number | null, signal: NodeJS.Signals | null): Ending.Ending =>
+  signal === null ? Ending.exit(code ?? 1) : Ending.signal(signal)
+
+/** A command that cannot be run at all, as a shell says it. */
+const failure = (name: string, error: Error): Ending.Ending => {
+  const isMissing = "code" in error && error.code === "ENOENT"
+  process.stderr.write(`effect-filelock: ${name}: ${isMissing ? "command not found" : error.message}\n`)
+  return Ending.exit(isMissing ? ExitCode.notFound : ExitCode.cannotRun)
+}
+
+/** How a process ends, for all that ask. */
+const watch = (name: string, child: NodeChildProcess.ChildProcess) => {
+  let ending: Ending.Ending | undefined
+  const listeners = new Set<(ending: Ending.Ending) => void>()
+  const settle = (result: Ending.Ending): void => {
+    if (ending !== undefined) return
+    ending = result
+    for (const listener of listeners) listener(result)
+  }
+  child.once("error", (error) => settle(failure(name, error)))
+  child.once("exit", (code, signal) => settle(endingOf(code, signal)))
+  const ended = Effect.async<Ending.Ending>((resume) => {
+    const listener = (ending: Ending.Ending) => resume(Effect.succeed(ending))
+    if (ending !== undefined) return listener(ending)
+    listeners.add(listener)
+    return Effect.sync(() => listeners.delete(listener))
+  })
+  const kill = (signal: NodeJS.Signals): boolean => ending === undefined && child.kill(signal)
+  const stop = Effect.suspend(() => {
+    kill("SIGTERM")
+    // A process that is stopped gets it once it goes on.
+    kill("SIGCONT")
+    return Effect.timeoutTo(ended, {
+      duration: killTimeout,
+      onSuccess: () => Effect.void,
+      onTimeout: () =>
+        Effect.suspend(() => {
+          kill("SIGKILL")
+          return Effect.asVoid(ended)
+        })
+    })
+  }).pipe(Effect.flatten)
+  return { ended, kill, run: Effect.onInterrupt(ended, () => stop) }
+}
+
+type Stdio = "inherit" | "ignore" | "pipe"
+
+/** What becomes of each descriptor, up to the last one that is passed on. */
+const stdioOf = (kept: ReadonlySet<number>, pipe?: number): Array<Stdio> =>
+  Array.from(
+    { length: Math.max(2, pipe ?? 0, ...kept) + 1 },
+    (_, descriptor) => descriptor === pipe ? "pipe" : descriptor < 3 || kept.has(descriptor) ? "inherit" : "ignore"
+  )
+
+const gated = (
+  [name, ...args]: readonly [string, ...ReadonlyArray<string>],
+  kept: ReadonlySet<number>,
+  descriptor: number
+): Process => {
+  const child = NodeChildProcess.spawn("/bin/sh", ["-c", gate(descriptor), "effect-filelock", name, ...args], {
+    stdio: stdioOf(kept, descriptor)
+  })
+  const { ended, kill, run } = watch(name, child)
+  const opening = child.stdio[descriptor] as Writable | null | undefined
+  // It may have been killed.
+  opening?.on("error", () => {})
+  let isStarted = false
+  return {
+    pid: child.pid,
+    kill,
+    run: Effect.suspend(() => {
+      isStarted = true
+      opening?.end("go\n")
+      return run
+    }),
+    end: Effect.suspend(() => {
+      if (isStarted) return Effect.void
+      opening?.end()
+      kill("SIGKILL")
+      return Effect.asVoid(ended)
+    })
+  }
+}
+
+/** Where a process cannot wait for its start. */
+const direct = (
+  [name, ...args]: readonly [string, ...ReadonlyArray<string>],
+  kept: ReadonlySet<number>
+): Process => {
+  let kill: (signal: NodeJS.Signals) => boolean = () => false
+  return {
+    pid: undefined,
+    kill: (signal) => kill(signal),
+    run: Effect.suspend(() => {
+      const watched = watch(name, NodeChildProcess.spawn(name, args, { stdio: stdioOf(kept) }))
+      kill = watched.kill
+      return watched.run
+    }),
+    end: Effect.void
+  }
+}

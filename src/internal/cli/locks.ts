@@ -1,0 +1,69 @@
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import type { Dirent } from "node:fs"
+import * as NodeFS from "node:fs/promises"
+import * as NodePath from "node:path"
+import * as FileLock from "../../FileLock.js"
+import type { LockAcquisitionError } from "../../LockError.js"
+import { codeOf } from "../errno.js"
+import * as Output from "./output.js"
+import type { Located } from "./status.js"
+
+/** A lock file, or the directory of the readers of a lock. */
+const name = /^(.+)\.lock(?:\.shared)?$/
+
+const isOfReaders = (entry: Dirent): boolean => entry.isDirectory() && entry.name.endsWith(".lock.shared")
+
+/** How many directories and locks are looked at side by side. */
+const concurrency = 16
+
+/** The guarded files below a directory, in order. A directory that cannot be read is left out, and a line says so. */
+const pathsBelow = (directory: string): Effect.Effect<ReadonlyArray<string>, Error> => {
+  const walk = (path: string): Effect.Effect<ReadonlyArray<string>, Error> =>
+    Effect.flatMap(
+      Effect.tryPromise({
+        try: () => NodeFS.readdir(path, { withFileTypes: true }),
+        catch: (error) => error instanceof Error ? error : new Error(String(error))
+      }),
+      (entries) =>
+        Effect.map(
+          Effect.forEach(
+            entries.filter((entry) => entry.isDirectory() && !isOfReaders(entry)),
+            (entry) => Effect.catchAll(walk(NodePath.join(path, entry.name)), skip),
+            { concurrency }
+          ),
+          (below) => [
+            ...entries.flatMap((entry) => {
+              const guarded = entry.isDirectory() && !isOfReaders(entry) ? undefined : name.exec(entry.name)?.[1]
+              return guarded === undefined ? [] : [NodePath.join(path, guarded)]
+            }),
+            ...below.flat()
+          ]
+        )
+    )
+  return Effect.map(walk(directory), (paths) => [...new Set(paths)].sort())
+}
+
+/** It may have been removed meanwhile. */
+const skip = (error: Error): Effect.Effect<ReadonlyArray<string>> =>
+  Effect.sync(() => {
+    if (codeOf(error) !== "ENOENT") Output.complain(error.message)
+    return []
+  })
+
+/** The state of one lock. */
+export const inspect = (path: string): Effect.Effect<Located, LockAcquisitionError, FileLock.FileLock> =>
+  Effect.map(FileLock.inspect(path), (status) => ({ path, status: Option.getOrUndefined(status) }))
+
+/** The locks below a directory. Files of other programs that end with `.lock` are none. */
+export const below = (directory: string): Effect.Effect<ReadonlyArray<Located>, Error, FileLock.FileLock> =>
+  Effect.flatMap(pathsBelow(directory), (paths) =>
+    Effect.map(
+      Effect.forEach(paths, (path) =>
+        Effect.catchAll(inspect(path), (error) =>
+          Effect.sync((): Located => {
+            Output.complain(error.message)
+            return { path, status: undefined }
+          })), { concurrency }),
+      (locks) => locks.filter(({ status }) => status !== undefined && status.state !== "foreign")
+    ))

@@ -1,0 +1,63 @@
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as FileLock from "../../FileLock.js"
+import * as NodeFileLock from "../../NodeFileLock.js"
+import { ProcessIdentity } from "../../ProcessIdentity.js"
+import * as node from "../process/node.js"
+import * as Command from "./command.js"
+import * as Ending from "./ending.js"
+import * as ExitCode from "./exitCode.js"
+import * as Output from "./output.js"
+import type { RunOptions } from "./runOptions.js"
+import * as Signals from "./signals.js"
+import * as WaitLine from "./waitLine.js"
+
+/**
+ * Runs a command under a lock, and ends as the command does.
+ *
+ * The lock is that of the command's own process, which is there before the lock is asked for. If this process is killed, the command goes on, and
+ * so does its lock: others wait until the command has ended, and find that by its process.
+ */
+export const run = (options: RunOptions): Effect.Effect<Ending.Ending> =>
+  Effect.scoped(Effect.gen(function*() {
+    const command = yield* Command.make(options.command)
+    const identity = node.make({ pid: command.pid })
+    const context = yield* Layer.build(Layer.provide(NodeFileLock.layer, Layer.succeed(ProcessIdentity, identity)))
+    const interrupted = yield* Deferred.make<Ending.Ending>()
+    let isRunning = false
+    let ending: Ending.Ending | undefined
+    yield* Signals.listen((signal) => {
+      if (isRunning) {
+        if (!Signals.comeFromTerminal(signal)) command.kill(signal)
+      } else if (ending === undefined) {
+        Deferred.unsafeDone(interrupted, Effect.succeed(Ending.signal(signal)))
+      }
+    })
+    const line = process.stderr.isTTY
+      ? yield* Effect.fork(Effect.provide(
+        WaitLine.show(options.path, identity.info.instance, process.stderr),
+        context
+      ))
+      : undefined
+    const body = Effect.gen(function*() {
+      if (line !== undefined) yield* Fiber.interrupt(line)
+      isRunning = true
+      ending = yield* Effect.ensuring(
+        command.run,
+        Effect.sync(() => {
+          isRunning = false
+        })
+      )
+      return ending
+    })
+    const locked = FileLock.withLock(body, options.path, options).pipe(
+      Effect.ensuring(line === undefined ? Effect.void : Fiber.interrupt(line)),
+      Effect.catchTag("LockLostError", (error) =>
+        // It has ended, and the next holder has found that before the lock was released.
+        ending !== undefined ? Effect.succeed(ending) : Output.failed(error.message, ExitCode.lost)),
+      Effect.catchAll((error) => Output.failed(error.message, options.conflictExitCode))
+    )
+    return yield* Effect.raceFirst(Effect.provide(locked, context), Deferred.await(interrupted))
+  }))

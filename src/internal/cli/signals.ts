@@ -1,0 +1,30 @@
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import * as NodeFS from "node:fs"
+
+/** Those that other programs send to have something done, and that a process survives only if it listens. */
+const heard: ReadonlyArray<NodeJS.Signals> = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2"]
+
+/** Calls a function for each signal until the scope ends. */
+export const listen = (onSignal: (signal: NodeJS.Signals) => void): Effect.Effect<void, never, Scope.Scope> =>
+  Effect.acquireRelease(
+    Effect.sync(() => {
+      for (const signal of heard) process.on(signal, onSignal)
+    }),
+    () =>
+      Effect.sync(() => {
+        for (const signal of heard) process.off(signal, onSignal)
+      })
+  )
+
+/** Whether there is a terminal that sends its signals to all processes of the job by itself. */
+export const comeFromTerminal = (signal: NodeJS.Signals): boolean => {
+  if (signal !== "SIGINT" && signal !== "SIGQUIT") return false
+  try {
+    NodeFS.closeSync(NodeFS.openSync("/dev/tty", "r"))
+    return true
+  } catch {
+    // There is none.
+    return false
+  }
+}

@@ -1,0 +1,37 @@
+import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as FileLock from "../../FileLock.js"
+import * as Status from "./status.js"
+
+const firstLook = Duration.millis(300)
+const nextLook = Duration.seconds(1)
+
+/** Back to the beginning of the line, and nothing on it. */
+const clear = "\r\u001b[K"
+
+/** The line as the terminal has room for it: one that is wrapped could not be written over. */
+const fit = (text: string, columns: number): string =>
+  text.length < columns ? text : `${text.slice(0, Math.max(0, columns - 2))}…`
+
+/**
+ * Says on a terminal for whom a lock is waited for, in one line that is written anew each second, and that goes away at the end. `instance` is
+ * that of the waiter.
+ */
+export const show = (path: string, instance: string, terminal: NodeJS.WriteStream) => {
+  const write = Effect.gen(function*() {
+    const status = yield* FileLock.inspect(path)
+    if (Option.isNone(status)) return
+    const text = Status.waiting(path, status.value, instance, yield* DateTime.now)
+    // A terminal that is not shown anywhere may have no size.
+    terminal.write(clear + fit(text, terminal.columns || 80))
+  })
+  // What cannot be looked at is not waited for, either: the acquisition says so.
+  return Effect.zipRight(
+    Effect.sleep(firstLook),
+    Effect.forever(Effect.zipRight(Effect.ignore(write), Effect.sleep(nextLook)))
+  ).pipe(
+    Effect.ensuring(Effect.sync(() => terminal.write(clear)))
+  )
+}
