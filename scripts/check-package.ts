@@ -51,15 +51,19 @@ const sources = Fs.readdirSync(Path.join(root, "src"), { recursive: true, encodi
   .filter((name) => name.endsWith(".ts"))
   .map((name) => name.slice(0, -".ts".length).replaceAll(Path.sep, "/"))
   .sort()
-const modules = sources.filter((name) => !name.includes("/") && name !== "index")
-const hidden = [...sources.filter((name) => name.startsWith("internal/")), "index"]
+const modules = sources.filter((name) => !name.includes("/") && name !== "index" && name !== "bin")
+const hidden = [...sources.filter((name) => name.startsWith("internal/")), "index", "bin"]
 const optional = (name: string): boolean => manifest.peerDependenciesMeta?.[name]?.optional === true
 const peers = Object.keys(manifest.peerDependencies)
 
-/** What the files of the package may take, in bytes, without the engines that need something else to be installed; and these engines. */
-const maxSize = 600_000
-const maxEnginesSize = 120_000
-const isEngine = (path: string): boolean => /\/(Flock|Postgres|Redis)Backend\.(js|d\.ts)$/.test(path)
+/** What the files of the package may take, in bytes: the library, the engines that need something else to be installed, and the command. */
+const maxSizes = { library: 600_000, engines: 120_000, command: 600_000 }
+const partOf = (path: string): keyof typeof maxSizes =>
+  /\/(Flock|Postgres|Redis)Backend\.(js|d\.ts)$/.test(path)
+    ? "engines"
+    : /^(dist\/bin|docs\/man)\//.test(path)
+    ? "command"
+    : "library"
 
 const pack = (): string => {
   const [packed] = JSON.parse(run("npm", ["pack", "--json", "--pack-destination", project], root)) as ReadonlyArray<{
@@ -73,27 +77,36 @@ const pack = (): string => {
   const files = new Set(packed.files.map((file) => file.path))
   const expected = [
     ...["package.json", "README.md", "LICENSE", "CHANGELOG.md", "dist/cjs/package.json"],
-    ...["docs/backends.md", "docs/engines.md", "docs/protocol.md"],
+    ...[
+      "docs/backends.md",
+      "docs/engines.md",
+      "docs/protocol.md",
+      "docs/man/effect-filelock.1",
+      "dist/bin/bin.js",
+      "dist/bin/LICENSES.txt"
+    ],
     ...Fs.readdirSync(Path.join(root, "examples/engines")).map((name) => `examples/engines/${name}`),
     ...["index", ...modules].flatMap((name) =>
       ["dist/esm", "dist/cjs"].flatMap((directory) => [`${directory}/${name}.js`, `${directory}/${name}.d.ts`])
     )
   ]
   // What is internal is joined to chunks. Its types are there as far as those of the public modules need them.
-  const internal = new RegExp(`^dist/(esm|cjs)/internal/\\w+\\.js$|^dist/cjs/(${hidden.join("|")})\\.d\\.ts$`)
+  const internal = new RegExp(
+    `^dist/(esm|cjs)/internal/\\w+\\.js$|^dist/cjs/(${hidden.join("|")})\\.d\\.ts$|^dist/bin/\\w+-\\w+\\.js$`
+  )
   const missing = expected.filter((file) => !files.has(file))
   const unexpected = [...files].filter((file) => !expected.includes(file) && !internal.test(file))
   if (missing.length > 0 || unexpected.length > 0) {
     fail(`the package lacks [${missing.join(", ")}] and should not have [${unexpected.join(", ")}]`)
   }
-  const engines = packed.files.filter(({ path }) => isEngine(path)).reduce((sum, { size }) => sum + size, 0)
-  const size = packed.unpackedSize - engines
-  step(
-    `${Math.round(size / 1000)} of ${maxSize / 1000} kB in ${files.size} files, and ` +
-      `${Math.round(engines / 1000)} of ${maxEnginesSize / 1000} kB of engines`
-  )
-  if (size > maxSize || engines > maxEnginesSize) {
-    fail(`the package takes ${size} bytes, and ${engines} for engines`)
+  const sizes = Object.entries(maxSizes).map(([part, max]) => ({
+    part,
+    max,
+    size: packed.files.filter(({ path }) => partOf(path) === part).reduce((sum, { size }) => sum + size, 0)
+  }))
+  step(sizes.map(({ max, part, size }) => `${part}: ${Math.round(size / 1000)} of ${max / 1000} kB`).join(", "))
+  if (sizes.some(({ max, size }) => size > max)) {
+    fail(`the package takes more than it may`)
   }
   return Path.join(project, packed.filename)
 }
@@ -168,6 +181,15 @@ const checkLock = (): void => {
   }
 }
 
+/** The command needs nothing that is not installed with the package. */
+const checkCommand = (): void => {
+  const said = run("npx", ["--no", "effect-filelock", "run", "counter", "--", "echo", "done"], project).trim()
+  const listed = run("npx", ["--no", "effect-filelock", "list", "--json", "."], project).trim()
+  if (said !== "done" || listed !== "[]") {
+    fail(`the command does not run: ${said} ${listed}`)
+  }
+}
+
 const consumer = [
   `import { LockAcquisitionError, LockDirectoryError, LockLostError } from "${manifest.name}"`,
   ...modules.map((name) => `import * as ${name} from "${manifest.name}/${name}"`),
@@ -231,6 +253,9 @@ const main = (): void => {
 
   step("one lock for both module systems, without @effect/platform-node")
   checkLock()
+
+  step("the command")
+  checkCommand()
 
   step("install what the optional modules and the compiler need")
   install(...[...peers.filter(optional), "typescript", "@types/node", "@types/pg"].map(installed))

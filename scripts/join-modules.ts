@@ -45,7 +45,7 @@ const compact = (code: string): string => {
 
 const bundle = await Rollup.rollup({
   input: Object.fromEntries(
-    Fs.readdirSync(from).filter((name) => name.endsWith(".js")).map((name) => [
+    Fs.readdirSync(from).filter((name) => name.endsWith(".js") && name !== "bin.js").map((name) => [
       Path.basename(name, ".js"),
       Path.join(from, name)
     ])

@@ -26,7 +26,7 @@ const place = (name: string): void => {
   }
 }
 
-for (const name of Fs.readdirSync(from).filter((name) => name.endsWith(".d.ts"))) {
+for (const name of Fs.readdirSync(from).filter((name) => name.endsWith(".d.ts") && name !== "bin.d.ts")) {
   place(name)
   Fs.writeFileSync(Path.join(to, "esm", name), `export * from "../cjs/${name.replace(/\.d\.ts$/, ".js")}"\n`)
 }
