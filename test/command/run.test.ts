@@ -207,14 +207,14 @@ layer(Scene.Script.layer, { excludeTestServices: true })("effect-filelock run", 
       const holder = yield* scene.command("run", "--label", "nightly", "tasks", "--", ...until("go"))
       const pid = yield* holder.says(/pid=(\d+)\n/)
       const terminal = yield* scene.start("script", "-qec", "effect-filelock run tasks echo done", "/dev/null")
-      const line = yield* terminal.says(/Waiting for [^\r]*/)
+      const line = yield* terminal.says(/Waiting as [^\r]*/)
       assert.match(
         line,
-        new RegExp(`^Waiting for tasks\\.lock \\(1st in the queue\\): held for .* by pid ${pid} on .*$`)
+        new RegExp(`^Waiting as 1st for tasks\\.lock: held for .* by pid ${pid} on .*$`)
       )
       scene.write("go", "")
       const { stdout } = yield* terminal.result
       // eslint-disable-next-line no-control-regex -- the line is cleared with it
-      assert.match(stdout, /Waiting for .*\r\u001b\[K(?:\r\u001b\[K)*done\r\n$/s)
+      assert.match(stdout, /Waiting as .*\r\u001b\[K(?:\r\u001b\[K)*done\r\n$/s)
     }))
 })

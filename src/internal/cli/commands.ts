@@ -189,7 +189,17 @@ export const main = (argv: ReadonlyArray<string>): Effect.Effect<Ending.Ending> 
     Command.withDescription("Locks files: one holder at a time, whatever crashes"),
     Command.withSubcommands([run, status, list, wait, breaking, top])
   )
-  const cli = Command.run(command, { name: "effect-filelock", version, executable: "effect-filelock" })
+  const cli = Command.run(command, {
+    name: "effect-filelock",
+    version,
+    executable: "effect-filelock",
+    footer: HelpDoc.p(
+      `Exit status: that of COMMAND; ${ExitCode.notObtained}: the lock was not obtained; ${ExitCode.lost}: it was lost; ` +
+        `${ExitCode.usage}: wrong usage. More is in man effect-filelock`
+    )
+  })
+  // The help of a subcommand is about that.
+  const showBuiltIns = argv.slice(2).every((argument) => argument.startsWith("-"))
   return Effect.consoleWith((console) => Effect.withConsole(cli(argv), oneLine(console))).pipe(
     Effect.map(() => ending),
     Effect.catchAll((error) =>
@@ -197,7 +207,9 @@ export const main = (argv: ReadonlyArray<string>): Effect.Effect<Ending.Ending> 
         ? Effect.succeed(Ending.exit(ExitCode.usage))
         : Output.failed(String(error), ExitCode.refused)
     ),
-    Effect.provide(Layer.mergeAll(NodeContext.layer, NodeFileLock.layer, CliConfig.layer({ isCaseSensitive: true })))
+    Effect.provide(
+      Layer.mergeAll(NodeContext.layer, NodeFileLock.layer, CliConfig.layer({ isCaseSensitive: true, showBuiltIns }))
+    )
   )
 }
 

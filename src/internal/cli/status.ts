@@ -1,4 +1,4 @@
-import type * as DateTime from "effect/DateTime"
+import * as DateTime from "effect/DateTime"
 import * as Schema from "effect/Schema"
 import type { LockStatus } from "../../FileLock.js"
 import * as LockHolder from "../../LockHolder.js"
@@ -35,11 +35,19 @@ export const holding = (status: LockStatus, now: DateTime.Utc): string => {
   return `${LockHolder.format(first, now)}${doubts[status.state]}${more}${shared(status)}`
 }
 
+/** A moment that is whole seconds after the acquisition: a line that is written each second needs no more. */
+const toSecond = ({ holders }: LockStatus, now: DateTime.Utc): DateTime.Utc => {
+  const since = holders[0]?.acquiredAt
+  return since === undefined
+    ? now
+    : DateTime.add(since, { seconds: Math.max(0, Math.floor(DateTime.distance(since, now) / 1_000)) })
+}
+
 /** For whom a waiter waits. */
 export const waiting = (path: string, status: LockStatus, instance: string, now: DateTime.Utc): string => {
   const index = status.waiters.findIndex((waiter) => waiter.instance === instance)
-  const place = index < 0 ? "" : ` (${ordinal(index + 1)} in the queue)`
-  return `Waiting for ${printable(path)}.lock${place}: ${holding(status, now)}`
+  const place = index < 0 ? "" : ` as ${ordinal(index + 1)}`
+  return `Waiting${place} for ${printable(path)}.lock: ${holding(status, toSecond(status, now))}`
 }
 
 /** A lock, and what can be done. */

@@ -41,7 +41,7 @@ export const lines = (
   const body = locks.flatMap(({ path, status }) => {
     if (status === undefined) return []
     const name = `${printable(NodePath.relative(directory, path))}.lock`
-    const state = status.mode === "shared" ? `${status.state}, sh.` : status.state
+    const state = status.mode === "shared" ? `${status.state}, shared` : status.state
     const [first, ...others] = status.holders
     return [
       row(name, state, first === undefined ? "" : ageOf(first, now), first === undefined ? "" : nameOf(first)),
