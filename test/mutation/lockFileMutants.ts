@@ -214,6 +214,16 @@ export const lockFileMutants: ReadonlyArray<Mutant> = [
   }),
   mutant<typeof Protocol>()({
     ...protocol,
+    name: "unlinks-on-behalf",
+    bug:
+      "unlinks the record of another process, on whose behalf it has acquired, although that may have been taken over",
+    noticedBy: ["internal/lockFile/onBehalf"],
+    change: ({ make }) => ({
+      make: (options) => make({ ...options, identity: { ...options.identity, self: undefined } })
+    })
+  }),
+  mutant<typeof Protocol>()({
+    ...protocol,
     name: "tokens-are-not-registered",
     bug: "publishes a token that does not count as alive",
     noticedBy: ["internal/lockFile/protocol", "LockFileBackend", "FileLock"],
