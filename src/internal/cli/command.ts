@@ -2,7 +2,7 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import * as NodeChildProcess from "node:child_process"
 import * as NodeFS from "node:fs"
-import type { Writable } from "node:stream"
+import { Writable } from "node:stream"
 import * as Ending from "./ending.js"
 import * as ExitCode from "./exitCode.js"
 
@@ -90,8 +90,9 @@ const failure = (name: string, error: Error): Ending.Ending => {
   return Ending.exit(isMissing ? ExitCode.notFound : ExitCode.cannotRun)
 }
 
-/** How a process ends, for all that ask. */
-const watch = (name: string, child: NodeChildProcess.ChildProcess) => {
+/** A process, once it is there, and how it ends. */
+const makeProcess = (name: string) => {
+  let child: NodeChildProcess.ChildProcess | undefined
   let ending: Ending.Ending | undefined
   const listeners = new Set<(ending: Ending.Ending) => void>()
   const settle = (result: Ending.Ending): void => {
@@ -99,15 +100,21 @@ const watch = (name: string, child: NodeChildProcess.ChildProcess) => {
     ending = result
     for (const listener of listeners) listener(result)
   }
-  child.once("error", (error) => settle(failure(name, error)))
-  child.once("exit", (code, signal) => settle(endingOf(code, signal)))
+  const spawn = (command: string, args: ReadonlyArray<string>, stdio: Array<Stdio>) => {
+    const spawned = NodeChildProcess.spawn(command, args, { stdio })
+    // Another error is that of a signal that may not be sent, as to a program of another user.
+    spawned.on("error", (error) => spawned.pid === undefined ? settle(failure(name, error)) : undefined)
+    spawned.once("exit", (code, signal) => settle(endingOf(code, signal)))
+    child = spawned
+    return spawned
+  }
   const ended = Effect.async<Ending.Ending>((resume) => {
     const listener = (ending: Ending.Ending) => resume(Effect.succeed(ending))
     if (ending !== undefined) return listener(ending)
     listeners.add(listener)
     return Effect.sync(() => listeners.delete(listener))
   })
-  const kill = (signal: NodeJS.Signals): boolean => ending === undefined && child.kill(signal)
+  const kill = (signal: NodeJS.Signals): boolean => ending === undefined && child?.kill(signal) === true
   const stop = Effect.suspend(() => {
     kill("SIGTERM")
     // A process that is stopped gets it once it goes on.
@@ -122,7 +129,15 @@ const watch = (name: string, child: NodeChildProcess.ChildProcess) => {
         })
     })
   }).pipe(Effect.flatten)
-  return { ended, kill, run: Effect.onInterrupt(ended, () => stop) }
+  /** Starts it by a function, and waits for its end. */
+  const run = (start: () => void): Effect.Effect<Ending.Ending> =>
+    Effect.uninterruptibleMask((restore) =>
+      Effect.suspend(() => {
+        start()
+        return Effect.onInterrupt(restore(ended), () => stop)
+      })
+    )
+  return { spawn, ended, kill, run }
 }
 
 type Stdio = "inherit" | "ignore" | "pipe"
@@ -139,25 +154,23 @@ const gated = (
   kept: ReadonlySet<number>,
   descriptor: number
 ): Process => {
-  const child = NodeChildProcess.spawn("/bin/sh", ["-c", gate(descriptor), "effect-filelock", name, ...args], {
-    stdio: stdioOf(kept, descriptor)
-  })
-  const { ended, kill, run } = watch(name, child)
-  const opening = child.stdio[descriptor] as Writable | null | undefined
+  const { ended, kill, run, spawn } = makeProcess(name)
+  const gateArgs = ["-c", gate(descriptor), "effect-filelock", name, ...args]
+  const { pid, stdio } = spawn("/bin/sh", gateArgs, stdioOf(kept, descriptor))
+  const pipe = stdio[descriptor]
+  const opening = pipe instanceof Writable ? pipe : undefined
   // It may have been killed.
   opening?.on("error", () => {})
   let isStarted = false
   return {
-    pid: child.pid,
+    pid,
     kill,
-    run: Effect.suspend(() => {
+    run: run(() => {
       isStarted = true
       opening?.end("go\n")
-      return run
     }),
     end: Effect.suspend(() => {
       if (isStarted) return Effect.void
-      opening?.end()
       kill("SIGKILL")
       return Effect.asVoid(ended)
     })
@@ -169,15 +182,6 @@ const direct = (
   [name, ...args]: readonly [string, ...ReadonlyArray<string>],
   kept: ReadonlySet<number>
 ): Process => {
-  let kill: (signal: NodeJS.Signals) => boolean = () => false
-  return {
-    pid: undefined,
-    kill: (signal) => kill(signal),
-    run: Effect.suspend(() => {
-      const watched = watch(name, NodeChildProcess.spawn(name, args, { stdio: stdioOf(kept) }))
-      kill = watched.kill
-      return watched.run
-    }),
-    end: Effect.void
-  }
+  const { kill, run, spawn } = makeProcess(name)
+  return { pid: undefined, kill, run: run(() => void spawn(name, args, stdioOf(kept))), end: Effect.void }
 }
