@@ -156,10 +156,15 @@ export class RedisGrant implements LockBackend.Grant {
   private get beat(): Effect.Effect<void, CommandError | LockLostError> {
     return Effect.suspend(() => {
       const askedAt = this.now
-      const { lease, limit } = this.context.times
-      return Effect.flatMap(this.run(Scripts.renew, [String(lease)], limit), ([outcome, value]) => {
+      const { server, times: { lease, limit } } = this.context
+      const asked = this.run(Scripts.renew, [String(lease)], limit)
+      return Effect.flatMap(asked, ([outcome, value]): Effect.Effect<void, CommandError | LockLostError> => {
         if (outcome !== "kept") {
           return Effect.fail(this.gone(outcome, value))
+        }
+        // The process stood still: the key may have expired since.
+        if (this.now - askedAt >= lease * lossFraction) {
+          return Effect.fail(server.isLate())
         }
         this.hear(askedAt)
         return Effect.void

@@ -392,6 +392,32 @@ describeWithRedis("RedisBackend", () => {
         assert.strictEqual((yield* lossOf(locks, path, replace)).reason, "Replaced")
       }))
 
+    it.scoped("is not there any more, whatever the server has answered before this process stood still", () =>
+      Effect.gen(function*() {
+        const { url } = yield* Server
+        const client = yield* libraries.ioredis(url)
+        const lease = 300
+        let stands = false
+        const standStill = () => {
+          const until = performance.now() + lease
+          while (stands && performance.now() < until);
+        }
+        const engine = yield* engineOf({
+          ...client,
+          eval: (...command) => Effect.tap(client.eval(...command), () => Effect.sync(standStill))
+        }, { lease })
+        const losses: Array<LockLostError> = []
+        const request = makeRequest({ onLost: (loss) => losses.push(loss) })
+        const grant = valueOf(yield* engine.tryAcquire(keyOf(newPath()), request))
+        stands = true
+        const error = yield* Effect.flip(grant.verify)
+        stands = false
+        assert.include(error.message, "has answered too late")
+        yield* until(() => losses.length > 0)
+        assert.strictEqual(losses[0]?.reason, "LeaseExpired")
+        yield* grant.release
+      }))
+
     it.scoped("is told where only the release finds it", () =>
       Effect.gen(function*() {
         const { admin, url } = yield* Server
