@@ -9,7 +9,7 @@ import type { Command } from "./server.js"
  * same record: what is at the lock then is known to be ours, whichever command put it there.
  */
 export class Attempt {
-  /** Whether the last command was not answered. */
+  /** Whether it is not known what the last command has done. */
   inDoubt = false
   /** The commands that have not ended. */
   readonly underWay = new Set<Command>()

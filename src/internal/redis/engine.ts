@@ -119,7 +119,8 @@ export const make = (options: {
           attempt.sent(command)
           return Effect.matchEffect(server.answerTo(command, limit), {
             onFailure: (error) => {
-              attempt.inDoubt = error.passes
+              // A script may also have failed after it has put the record there, and an answer that cannot be read may be a grant.
+              attempt.inDoubt = true
               return Effect.fail(error)
             },
             onSuccess: (

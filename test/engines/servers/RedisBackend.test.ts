@@ -596,6 +596,30 @@ describeWithRedis("RedisBackend", () => {
         assert.strictEqual(yield* Effect.promise(() => admin.exists(nameOf(path))), 0)
       }))
 
+    it.scoped("has taken nothing where the answer cannot be read", () =>
+      Effect.gen(function*() {
+        const { admin, url } = yield* Server
+        const client = yield* libraries.ioredis(url)
+        const locks = yield* locksOf({ ...client, eval: (...command) => Effect.as(client.eval(...command), 1) })
+        for (const timeout of [0, "infinity"] as const) {
+          const path = newPath()
+          const error = yield* failureOf(locks.withLock(Effect.void, path, { timeout }))
+          assert.strictEqual(error._tag === "LockAcquisitionError" && error.reason, "BackendUnavailable")
+          yield* untilFree(admin, path)
+        }
+      }).pipe(Effect.timeout("10 seconds")))
+
+    it.scoped("has taken nothing where the script ends with an error in its middle", () =>
+      Effect.gen(function*() {
+        const { admin, url } = yield* Server
+        yield* Effect.promise(() => admin.acl("SETUSER", "nohash", "on", ">secret", "~*", "&*", "+@all", "-hset"))
+        const locks = yield* locksAt(url.replace("//", "//nohash:secret@"))
+        const path = newPath()
+        const error = yield* failureOf(locks.withLock(Effect.void, path))
+        assert.include(error.message, "refuses this user")
+        yield* untilFree(admin, path)
+      }).pipe(Effect.timeout("10 seconds")))
+
     it.scoped("of a release is sent again, and is no loss", () =>
       Effect.gen(function*() {
         const { admin, url } = yield* Server
