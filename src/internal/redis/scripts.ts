@@ -86,7 +86,7 @@ if value ~= ARGV[1] then
   return { 'gone', value or nil }
 end
 redis.call('del', KEYS[1])
-redis.call('hdel', KEYS[2], 'token')
+redis.pcall('hdel', KEYS[2], 'token')
 ${notify("ARGV[2]")}
 return { 'removed' }
 `

@@ -703,6 +703,20 @@ describeWithRedis("RedisBackend", () => {
         assert.strictEqual(yield* Effect.promise(() => admin.get(`${nameOf(path)}:fence`)), "precious")
       }))
 
+    it.scoped("something else that comes in the place of the number does not keep a lock from being broken", () =>
+      Effect.gen(function*() {
+        const { admin, url } = yield* Server
+        const path = newPath()
+        const locks = yield* locksAt(url)
+        const handle = yield* Effect.scoped(Effect.gen(function*() {
+          const handle = yield* locks.acquire(path)
+          yield* Effect.promise(() => admin.set(`${nameOf(path)}:fence`, "precious"))
+          assert.isTrue(yield* locks.breakLock(path, handle.holder))
+          return handle
+        }))
+        assert.isFalse(yield* locks.breakLock(path, handle.holder))
+      }))
+
     it.scoped("a path that is empty or has a NUL", () =>
       Effect.gen(function*() {
         const { url } = yield* Server
