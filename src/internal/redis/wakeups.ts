@@ -75,6 +75,8 @@ interface Channel {
   readonly name: string
   readonly waiters: Set<Waiter>
   state: "silent" | "asked" | "subscribed"
+  /** Whether the library may subscribe to it again by itself, when it has lost its connection. */
+  wasAsked: boolean
   /** Ends the subscription. */
   idle: { readonly end: () => void } | undefined
 }
@@ -91,13 +93,15 @@ export const make = (client: Client): Effect.Effect<Wakeups, never, Scope.Scope>
   Effect.gen(function*() {
     const scope = yield* Effect.scope
     const channels = new Map<string, Channel>()
+    /** Channels that were left while there was no connection. */
+    const left = new Set<string>()
     let subscriber: Subscriber | undefined
     let isConnected = false
 
     const at = (name: string): Channel => {
       let channel = channels.get(name)
       if (channel === undefined) {
-        channel = { name, waiters: new Set(), state: "silent", idle: undefined }
+        channel = { name, waiters: new Set(), state: "silent", wasAsked: false, idle: undefined }
         channels.set(name, channel)
       }
       return channel
@@ -121,6 +125,7 @@ export const make = (client: Client): Effect.Effect<Wakeups, never, Scope.Scope>
       }
       const asked = subscriber.subscribe(channel.name)
       channel.state = "asked"
+      channel.wasAsked = true
       Runtime.start(
         fiber,
         Effect.match(asked, {
@@ -136,9 +141,17 @@ export const make = (client: Client): Effect.Effect<Wakeups, never, Scope.Scope>
       )
     }
 
+    const unsubscribe = (name: string) => {
+      if (subscriber !== undefined) {
+        Runtime.start(fiber, Effect.ignore(subscriber.unsubscribe(name)))
+      }
+    }
+
     const listener: MessageListener = {
       onConnected: () => {
         isConnected = true
+        left.forEach(unsubscribe)
+        left.clear()
         for (const channel of channels.values()) subscribe(channel)
       },
       onDisconnected: () => {
@@ -162,8 +175,10 @@ export const make = (client: Client): Effect.Effect<Wakeups, never, Scope.Scope>
 
     const forget = (channel: Channel) => {
       channels.delete(channel.name)
-      if (subscriber !== undefined && isConnected && channel.state !== "silent") {
-        Runtime.start(fiber, Effect.ignore(subscriber.unsubscribe(channel.name)))
+      if (isConnected && channel.state !== "silent") {
+        unsubscribe(channel.name)
+      } else if (!isConnected && channel.wasAsked) {
+        left.add(channel.name)
       }
     }
 

@@ -469,6 +469,29 @@ describeWithRedis("RedisBackend", () => {
         yield* Fiber.join(waiting)
       }))
 
+    it.scoped("that ends while the connection for messages is lost leaves no subscription", () =>
+      Effect.gen(function*() {
+        for (const connect of Object.values(libraries)) {
+          const own = yield* RedisServer.make()
+          const holder = yield* locksAt(own.url)
+          const waiter = yield* locksOf(yield* connect(own.url))
+          const [path, last] = [newPath(), newPath()]
+          yield* holder.acquireAll([path, last])
+          const wait = (path: string) => Effect.fork(waiter.withLock(Effect.void, path))
+          const waiting = yield* wait(path)
+          yield* untilListening(yield* ioredis(own.url), path)
+          yield* own.stop
+          yield* Effect.sleep("50 millis")
+          yield* Fiber.interrupt(waiting)
+          yield* own.restart
+          const admin = yield* ioredis(own.url)
+          yield* Effect.promise(() => admin.set(nameOf(last), "of another program"))
+          yield* wait(last)
+          yield* untilListening(admin, last)
+          yield* untilListening(admin, path, 0)
+        }
+      }).pipe(Effect.timeout("20 seconds")))
+
     it.scoped("ends with the schedule of the caller", () =>
       Effect.gen(function*() {
         const { url } = yield* Server
