@@ -74,7 +74,7 @@ export interface NodeRedis extends adapters.NodeRedis {}
 export interface Options {
   /**
    * How long the key of a holder stays that does not renew it. Default 30 seconds, at least 100 milliseconds, at most 7 days. The holder
-   * renews it each third of a lease. A command is waited for a quarter of a lease, and for at most 5 seconds.
+   * renews it each third of a lease. A command is waited for a quarter of a lease, and for at most 5 seconds; a release for 0.9 seconds.
    */
   readonly lease?: Duration.DurationInput | undefined
   /** The beginning of all keys and channels. Default `"effect-filelock"`. Not empty, and without braces. */

@@ -131,11 +131,15 @@ export class RedisGrant implements LockBackend.Grant {
     return this.context.retireToken(this.holder.token)
   }
 
+  /**
+   * An answer is waited for as long as there is time. The script may have been run already, and what a second one finds may be the
+   * work of the next holder.
+   */
   private tryToRelease(until: number, wasLost: boolean): Effect.Effect<void, CommandError> {
-    const { limit, pause, retention } = this.context.times
+    const { pause, retention } = this.context.times
     const args = [this.context.nameOf(this.key), this.holder.token, String(retention)]
     return Effect.matchEffect(
-      Effect.suspend(() => this.run(Scripts.release, args, Math.min(limit, until - this.now))),
+      Effect.suspend(() => this.run(Scripts.release, args, until - this.now)),
       {
         onSuccess: ([outcome, value]) => {
           if (outcome === "released" || wasLost) {

@@ -652,7 +652,8 @@ describeWithRedis("RedisBackend", () => {
         const engine = yield* engineOf({
           ...client,
           eval: (...command) => {
-            const answer = isLosing ? Effect.zipRight(client.eval(...command), Effect.never) : client.eval(...command)
+            const lost = new RedisBackend.RedisError({ cause: new Error("Connection is closed.") })
+            const answer = isLosing ? Effect.zipRight(client.eval(...command), lost) : client.eval(...command)
             isLosing = false
             return answer
           }
@@ -664,6 +665,34 @@ describeWithRedis("RedisBackend", () => {
         yield* grant.release
         assert.deepStrictEqual(losses, [])
         assert.strictEqual(yield* Effect.promise(() => admin.exists(nameOf(path))), 0)
+      }))
+
+    it.scoped("of a release comes late, and is no loss, although the next one has had the lock by then", () =>
+      Effect.gen(function*() {
+        const { admin, url } = yield* Server
+        const path = newPath()
+        const client = yield* libraries.ioredis(url)
+        const losses: Array<LockLostError> = []
+        const request = makeRequest({ onLost: (loss) => losses.push(loss) })
+        let isSlow = false
+        const engine = yield* engineOf({
+          ...client,
+          eval: (...command) => {
+            const answer = isSlow
+              ? Effect.zipLeft(client.eval(...command), Effect.sleep("300 millis"))
+              : client.eval(...command)
+            isSlow = false
+            return answer
+          }
+        }, { lease: "400 millis" })
+        const next = yield* engineOf(client)
+        const grant = valueOf(yield* engine.tryAcquire(keyOf(path), request))
+        isSlow = true
+        const releasing = yield* Effect.fork(grant.release)
+        yield* untilFree(admin, path)
+        yield* valueOf(yield* next.tryAcquire(keyOf(path), makeRequest())).release
+        yield* Fiber.join(releasing)
+        assert.deepStrictEqual(losses, [])
       }))
 
     it.scoped("that arrives after the lock was given up leaves nothing", () =>
