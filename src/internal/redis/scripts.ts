@@ -3,6 +3,10 @@
  * `fence`, the number of the last grant, `token`, that of the last holder, and `released`, the token of the holder that released last.
  * Answers are arrays of text. `gone` comes with what is in the place of the record, if anything is.
  */
+import { fenceStep } from "../../LockBackend.js"
+
+/** A number is not counted up to more than this: with what the core counts up from it, it is below 2^63. */
+const largest = 2 ** 63 / fenceStep - 1
 
 /** Something else than a string at the name of the lock is left alone. It is told of which type it is, and its full name. */
 const read = `
@@ -37,7 +41,7 @@ if last.err then
   return refuse(KEYS[2], last)
 end
 local fence = tonumber(last[1] or '') or 0
-if not (fence < ${Number.MAX_SAFE_INTEGER}) then
+if not (fence < ${largest}) then
   fence = 0
 end
 if not value or fence == 0 then
