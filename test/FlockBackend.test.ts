@@ -3,11 +3,15 @@ import * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Fs from "node:fs"
+import NodeFs from "node:fs"
+import { syncBuiltinESMExports } from "node:module"
+import { vi } from "vitest"
 import * as FileLock from "../src/FileLock.js"
 import * as FlockBackend from "../src/FlockBackend.js"
 import * as Content from "../src/internal/flock/content.js"
@@ -87,6 +91,41 @@ const makeLate = (path: string) =>
     }),
     ({ close }) => Effect.sync(close)
   )
+
+const calls = ["linkSync", "unlinkSync", "writeSync"] as const
+
+/** One of the next calls of a function of `node:fs` fails, with or without its effect. */
+const failAt = (name: (typeof calls)[number], count: number, hasEffect: boolean) =>
+  Effect.acquireRelease(
+    Effect.sync(() => {
+      const real: (...args: ReadonlyArray<never>) => unknown = NodeFs[name]
+      const spy = vi.spyOn(NodeFs, name)
+      spy.mockImplementation((...args: ReadonlyArray<unknown>) => {
+        const fails = spy.mock.calls.length === count
+        const answer = fails && !hasEffect ? undefined : Reflect.apply(real, NodeFs, args)
+        if (!fails) return answer
+        throw Object.assign(new Error(`EIO: ${name}`), { code: "EIO", syscall: name.slice(0, -"Sync".length) })
+      })
+      syncBuiltinESMExports()
+      return spy
+    }),
+    (spy) =>
+      Effect.sync(() => {
+        spy.mockRestore()
+        syncBuiltinESMExports()
+      })
+  )
+
+/** The files that this process has open. */
+const descriptors = () =>
+  Fs.readdirSync("/proc/self/fd").flatMap((descriptor) => {
+    try {
+      return [Fs.readlinkSync(`/proc/self/fd/${descriptor}`)]
+    } catch {
+      // That of the directory itself.
+      return []
+    }
+  })
 
 /** Waits until it is so. */
 const until = (condition: () => boolean): Effect.Effect<void> =>
@@ -290,6 +329,26 @@ describe("What is at the lock", () => {
       const before = inode(`${path}.lock`)
       yield* locks.withLock(Effect.sync(() => assert.strictEqual(inode(`${path}.lock`), before)), path, { timeout: 0 })
       assert.deepStrictEqual(filesBeside(path), [])
+    }))
+})
+
+describe("A call that fails", () => {
+  test("leaves no descriptor and no lock", (path) =>
+    Effect.gen(function*() {
+      const locks = yield* makeLocks()
+      const lock = (path: string) => Effect.exit(locks.withLock(Effect.void, path, { timeout: 0 }))
+      const paths: Array<string> = []
+      for (const name of calls) {
+        for (const count of [1, 2]) {
+          for (const hasEffect of [false, true]) {
+            paths.push(`${path}.${name}.${count}.${hasEffect}`)
+            yield* Effect.scoped(Effect.zipRight(failAt(name, count, hasEffect), lock(paths.at(-1) ?? path)))
+          }
+        }
+      }
+      // The files of the last releases are kept open for one or two seconds.
+      yield* until(() => !descriptors().some((file) => file.startsWith(path)))
+      for (const path of paths) assert.isTrue(Exit.isSuccess(yield* lock(path)), path)
     }))
 })
 

@@ -245,15 +245,17 @@ export const make = (options: {
     const created = call(() => {
       const file = OpenFile.create(aside)
       try {
-        kernel.tryLock(file.descriptor, mode)
-        file.write(contentOf(attempt))
-        NodeFS.linkSync(aside, key.lockPath)
+        try {
+          kernel.tryLock(file.descriptor, mode)
+          file.write(contentOf(attempt))
+          NodeFS.linkSync(aside, key.lockPath)
+        } finally {
+          NodeFS.unlinkSync(aside)
+        }
         return file
       } catch (error) {
         file.close()
         throw error
-      } finally {
-        NodeFS.unlinkSync(aside)
       }
     })
     return Immediate.matchEffect(created, {
