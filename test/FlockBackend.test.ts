@@ -7,6 +7,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as Fs from "node:fs"
 import NodeFs from "node:fs"
@@ -203,6 +204,24 @@ describe("A lock of flock(2)", () => {
       )
       assert.strictEqual(yield* Fiber.join(waiting), "in turn")
       assert.deepStrictEqual(filesBeside(path), [])
+    }))
+
+  test("is waited for until the deadline, also by a schedule whose step does not end", (path) =>
+    Effect.gen(function*() {
+      const schedule = Schedule.mapEffect(Schedule.spaced("10 millis"), () => Effect.never)
+      const first = yield* makeLocks()
+      for (const second of [yield* makeLocks(), yield* lockFiles]) {
+        yield* first.withLock(
+          Effect.gen(function*() {
+            const error = yield* refusal(second, path, { schedule, timeout: "100 millis" })
+            assert.isTrue(error._tag === "LockAcquisitionError" && error.waited < 1_000)
+            const waiting = yield* Effect.fork(second.withLock(Effect.void, path, { schedule }))
+            yield* Effect.sleep("50 millis")
+            yield* Fiber.interrupt(waiting)
+          }),
+          path
+        )
+      }
     }))
 
   test("is shared, and excludes one that wants it for itself", (path) =>

@@ -467,7 +467,7 @@ export const make = (options: {
           const { holder, readAgainIn = Infinity, state } = blocked
           request.onBlocked(blocked)
           if (holder !== undefined && state === "held" && canReach(holder)) waiter.register(holder)
-          return Effect.flatMap(polling.next, (millis) =>
+          return Effect.flatMap(Effect.interruptible(polling.next), (millis) =>
             millis === undefined ? Effect.succeedNone : Effect.zipRight(
               Effect.interruptible(waiter.sleep(Math.min(millis, readAgainIn))),
               again

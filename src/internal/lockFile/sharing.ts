@@ -183,7 +183,7 @@ export const make = (
     )
 
     const pause = (left: ReadonlyArray<Reader>): typeof look =>
-      Effect.flatMap(polling.next, (pause) => {
+      Effect.flatMap(Effect.interruptible(polling.next), (pause) => {
         if (pause === undefined) {
           return Effect.succeed("given up")
         }

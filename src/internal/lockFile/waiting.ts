@@ -132,7 +132,7 @@ export class Wait<G extends LockBackend.Grant, E> {
       return Exit.succeed(true)
     }
     this.polling ??= Polling.make(request.schedule)
-    return Effect.map(this.polling.next, (pause) => {
+    return Effect.map(Effect.interruptible(this.polling.next), (pause) => {
       if (pause === undefined) {
         return false
       }
