@@ -95,18 +95,17 @@ const makeLate = (path: string) =>
 
 const calls = ["linkSync", "unlinkSync", "writeSync"] as const
 
-/** One of the next calls of a function of `node:fs` fails, with or without its effect. */
-const failAt = (name: (typeof calls)[number], count: number, hasEffect: boolean) =>
+type Call = (typeof calls)[number]
+
+/** What a function of `node:fs` answers instead; `count` calls have been made. */
+const answerInstead = (name: Call, answer: (call: () => number | undefined, count: number) => number | undefined) =>
   Effect.acquireRelease(
     Effect.sync(() => {
       const real: (...args: ReadonlyArray<never>) => unknown = NodeFs[name]
       const spy = vi.spyOn(NodeFs, name)
-      spy.mockImplementation((...args: ReadonlyArray<unknown>) => {
-        const fails = spy.mock.calls.length === count
-        const answer = fails && !hasEffect ? undefined : Reflect.apply(real, NodeFs, args)
-        if (!fails) return answer
-        throw Object.assign(new Error(`EIO: ${name}`), { code: "EIO", syscall: name.slice(0, -"Sync".length) })
-      })
+      spy.mockImplementation((...args: ReadonlyArray<unknown>) =>
+        answer(() => Reflect.apply(real, NodeFs, args), spy.mock.calls.length)
+      )
       syncBuiltinESMExports()
       return spy
     }),
@@ -116,6 +115,17 @@ const failAt = (name: (typeof calls)[number], count: number, hasEffect: boolean)
         syncBuiltinESMExports()
       })
   )
+
+const fail = (name: Call, code: string): never => {
+  throw Object.assign(new Error(`${code}: ${name}`), { code, syscall: name.slice(0, -"Sync".length) })
+}
+
+/** One of the next calls fails, with or without its effect. */
+const failAt = (name: Call, count: number, hasEffect: boolean) =>
+  answerInstead(name, (call, made) => {
+    const answer = made === count && !hasEffect ? undefined : call()
+    return made === count ? fail(name, "EIO") : answer
+  })
 
 /** The files that this process has open. */
 const descriptors = () =>
@@ -368,6 +378,20 @@ describe("A call that fails", () => {
       // The files of the last releases are kept open for one or two seconds.
       yield* until(() => !descriptors().some((file) => file.startsWith(path)))
       for (const path of paths) assert.isTrue(Exit.isSuccess(yield* lock(path)), path)
+    }))
+})
+
+describe("Where there are no hard links", () => {
+  test("a file that could not be written is not left: it would be another program's", (path) =>
+    Effect.gen(function*() {
+      const locks = yield* makeLocks()
+      yield* answerInstead("linkSync", () => fail("linkSync", "EPERM"))
+      yield* locks.withLock(Effect.void, path, { timeout: 0 })
+      assert.deepStrictEqual(filesBeside(path), [])
+      // The second one is that of the file at the lock.
+      yield* Effect.scoped(Effect.zipRight(failAt("writeSync", 2, false), refusal(locks, path)))
+      assert.deepStrictEqual(filesBeside(path), [])
+      yield* locks.withLock(Effect.void, path, { timeout: 0 })
     }))
 })
 

@@ -274,16 +274,26 @@ export const make = (options: {
   /** Until it is written, the file is foreign to the engine of lock files; from then on, too. */
   const createWithoutLink = (attempt: Attempt, round: number): Effect.Effect<Answer, Failure> => {
     const { key } = attempt
-    const created = call(() => {
-      const file = OpenFile.create(key.lockPath)
-      try {
-        file.write(Content.marker)
-      } finally {
-        file.close()
-      }
-    })
-    return Immediate.matchEffect(created, {
-      onSuccess: () => again(attempt, round),
+    return Immediate.matchEffect(call(() => OpenFile.create(key.lockPath)), {
+      onSuccess: (file) => {
+        let isLocked = false
+        const written = call(() => {
+          isLocked = kernel.tryLock(file.descriptor, "exclusive")
+          file.write(Content.marker)
+        })
+        return Immediate.matchEffect(written, {
+          onSuccess: () => {
+            file.close()
+            return again(attempt, round)
+          },
+          // It would be foreign for ever.
+          onFailure: (error) =>
+            Immediate.andThen(
+              isLocked ? release(attempt, file) : Immediate.sync(() => file.close()),
+              () => refuse(attempt, error, round, undefined)
+            )
+        })
+      },
       onFailure: (error) =>
         error.code === "EEXIST"
           ? again(attempt, round)
