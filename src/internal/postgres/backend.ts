@@ -89,7 +89,7 @@ export const make = (options: {
     error._tag === "BackendError" ? error : Sessions.unavailable(error)
 
   const tell = (request: Request, found: ReadonlyArray<Found>): void =>
-    request.onBlocked({ state: "held", reason: "Timeout", holder: found.find(({ granted }) => granted)?.holder })
+    request.onBlocked(OwnHolder.blockedBy(identity, found.find(({ granted }) => granted)?.holder))
 
   /** All waiters together have one more session to look around. */
   const lookup = Effect.unsafeMakeSemaphore(1)

@@ -93,15 +93,7 @@ export const make = (options: {
         onSome: (holder) => ({
           _tag: "Taken",
           expiresIn,
-          blocked: holder.instance === identity.info.instance
-            ? {
-              state: "held",
-              reason: "Timeout",
-              holder,
-              isOwn: true,
-              cause: new Error("through another FileLock layer of this process")
-            }
-            : { state: "held", reason: "Timeout", holder }
+          blocked: OwnHolder.blockedBy(identity, holder)
         })
       })
 
