@@ -1,8 +1,9 @@
 /**
- * `npm run check:runtimes -- --runtime node22 --runtime bun`
+ * `npm run check:runtimes -- --runtime node@22 --runtime bun@1`
  *
  * Installs what `npm pack` would publish into an empty project, and lets each runtime work with it there, with several processes, by
- * `import` and by `require`: the Node that runs this script, Node 22, Node 24 and Bun. Those that are not here come from the registry.
+ * `import` and by `require`: the Node that runs this script, the oldest that the package supports, Node 22, Node 24 and Bun. All but the first
+ * come from the registry.
  * Prints a table, and ends with 0 only if each check of each runtime has passed. A runtime that cannot be installed is named.
  */
 import * as Esbuild from "esbuild"
@@ -14,15 +15,19 @@ import * as Url from "node:url"
 import * as NodeUtil from "node:util"
 
 const root = Path.dirname(Path.dirname(Url.fileURLToPath(import.meta.url)))
-const names = ["current", "node22", "node24", "bun"]
+const current = "current"
+const defaults = [current, "node@20.0.0", "node@22", "node@24", "bun@1"]
 
 const usage = `Usage: npm run check:runtimes -- [options]
 
-  --runtime NAME  one of ${names.join(", ")}; may be given several times (all)`
+  --runtime NAME  ${current}, or a version of the packages node and bun, such as node@22; may be given several times
+                  (${defaults.join(", ")})
+  --lowest        with the lowest versions of the peers that the package takes, and not with those that are installed here`
 
 const { values } = NodeUtil.parseArgs({
   options: {
-    runtime: { type: "string", multiple: true, default: names },
+    runtime: { type: "string", multiple: true, default: defaults },
+    lowest: { type: "boolean", default: false },
     help: { type: "boolean", default: false }
   }
 })
@@ -63,13 +68,17 @@ const install = (project: string, ...packages: ReadonlyArray<string>): void => {
   run("npm", ["install", "--prefer-offline", "--no-audit", "--no-fund", "--loglevel=error", ...packages], project)
 }
 
-/** As it is installed here, so that what is checked is the pair the tests ran on. */
-const installed = (name: string): string => {
-  const manifest: { readonly version: string } = JSON.parse(
-    Fs.readFileSync(Path.join(root, "node_modules", name, "package.json"), "utf8")
-  )
-  return `${name}@${manifest.version}`
-}
+const manifestOf = (directory: string): {
+  readonly version: string
+  readonly peerDependencies: Readonly<Record<string, string>>
+} => JSON.parse(Fs.readFileSync(Path.join(directory, "package.json"), "utf8"))
+
+/** As they are installed here, so that what is checked is what the tests ran on; or the beginnings of the ranges. */
+const peers = ["effect", "@effect/platform", "koffi"].map((name) => {
+  const range = manifestOf(root).peerDependencies[name] ?? ""
+  const installed = manifestOf(Path.join(root, "node_modules", name)).version
+  return `${name}@${values.lowest ? range.replace("^", "") : installed}`
+})
 
 /** A project that has the package, its peers and the program in both module systems. */
 const prepare = (project: string): void => {
@@ -77,7 +86,7 @@ const prepare = (project: string): void => {
   install(
     project,
     Path.join(Path.dirname(project), tarball),
-    ...["effect", "@effect/platform", "koffi"].map(installed)
+    ...peers
   )
   const source = Fs.readFileSync(Path.join(root, "scripts/runtimes/program.ts"), "utf8")
   for (const { file, format } of formats) {
@@ -88,12 +97,12 @@ const prepare = (project: string): void => {
 
 /** The packages `node` and `bun` have a program for the machine that they are installed on. */
 const runtimeOf = (name: string, directory: string): Runtime => {
-  if (name === "current") return { title: `Node ${process.versions.node}`, command: process.execPath }
-  const isBun = name === "bun"
-  install(directory, isBun ? "bun@1" : name.replace("node", "node@"))
-  const bin = Path.join(directory, "node_modules/.bin", isBun ? "bun" : "node")
-  const version = run(bin, ["--version"], directory).trim().replace("v", "")
-  return { title: `${isBun ? "Bun" : "Node"} ${version}`, command: Fs.realpathSync(bin) }
+  if (name === current) return { title: `Node ${process.versions.node}`, command: process.execPath }
+  install(directory, name)
+  const program = name.startsWith("bun") ? "bun" : "node"
+  const command = Fs.realpathSync(Path.join(directory, "node_modules/.bin", program))
+  const version = run(command, ["--version"], directory).trim().replace("v", "")
+  return { title: `${program === "bun" ? "Bun" : "Node"} ${version}`, command }
 }
 
 const failed = (check: string, says: string): Result => ({ check, passed: false, says })
@@ -119,7 +128,7 @@ const checkTogether = async (runtimes: ReadonlyArray<Runtime>, project: string):
     formats.map((format) =>
       ChildProcess.spawn(command, [Path.join(project, format.file), "count", file, "lockFiles", String(times)], {
         cwd: project,
-        stdio: ["pipe", "inherit", "inherit"]
+        stdio: ["pipe", "ignore", "inherit"]
       })
     )
   )
@@ -148,7 +157,7 @@ const markdown = (rows: ReadonlyArray<Row>): string => {
 
 const main = async (directory: string): Promise<void> => {
   const project = Path.join(directory, "project")
-  console.log(`  install the package, ${["effect", "@effect/platform", "koffi"].map(installed).join(", ")}`)
+  console.log(`  install the package, ${peers.join(", ")}`)
   prepare(project)
   const rows: Array<Row> = []
   const runtimes: Array<Runtime> = []
@@ -180,7 +189,7 @@ const main = async (directory: string): Promise<void> => {
   }
 }
 
-const unknown = values.runtime.filter((name) => !names.includes(name))
+const unknown = values.runtime.filter((name) => name !== current && !/^(node|bun)@[\w.]+$/.test(name))
 if (values.help || unknown.length > 0) {
   console.log(usage)
   process.exitCode = values.help ? 0 : 1
