@@ -151,7 +151,7 @@ const memory = () =>
 const check = (directory: string) =>
   Effect.gen(function*() {
     const file = (name: string): string => NodePath.join(directory, name)
-    const checks = {
+    const checks: Readonly<Record<string, Effect.Effect<string, unknown, Scope.Scope>>> = {
       counter: counter(file("counter"), "lockFiles"),
       takeover: takeover(file("takeover"), "lockFiles"),
       timeout: timeout(file("timeout")),
@@ -181,11 +181,13 @@ const check = (directory: string) =>
 const many = <E, R>(times: string | undefined, effect: Effect.Effect<unknown, E, R>) =>
   Effect.replicateEffect(effect, Number(times), { discard: true })
 
-const commands = (file: string, engine: string | undefined, times: string | undefined) => ({
+const commands = (
+  file: string,
+  engine: string | undefined,
+  times: string | undefined
+): Readonly<Record<string, Effect.Effect<void, unknown>>> => ({
   check: check(file),
   count: many(times, FileLock.withLock(addOne(file), file)).pipe(Effect.provide(engineOf(engine))),
-  /** Without a lock, to show that the check finds lost updates. */
-  race: many(times, addOne(file)),
   update: many(times, LockedFile.updateString(file, plusOne)).pipe(Effect.provide(engineOf(engine))),
   hold: Effect.sync(() => console.log("held")).pipe(
     Effect.zipRight(Effect.sleep(Duration.minutes(5))),
@@ -195,14 +197,14 @@ const commands = (file: string, engine: string | undefined, times: string | unde
 })
 
 const [, , command = "", path = "", engine, times] = process.argv
-const chosen = Object.entries(commands(path, engine, times)).find(([name]) => name === command)
+const chosen = commands(path, engine, times)[command] ?? fail(`no command ${command}`)
 
 if (command !== "check") {
   // Nothing stays when the process that started this one is gone.
   process.stdin.on("end", () => process.exit(3)).resume()
 }
 
-Effect.runPromise(chosen === undefined ? fail(`no command ${command}`) : chosen[1]).then(
+Effect.runPromise(chosen).then(
   () => process.exit(0),
   (error) => {
     console.error(error)
