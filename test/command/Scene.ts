@@ -82,8 +82,13 @@ const start = (
         Effect.async<void>((resume) => {
           if (child.exitCode !== null || child.signalCode !== null) return resume(Effect.void)
           child.once("exit", () => resume(Effect.void))
-          child.kill("SIGKILL")
-        })
+          // It takes its command along.
+          child.kill("SIGTERM")
+        }).pipe(Effect.timeoutTo({
+          duration: "5 seconds",
+          onSuccess: () => undefined,
+          onTimeout: () => void child.kill("SIGKILL")
+        }))
     ),
     (child) => {
       let stdout = ""
