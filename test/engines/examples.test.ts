@@ -4,6 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Fencing from "../../examples/engines/fencing.js"
 import * as Flock from "../../examples/engines/flock.js"
 import * as Memory from "../../examples/engines/memory.js"
+import * as Hosts from "../../examples/engines/postgres.js"
 import * as Redis from "../../examples/engines/redis.js"
 import * as FileLock from "../../src/FileLock.js"
 import * as Postgres from "../servers/postgres.js"
@@ -55,6 +56,16 @@ Requirement.describeWhere(Postgres.isInstalled)("The example of fencing numbers"
         "the second holder has written",
         "the first holder was too late"
       ])
+    }))
+})
+
+Requirement.describeWhere(Postgres.isInstalled)("The example of two hosts", () => {
+  it.scopedLive("creates the table once", () =>
+    Effect.gen(function*() {
+      const { url } = yield* Postgres.make()
+      const config = ConfigProvider.fromMap(new Map([["DATABASE_URL", url]]))
+      const lines = yield* printed(Effect.withConfigProvider(Hosts.main, config))
+      assert.match(lines.join("\n"), /^host (a|b) has created the table\nhost (?!\1)[ab] finds the table$/)
     }))
 })
 
