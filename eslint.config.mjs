@@ -107,7 +107,7 @@ const restrictImports = (files, patterns, ignores = []) => ({
 
 export default tseslint.config(
   {
-    ignores: ["**/node_modules", "build", "**/dist", "**/coverage", ".docgen", "docs", "**/*.md"]
+    ignores: ["**/node_modules", "build", "**/dist", "**/coverage", ".docgen", "docs", "site/.vitepress/cache", "**/*.md"]
   },
   js.configs.recommended,
   ...tseslint.configs.recommended,
