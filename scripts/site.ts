@@ -114,7 +114,7 @@ const listOfFiles = (name: string): string =>
 /** A file that is no document is shown as it is, and is not searched. */
 const listing = (name: string): string => {
   const language = { ".ts": "ts", ".json": "json", ".mjs": "js" }[Path.extname(name)] ?? "txt"
-  return `---\nsearch: false\noutline: false\n---\n\n# ${
+  return `---\nsearch: false\nprev: false\nnext: false\n---\n\n# ${
     Path.posix.basename(name)
   }\n\nThe file \`${name}\` of the repository.\n\n` +
     `\`\`\`\`${language}\n${read(name).trimEnd()}\n\`\`\`\`\n`

@@ -18,7 +18,6 @@ const program = Effect.gen(function*() {
 })
 
 program.pipe(
-  Effect.provide(NodeFileLock.layer),
-  Effect.provide(NodeContext.layer),
+  Effect.provide([NodeFileLock.layer, NodeContext.layer]),
   NodeRuntime.runMain
 )

@@ -1,25 +1,26 @@
-import { assert, describe, it } from "@effect/vitest"
+import { assert } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fs from "node:fs"
 import * as Program from "../integration/fixtures/program.js"
 import * as Server from "../servers/server.js"
 import * as Bundle from "../torture/Bundle.js"
 import * as TemporaryDirectory from "../torture/TemporaryDirectory.js"
+import { layer } from "../utils/layer.js"
 import * as Example from "./Example.js"
 
-/** Runs a program in a directory with these files, and answers with what it prints and what it leaves. */
+/** What a program prints in a directory with these files, and what it leaves there. */
 const outcome = (file: string, files: Readonly<Record<string, string>> = {}) =>
   Effect.gen(function*() {
     const directory = yield* TemporaryDirectory.make("migrating")
     for (const [name, content] of Object.entries(files)) Fs.writeFileSync(`${directory}/${name}`, content)
-    const { stderr, stdout } = yield* (yield* Example.makeExample(`migrating/${file}`))(directory)
+    const { stderr, stdout } = yield* (yield* Example.Examples)(file, directory)
     assert.strictEqual(stderr, "")
     const left = Fs.readdirSync(directory).map((name) => [name, Fs.readFileSync(`${directory}/${name}`, "utf8")])
     return { stdout, left: Object.fromEntries(left) }
   })
 
-describe("The programs that take the place of others", () => {
-  it.scopedLive("of proper-lockfile", () =>
+layer(Example.layer("migrating"), { excludeTestServices: true })("The program that takes the place", (it) => {
+  it.scoped("of proper-lockfile", () =>
     Effect.gen(function*() {
       assert.deepStrictEqual(yield* outcome("properLockfile.ts", { "tasks.txt": "cook\n" }), {
         stdout: "",
@@ -27,17 +28,17 @@ describe("The programs that take the place of others", () => {
       })
     }))
 
-  it.scopedLive("of lockfile", () =>
+  it.scoped("of lockfile", () =>
     Effect.gen(function*() {
       assert.deepStrictEqual(yield* outcome("lockfile.ts"), { stdout: "alone\n", left: {} })
     }))
 
-  it.scopedLive("of Python's filelock", () =>
+  it.scoped("of Python's filelock", () =>
     Effect.gen(function*() {
       assert.deepStrictEqual(yield* outcome("filelock.ts"), { stdout: "alone\nagain\n", left: {} })
     }))
 
-  it.scopedLive.skipIf(Server.find("flock") === undefined)("together with flock(1)", () =>
+  it.scoped.skipIf(Server.find("flock") === undefined)("of flock(1), beside it", () =>
     Effect.gen(function*() {
       const directory = yield* TemporaryDirectory.make("migrating")
       const script = yield* Bundle.makeTemporary(new URL("../../examples/migrating/flock.ts", import.meta.url))
