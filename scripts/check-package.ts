@@ -57,7 +57,7 @@ const optional = (name: string): boolean => manifest.peerDependenciesMeta?.[name
 const peers = Object.keys(manifest.peerDependencies)
 
 /** What the files of the package may take, in bytes: the library, the engines that need something else to be installed, and the command. */
-const maxSizes = { library: 600_000, engines: 120_000, command: 600_000 }
+const maxSizes = { library: 600_000, engines: 120_000, command: 900_000 }
 const partOf = (path: string): keyof typeof maxSizes =>
   /\/(Flock|Postgres|Redis)Backend\.(js|d\.ts)$/.test(path)
     ? "engines"
@@ -82,7 +82,8 @@ const pack = (): string => {
       "docs/engines.md",
       "docs/protocol.md",
       "docs/man/effect-filelock.1",
-      "dist/bin/bin.js",
+      "dist/bin/bin.cjs",
+      "dist/bin/commands.js",
       "dist/bin/LICENSES.txt"
     ],
     ...Fs.readdirSync(Path.join(root, "examples/engines")).map((name) => `examples/engines/${name}`),
@@ -92,7 +93,7 @@ const pack = (): string => {
   ]
   // What is internal is joined to chunks. Its types are there as far as those of the public modules need them.
   const internal = new RegExp(
-    `^dist/(esm|cjs)/internal/\\w+\\.js$|^dist/cjs/(${hidden.join("|")})\\.d\\.ts$|^dist/bin/\\w+-\\w+\\.js$`
+    `^dist/(esm|cjs)/internal/\\w+\\.js$|^dist/cjs/(${hidden.join("|")})\\.d\\.ts$`
   )
   const missing = expected.filter((file) => !files.has(file))
   const unexpected = [...files].filter((file) => !expected.includes(file) && !internal.test(file))

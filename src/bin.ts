@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /**
- * The command `effect-filelock`.
+ * The command `effect-filelock`. `run` is loaded alone: each script that uses it pays for its start.
  */
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
@@ -11,7 +11,6 @@ import * as RunOptions from "./internal/cli/runOptions.js"
 
 const [name, ...args] = process.argv.slice(2)
 
-/** Each script that uses `run` pays for its start: it needs no more than the lock and the command. */
 const run = async (options: RunOptions.RunOptions): Promise<Effect.Effect<Ending.Ending>> => {
   const { run } = await import("./internal/cli/run.js")
   return run(options)

@@ -61,7 +61,7 @@ export class Script extends Context.Tag("test/command/Script")<Script, string>()
       const script = Path.join(directory, "effect-filelock")
       Fs.writeFileSync(
         script,
-        `#!/bin/sh\nexec "${process.execPath}" "${Path.join(directory, "bin", "bin.js")}" "$@"\n`
+        `#!/bin/sh\nexec "${process.execPath}" "${Path.join(directory, "bin", "bin.cjs")}" "$@"\n`
       )
       Fs.chmodSync(script, 0o755)
       return script
