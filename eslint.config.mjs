@@ -107,7 +107,16 @@ const restrictImports = (files, patterns, ignores = []) => ({
 
 export default tseslint.config(
   {
-    ignores: ["**/node_modules", "build", "**/dist", "**/coverage", ".docgen", "docs", "site/.vitepress/cache", "**/*.md"]
+    ignores: [
+      "**/node_modules",
+      "build",
+      "**/dist",
+      "**/coverage",
+      ".docgen",
+      "docs",
+      "site/.vitepress/cache",
+      "**/*.md"
+    ]
   },
   js.configs.recommended,
   ...tseslint.configs.recommended,
