@@ -57,7 +57,7 @@ const optional = (name: string): boolean => manifest.peerDependenciesMeta?.[name
 const peers = Object.keys(manifest.peerDependencies)
 
 /** What the files of the package may take, in bytes: the library, the engines that need something else to be installed, and the command. */
-const maxSizes = { library: 600_000, engines: 120_000, command: 900_000 }
+const maxSizes = { library: 600_000, engines: 120_000, command: 950_000 }
 const partOf = (path: string): keyof typeof maxSizes =>
   /\/(Flock|Postgres|Redis)Backend\.(js|d\.ts)$/.test(path)
     ? "engines"
