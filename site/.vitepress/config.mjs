@@ -50,6 +50,9 @@ export default defineConfig({
         ["Errors", "/errors"],
         ["Testing", "/testing"],
         ["Which engine", "/engines"],
+        ["The command line", "/command-line"],
+        ["Metrics, spans, logs", "/observability"],
+        ["Compatibility", "/compatibility"],
         ["Migrating", "/migrating"]
       ]),
       group("API reference", [["All modules", "/api/"], ...modules.map((name) => [name, `/api/${name}`])], true),
