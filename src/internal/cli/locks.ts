@@ -1,3 +1,4 @@
+import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { Dirent } from "node:fs"
@@ -14,16 +15,25 @@ const name = /^(.+)\.lock(?:\.shared)?$/
 
 const isOfReaders = (entry: Dirent): boolean => entry.isDirectory() && entry.name.endsWith(".lock.shared")
 
+/** A directory that cannot be read. */
+export class DirectoryError extends Data.TaggedError("DirectoryError")<{
+  readonly message: string
+  readonly code: string
+}> {}
+
+const toError = (cause: unknown): DirectoryError =>
+  new DirectoryError({ message: cause instanceof Error ? cause.message : String(cause), code: codeOf(cause) })
+
 /** How many directories and locks are looked at side by side. */
 const concurrency = 16
 
 /** The guarded files below a directory, in order. A directory that cannot be read is left out, and a line says so. */
-const pathsBelow = (directory: string): Effect.Effect<ReadonlyArray<string>, Error> => {
-  const walk = (path: string): Effect.Effect<ReadonlyArray<string>, Error> =>
+const pathsBelow = (directory: string): Effect.Effect<ReadonlyArray<string>, DirectoryError> => {
+  const walk = (path: string): Effect.Effect<ReadonlyArray<string>, DirectoryError> =>
     Effect.flatMap(
       Effect.tryPromise({
         try: () => NodeFS.readdir(path, { withFileTypes: true }),
-        catch: (error) => error instanceof Error ? error : new Error(String(error))
+        catch: toError
       }),
       (entries) =>
         Effect.map(
@@ -45,9 +55,9 @@ const pathsBelow = (directory: string): Effect.Effect<ReadonlyArray<string>, Err
 }
 
 /** It may have been removed meanwhile. */
-const skip = (error: Error): Effect.Effect<ReadonlyArray<string>> =>
+const skip = (error: DirectoryError): Effect.Effect<ReadonlyArray<string>> =>
   Effect.sync(() => {
-    if (codeOf(error) !== "ENOENT") Output.complain(error.message)
+    if (error.code !== "ENOENT") Output.complain(error.message)
     return []
   })
 
@@ -56,7 +66,7 @@ export const inspect = (path: string): Effect.Effect<Located, LockAcquisitionErr
   Effect.map(FileLock.inspect(path), (status) => ({ path, status: Option.getOrUndefined(status) }))
 
 /** The locks below a directory. Files of other programs that end with `.lock` are none. */
-export const below = (directory: string): Effect.Effect<ReadonlyArray<Located>, Error, FileLock.FileLock> =>
+export const below = (directory: string): Effect.Effect<ReadonlyArray<Located>, DirectoryError, FileLock.FileLock> =>
   Effect.flatMap(pathsBelow(directory), (paths) =>
     Effect.map(
       Effect.forEach(paths, (path) =>

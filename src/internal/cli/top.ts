@@ -78,7 +78,7 @@ const next = Effect.raceFirst(
 )
 
 /** Shows the locks below a directory until it is asked to end. */
-export const run = (directory: string): Effect.Effect<Ending.Ending, Error, FileLock.FileLock> =>
+export const run = (directory: string): Effect.Effect<Ending.Ending, Locks.DirectoryError, FileLock.FileLock> =>
   process.stdout.isTTY
     ? Effect.scoped(Effect.gen(function*() {
       // A directory that is not there is told before the screen changes.
