@@ -35,7 +35,7 @@ export interface ProcessInfo {
   readonly thread: number
   /**
    * Where other processes reach this one: the network namespace of Linux, the directory of its socket elsewhere. Empty where it cannot be
-   * reached, and until its first lock.
+   * reached, and until its first lock. With `behalf:` in front it is where the process is reached that acquires locks for this one.
    */
   readonly network: string
 }

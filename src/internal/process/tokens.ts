@@ -17,6 +17,12 @@ const maxVerified = 1_000
 
 export const make = (instance: string): Tokens => ({ instance, live: new Set(), issued: 0 })
 
+/**
+ * The network in the record of a process on whose behalf another one acquires. That one can be reached there, and whether it answers says
+ * nothing about the process that the record describes.
+ */
+const onBehalf = (network: string): string => `behalf:${network}`
+
 /** A process from what it is, the tokens it stands by, how it looks at the process table, and how it reaches others. */
 export const toIdentity = (options: {
   readonly info: Omit<ProcessIdentity.ProcessInfo, "network">
@@ -37,7 +43,11 @@ export const toIdentity = (options: {
   const info = options.behalfOf === undefined ? self : { ...self, ...options.behalfOf }
 
   const canReach = (record: ProcessIdentity.ProcessInfo): boolean =>
-    network !== "" && record.network === network && record.bootId === info.bootId
+    network !== "" && (record.network === network || record.network === onBehalf(network)) &&
+    record.bootId === info.bootId
+
+  /** What can be reached is the process that a record describes. */
+  const canAsk = (record: ProcessIdentity.ProcessInfo): boolean => record.network === network && canReach(record)
 
   /**
    * Connections to processes that were found alive while they were open. Such a process lives as long as that connection is open: no other
@@ -62,7 +72,7 @@ export const toIdentity = (options: {
   }
 
   const checkInTable = (record: ProcessIdentity.ProcessInfo & { readonly token: string }): ProcessIdentity.Liveness => {
-    const connection = canReach(record) && record.thread === 0 && record.instance !== tokens.instance
+    const connection = canAsk(record) && record.thread === 0 && record.instance !== tokens.instance
       ? channel.connectionTo(record.instance)
       : undefined
     if (connection !== undefined && verified.get(record.instance) === connection) {
@@ -87,8 +97,8 @@ export const toIdentity = (options: {
     issueToken: Immediate.sync(() => {
       // Before its first record can be seen: an address that refuses is a dead process's.
       if (info.network === "" && network !== "" && channel.open()) {
-        info.network = network
         self.network = network
+        info.network = info === self ? network : onBehalf(network)
       }
       const token = `${tokens.instance}-${(tokens.issued++).toString(36)}`
       tokens.live.add(token)
@@ -101,7 +111,7 @@ export const toIdentity = (options: {
         // The process table does not know the threads of a process, nor what is in another pid namespace.
         const isOpen = liveness === "unknown" ||
           (liveness === "alive" && record.thread > 0 && record.instance !== tokens.instance)
-        return isOpen && canReach(record)
+        return isOpen && canAsk(record)
           ? Effect.async<ProcessIdentity.Liveness>((resume) =>
             channel.ask(record.instance, (answer) => resume(Effect.succeed(answer === "unknown" ? liveness : answer)))
           )

@@ -1,5 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import { MemoryNetwork } from "../../../src/internal/handover/memoryChannel.js"
+import * as Tokens from "../../../src/internal/process/tokens.js"
 import type { ProcessIdentity } from "../../../src/ProcessIdentity.js"
 import { path, play, type Scene } from "../../utils/Scene.js"
 
@@ -65,4 +67,29 @@ describe("A lock that is acquired on behalf of another process", () => {
         assert.isBelow(index, 100)
       }
     }))
+
+  it.effect("is not free for a process that cannot see the other one when the one that has acquired it is gone", () =>
+    play(({ machine }) =>
+      Effect.gen(function*() {
+        const network = new MemoryNetwork()
+        const { info } = yield* machine.spawn()
+        const start = (instance: string, pidNamespace: string, behalfOf?: { pid: number; startTime: string }) =>
+          Tokens.toIdentity({
+            info: { ...info, instance, pidNamespace },
+            behalfOf,
+            tokens: Tokens.make(instance),
+            bootedAt: 0,
+            inProcessTable: () => "alive",
+            channel: network.join(instance),
+            network: "net:[1]"
+          })
+        const own = start("own", "pid:[1]", { pid: info.pid + 1, startTime: "1" })
+        const record = { token: yield* own.issueToken, ...own.info }
+        const [beside, apart] = [start("beside", "pid:[1]"), start("apart", "pid:[2]")]
+        assert.isTrue(apart.canReach?.(record))
+        assert.deepStrictEqual(yield* Effect.all([beside.isAlive(record), apart.isAlive(record)]), ["alive", "unknown"])
+        network.close("own")
+        assert.deepStrictEqual(yield* Effect.all([beside.isAlive(record), apart.isAlive(record)]), ["alive", "unknown"])
+      })
+    ))
 })
