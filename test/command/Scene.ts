@@ -59,11 +59,9 @@ export class Script extends Context.Tag("test/command/Script")<Script, string>()
       )
       yield* Effect.promise(() => bundle(Path.join(directory, "bin")))
       const script = Path.join(directory, "effect-filelock")
-      Fs.writeFileSync(
-        script,
-        `#!/bin/sh\nexec "${process.execPath}" "${Path.join(directory, "bin", "bin.cjs")}" "$@"\n`
-      )
-      Fs.chmodSync(script, 0o755)
+      // As a package manager installs it. A script of the shell would change the environment.
+      Fs.chmodSync(Path.join(directory, "bin", "bin.cjs"), 0o755)
+      Fs.symlinkSync(Path.join("bin", "bin.cjs"), script)
       return script
     })
   )
@@ -134,7 +132,8 @@ export const make: Effect.Effect<Scene, never, Script | Scope.Scope> = Effect.ge
   const script = yield* Script
   const directory = yield* TemporaryDirectory.make("scene")
   const path = (name: string) => Path.join(directory, name)
-  const environment = { PATH: `${Path.dirname(script)}:${process.env["PATH"] ?? ""}` }
+  const programs = [Path.dirname(script), Path.dirname(process.execPath), process.env["PATH"] ?? ""]
+  const environment = { PATH: programs.join(":") }
   return {
     directory,
     path,

@@ -193,6 +193,19 @@ layer(Scene.Script.layer, { excludeTestServices: true })("effect-filelock run", 
       assert.deepStrictEqual(["three", "four", "nine"].map(scene.read), ["3\n", "4\n", "9\n"])
     }))
 
+  it.scoped("leaves the environment alone, with names that a shell does not know", () =>
+    Effect.gen(function*() {
+      const scene = yield* Scene.make
+      const variables = ["go=1", "discovery.type=single node", "-n=2", "BASH_FUNC_f%%=() {  echo 3\n}"]
+      const { code, stderr, stdout } = yield* (yield* scene.start(
+        ...["env", "--", ...variables, "effect-filelock", "run", "tasks", "env", "-0"] as const
+      )).result
+      assert.deepStrictEqual({ code, stderr }, { code: 0, stderr: "" })
+      const lines = stdout.split("\0")
+      for (const variable of variables) assert.include(lines, variable)
+      assert.isFalse(lines.some((line) => line.startsWith("effect_filelock")))
+    }))
+
   it.scoped("leaves no process and no lock behind when its output is closed", () =>
     Effect.gen(function*() {
       const scene = yield* Scene.make

@@ -55,8 +55,30 @@ const linkOf = (descriptor: number): string | undefined => {
   }
 }
 
-/** Waits for a line, without which nothing is run; then the process is that of the command. */
-const gate = (descriptor: number): string => `read -r go <&${descriptor} || exit 1; exec ${descriptor}<&-; exec "$@"`
+/**
+ * What the environment has and a shell may drop, since it has no names for it: the functions that bash exports, and names with dots. Each is
+ * under a name that a shell keeps.
+ */
+const withoutName = (): ReadonlyArray<readonly [name: string, text: string]> =>
+  Object.entries(process.env).filter(([name]) => name !== "" && !/^[A-Za-z_]\w*$/.test(name)).map((
+    [name, value],
+    index
+  ) => [`effect_filelock_${index}`, `${name}=${value ?? ""}`] as const)
+
+/**
+ * Waits for a line, without which nothing is run; then the process is that of the command. The names of its variables are those of no other
+ * program: one that is in the environment would be handed on with another value.
+ */
+const gate = (descriptor: number, kept: ReadonlyArray<string>): string =>
+  [
+    `read -r effect_filelock_go <&${descriptor} || exit 1; exec ${descriptor}<&-`,
+    ...kept.length === 0
+      ? [`exec "$@"`]
+      // Not as arguments of this shell, which everybody can read for as long as it waits.
+      : [
+        `set -- ${kept.map((name) => `"$${name}"`).join(" ")} "$@"; unset ${kept.join(" ")}; exec /usr/bin/env -- "$@"`
+      ]
+  ].join("; ")
 
 /** A shell understands one digit in a redirection. */
 const gateDescriptors = [3, 4, 5, 6, 7, 8, 9]
@@ -100,8 +122,13 @@ const makeProcess = (name: string) => {
     ending = result
     for (const listener of listeners) listener(result)
   }
-  const spawn = (command: string, args: ReadonlyArray<string>, stdio: Array<Stdio>) => {
-    const spawned = NodeChildProcess.spawn(command, args, { stdio })
+  const spawn = (
+    command: string,
+    args: ReadonlyArray<string>,
+    stdio: Array<Stdio>,
+    variables?: Readonly<Record<string, string>>
+  ) => {
+    const spawned = NodeChildProcess.spawn(command, args, { stdio, env: { ...process.env, ...variables } })
     // Another error is that of a signal that may not be sent, as to a program of another user.
     spawned.on("error", (error) => spawned.pid === undefined ? settle(failure(name, error)) : undefined)
     spawned.once("exit", (code, signal) => settle(endingOf(code, signal)))
@@ -155,8 +182,10 @@ const gated = (
   descriptor: number
 ): Process => {
   const { ended, kill, run, spawn } = makeProcess(name)
-  const gateArgs = ["-c", gate(descriptor), "effect-filelock", name, ...args]
-  const { pid, stdio } = spawn("/bin/sh", gateArgs, stdioOf(kept, descriptor))
+  // env(1) would take the command for a variable.
+  const hidden = name.includes("=") ? [] : withoutName()
+  const gateArgs = ["-c", gate(descriptor, hidden.map(([name]) => name)), "effect-filelock", name, ...args]
+  const { pid, stdio } = spawn("/bin/sh", gateArgs, stdioOf(kept, descriptor), Object.fromEntries(hidden))
   const pipe = stdio[descriptor]
   const opening = pipe instanceof Writable ? pipe : undefined
   // It may have been killed.
