@@ -28,13 +28,17 @@ const program = (): Promise<Effect.Effect<Ending.Ending>> => {
   return Promise.resolve(Output.failed(`run: ${options.left}. See effect-filelock run --help`, ExitCode.usage))
 }
 
-// Output that nobody reads any more, as with `| head`.
-for (const stream of [process.stdout, process.stderr]) {
-  stream.on("error", (error) => {
-    if (!("code" in error) || error.code !== "EPIPE") throw error
-    if (name !== "run") process.exit(0)
-  })
-}
+process.stdout.on("error", (error) => {
+  // It writes nothing there by itself.
+  if (name === "run") return
+  // Output that nobody reads any more, as with `| head`.
+  if ("code" in error && error.code === "EPIPE") process.exit(0)
+  Output.complain(error.message)
+  process.exit(1)
+})
+
+// A terminal that is gone, or a disk that is full: there is no other place to say that, and what is done goes on.
+process.stderr.on("error", () => {})
 
 program().then((program) => Effect.runPromise(Effect.provide(program, Output.logger))).then(Ending.end, (error) => {
   Output.complain(error instanceof Error ? error.message : String(error))

@@ -185,4 +185,27 @@ layer(Scene.Script.layer, { excludeTestServices: true })("effect-filelock", (it)
       const script = yield* scene.shell("(effect-filelock list --json .; echo $? >&2) | true")
       assert.deepInclude(yield* script.result, { stdout: "", stderr: "0\n" })
     }))
+
+  it.scoped("fails where its output cannot be written", () =>
+    Effect.gen(function*() {
+      const scene = yield* Scene.make
+      const script = yield* scene.shell("effect-filelock status --json a > /dev/full; echo $?")
+      const { stderr, stdout } = yield* script.result
+      assert.strictEqual(stdout, "1\n")
+      assert.match(stderr, /^effect-filelock: ENOSPC.*\n$/)
+    }))
+
+  it.scoped("exits as ever where nothing can be said", () =>
+    Effect.gen(function*() {
+      const scene = yield* Scene.make
+      yield* hold(scene, "held")
+      const lines = ["run -n held true", "wait --timeout 0 held", "break held", "what"]
+      for (const to of ["2> /dev/full", "2>&1 | true"]) {
+        const script = yield* scene.shell(
+          lines.map((line) => `{ effect-filelock ${line}; echo $? >> codes; } ${to}`).join("; ") +
+            "; cat codes; rm codes"
+        )
+        assert.strictEqual((yield* script.result).stdout, "75\n75\n1\n64\n")
+      }
+    }))
 })

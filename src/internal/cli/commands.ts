@@ -8,7 +8,7 @@ import * as HelpDoc from "@effect/cli/HelpDoc"
 import * as Options from "@effect/cli/Options"
 import * as ValidationError from "@effect/cli/ValidationError"
 import * as NodeContext from "@effect/platform-node/NodeContext"
-import * as Console from "effect/Console"
+import type * as Console from "effect/Console"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
@@ -29,7 +29,15 @@ import { version } from "./version.js"
 
 const done = Ending.exit(0)
 
-const print = (text: string): Effect.Effect<void> => text === "" ? Effect.void : Console.log(text)
+/** Goes on once it is written. What cannot be written ends the process. */
+const print = (text: string): Effect.Effect<void> =>
+  text === ""
+    ? Effect.void
+    : Effect.async((resume) =>
+      void process.stdout.write(`${text}\n`, (error) => {
+        if (error === undefined || error === null) resume(Effect.void)
+      })
+    )
 
 /** An error that a person can act on has a message for that. */
 const explained = <R>(effect: Effect.Effect<Ending.Ending, Error, R>): Effect.Effect<Ending.Ending, never, R> =>

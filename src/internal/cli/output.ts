@@ -3,7 +3,7 @@ import * as Logger from "effect/Logger"
 import * as LogLevel from "effect/LogLevel"
 import * as Ending from "./ending.js"
 
-/** Writes a line about what went wrong. A pipe that nobody reads is no failure of its own. */
+/** Writes a line about what went wrong. That it cannot be written is no failure of its own. */
 export const complain = (message: string): void => void process.stderr.write(`effect-filelock: ${message}\n`)
 
 /** Says what went wrong. */
