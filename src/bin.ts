@@ -8,6 +8,7 @@ import * as Ending from "./internal/cli/ending.js"
 import * as ExitCode from "./internal/cli/exitCode.js"
 import * as Output from "./internal/cli/output.js"
 import * as RunOptions from "./internal/cli/runOptions.js"
+import * as Terminal from "./internal/cli/terminal.js"
 
 const [name, ...args] = process.argv.slice(2)
 
@@ -27,6 +28,9 @@ const program = (): Promise<Effect.Effect<Ending.Ending>> => {
   if (Either.isRight(options)) return run(options.right)
   return Promise.resolve(Output.failed(`run: ${options.left}. See effect-filelock run --help`, ExitCode.usage))
 }
+
+// It changes them itself, and writes at its end.
+if (name !== "top") Terminal.leaveAlone()
 
 process.stdout.on("error", (error) => {
   // It writes nothing there by itself.

@@ -230,4 +230,16 @@ layer(Scene.Script.layer, { excludeTestServices: true })("effect-filelock run", 
       // eslint-disable-next-line no-control-regex -- the line is cleared with it
       assert.match(stdout, /Waiting as .*\r\u001b\[K(?:\r\u001b\[K)*done\r\n$/s)
     }))
+
+  it.scoped("writes nothing on a terminal when it does not wait, and leaves the modes of the terminal to the command", () =>
+    Effect.gen(function*() {
+      const scene = yield* Scene.make
+      const terminal = yield* scene.start(
+        "script",
+        "-qec",
+        "printf 'a '; effect-filelock run tasks stty -echo; stty -a | grep -o '.echo '",
+        "/dev/null"
+      )
+      assert.strictEqual((yield* terminal.result).stdout, "a -echo \r\n")
+    }))
 })

@@ -20,10 +20,12 @@ const fit = (text: string, columns: number): string =>
  * that of the waiter.
  */
 export const show = (path: string, instance: string, terminal: NodeJS.WriteStream) => {
+  let isShown = false
   const write = Effect.gen(function*() {
     const status = yield* FileLock.inspect(path)
     if (Option.isNone(status)) return
     const text = Status.waiting(path, status.value, instance, yield* DateTime.now)
+    isShown = true
     // A terminal that is not shown anywhere may have no size.
     terminal.write(clear + fit(text, terminal.columns || 80))
   })
@@ -32,6 +34,7 @@ export const show = (path: string, instance: string, terminal: NodeJS.WriteStrea
     Effect.sleep(firstLook),
     Effect.forever(Effect.zipRight(Effect.ignore(write), Effect.sleep(nextLook)))
   ).pipe(
-    Effect.ensuring(Effect.sync(() => terminal.write(clear)))
+    // Without the line, what is there is another program's.
+    Effect.ensuring(Effect.sync(() => isShown && terminal.write(clear)))
   )
 }
