@@ -208,4 +208,18 @@ layer(Scene.Script.layer, { excludeTestServices: true })("effect-filelock", (it)
         assert.strictEqual((yield* script.result).stdout, "75\n75\n1\n64\n")
       }
     }))
+
+  it.scoped.each<NodeJS.Signals>(["SIGTERM", "SIGINT", "SIGHUP"])(
+    "waits no more after %s, and leaves nothing",
+    (signal) =>
+      Effect.gen(function*() {
+        const scene = yield* Scene.make
+        yield* hold(scene, "held")
+        const waiter = yield* scene.command("wait", "held")
+        yield* Effect.repeat(scene.run("status", "held"), { until: ({ stdout }) => stdout.includes("1 waiting") })
+        waiter.signal(signal)
+        assert.deepInclude(yield* waiter.result, { code: null, signal, stdout: "", stderr: "" })
+        assert.deepStrictEqual(scene.files(), ["held.lock"])
+      })
+  )
 })

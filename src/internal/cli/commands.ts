@@ -23,6 +23,7 @@ import * as Locks from "./locks.js"
 import * as Output from "./output.js"
 import * as Run from "./run.js"
 import * as RunOptions from "./runOptions.js"
+import * as Signals from "./signals.js"
 import * as Status from "./status.js"
 import * as Top from "./top.js"
 import { version } from "./version.js"
@@ -125,7 +126,8 @@ const waitFor = (path: string, timeout: string | undefined) =>
     if (status === undefined) return done
     return yield* FileLock.withLock(Effect.succeed(done), path, { timeout: duration, label: "effect-filelock wait" })
       .pipe(
-        Effect.catchAll((error) => Output.failed(error.message, ExitCode.notObtained))
+        Effect.catchAll((error) => Output.failed(error.message, ExitCode.notObtained)),
+        Signals.interrupting
       )
   })
 

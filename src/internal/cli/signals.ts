@@ -1,6 +1,8 @@
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import * as NodeFS from "node:fs"
+import * as Ending from "./ending.js"
 
 /** Those that other programs send to have something done, and that a process survives only if it listens. */
 const heard: ReadonlyArray<NodeJS.Signals> = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2"]
@@ -16,6 +18,16 @@ export const listen = (onSignal: (signal: NodeJS.Signals) => void): Effect.Effec
         for (const signal of heard) process.off(signal, onSignal)
       })
   )
+
+/** Does something until a signal comes, which then ends this process. */
+export const interrupting = <R>(
+  effect: Effect.Effect<Ending.Ending, never, R>
+): Effect.Effect<Ending.Ending, never, R> =>
+  Effect.scoped(Effect.gen(function*() {
+    const interrupted = yield* Deferred.make<Ending.Ending>()
+    yield* listen((signal) => Deferred.unsafeDone(interrupted, Effect.succeed(Ending.signal(signal))))
+    return yield* Effect.raceFirst(effect, Deferred.await(interrupted))
+  }))
 
 /** Whether there is a terminal that sends its signals to all processes of the job by itself. */
 export const comeFromTerminal = (signal: NodeJS.Signals): boolean => {
