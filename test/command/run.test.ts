@@ -193,6 +193,21 @@ layer(Scene.Script.layer, { excludeTestServices: true })("effect-filelock run", 
       assert.deepStrictEqual(["three", "four", "nine"].map(scene.read), ["3\n", "4\n", "9\n"])
     }))
 
+  it.scoped("leaves pipes alone that are open at both ends, or twice at one", () =>
+    Effect.gen(function*() {
+      const scene = yield* Scene.make
+      scene.write("first", "all:\n\t+effect-filelock run tasks $(MAKE) -s -f second")
+      scene.write("second", "all:\n\t@echo $(MAKEFLAGS)")
+      const make = yield* scene.start("make", "-s", "-j2", "-f", "first")
+      const { stderr, stdout } = yield* make.result
+      assert.strictEqual(stderr, "")
+      assert.include(stdout, "--jobserver")
+      const script = yield* scene.shell(
+        "{ exec 3>&1 4>&1; effect-filelock run tasks sh -c 'echo 3 >&3; echo 4 >&4'; } | cat"
+      )
+      assert.deepInclude(yield* script.result, { code: 0, stdout: "3\n4\n", stderr: "" })
+    }))
+
   it.scoped("leaves the environment alone, with names that a shell does not know", () =>
     Effect.gen(function*() {
       const scene = yield* Scene.make

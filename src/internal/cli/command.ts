@@ -21,38 +21,49 @@ const killTimeout = 5_000
 /** What is passed on has a number below this. */
 const maxDescriptors = 64
 
-/**
- * The descriptors, from 3 on, that this process was started with: a script may have opened a file for the command. Node does not pass them on by
- * itself, and has opened others, which are no files, or pipes with both ends.
- */
-const inherited = (): ReadonlySet<number> => {
+/** A descriptor, what it is of, and whether one reads or writes there. */
+interface Opened {
+  readonly descriptor: number
+  readonly link: string
+  readonly mode: number
+}
+
+/** What a process has open; nothing where the system does not tell. */
+const openedBy = (pid: number): ReadonlyArray<Opened> => {
+  const directory = `/proc/${pid}/fd`
   try {
-    const links = NodeFS.readdirSync("/proc/self/fd").map(Number).filter((descriptor) => descriptor > 2).flatMap(
-      (descriptor): ReadonlyArray<readonly [number, string]> => {
-        const link = linkOf(descriptor)
-        return link === undefined ? [] : [[descriptor, link]]
+    return NodeFS.readdirSync(directory).flatMap((name) => {
+      const path = `${directory}/${name}`
+      try {
+        return [{
+          descriptor: Number(name),
+          link: NodeFS.readlinkSync(path),
+          mode: NodeFS.lstatSync(path).mode
+        }]
+      } catch {
+        // The directory itself is open while it is read.
+        return []
       }
-    )
-    const isWithoutOtherEnd = (link: string) => links.filter(([_, other]) => other === link).length === 1
-    return new Set(
-      links.filter(([descriptor, link]) =>
-        descriptor < maxDescriptors &&
-        (/^(\/|socket:)/.test(link) || (link.startsWith("pipe:") && isWithoutOtherEnd(link)))
-      ).map(([descriptor]) => descriptor)
-    )
+    })
   } catch {
-    // The system does not tell.
-    return new Set()
+    return []
   }
 }
 
-/** The directory itself is open while it is read. */
-const linkOf = (descriptor: number): string | undefined => {
-  try {
-    return NodeFS.readlinkSync(`/proc/self/fd/${descriptor}`)
-  } catch {
-    return undefined
-  }
+/**
+ * The descriptors, from 3 on, that this process was started with: a script may have opened a file for the command. Node does not pass them on by
+ * itself, and has opened others, which are no files, or pipes with both ends. A pipe with both ends that the parent has, too, is none of Node.
+ */
+const inherited = (): ReadonlySet<number> => {
+  const opened = openedBy(process.pid).filter(({ descriptor }) => descriptor > 2)
+  const ofParent = new Set(openedBy(process.ppid).map(({ link }) => link))
+  const isOneEnd = ({ link, mode }: Opened) => opened.every((other) => other.link !== link || other.mode === mode)
+  return new Set(
+    opened.filter((one) =>
+      one.descriptor < maxDescriptors &&
+      (/^(\/|socket:)/.test(one.link) || (one.link.startsWith("pipe:") && (isOneEnd(one) || ofParent.has(one.link))))
+    ).map(({ descriptor }) => descriptor)
+  )
 }
 
 /**
