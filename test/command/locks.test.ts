@@ -131,6 +131,8 @@ layer(Scene.Script.layer, { excludeTestServices: true })("effect-filelock", (it)
       [["run", "a"], /COMMAND is missing/],
       [["run", "", "true"], /PATH is empty/],
       [["run", "--timeout", "soon", "a", "true"], /--timeout "soon" is no time/],
+      [["run", "--timeout", "5constructor", "a", "true"], /--timeout "5constructor" is no time/],
+      [["run", "--timeout", "-5", "a", "true"], /'--timeout' argument is ambiguous/],
       [["run", "--what", "a", "true"], /--what/],
       [["run", "-E", "256", "a", "true"], /256.* is not a number from 0 to 255/],
       [["run", "-s", "-x", "a", "true"], /exclude each other/],

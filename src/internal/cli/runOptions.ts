@@ -110,7 +110,7 @@ export const parse = (args: ReadonlyArray<string>): Either.Either<RunOptions, st
     Either.try({
       try: () => NodeUtil.parseArgs({ args: own, options, strict: true, allowPositionals: false }).values,
       // The first sentence says what is wrong, the others what could be meant.
-      catch: (error) => error instanceof Error ? error.message.split(". ")[0] ?? "" : String(error)
+      catch: (error) => error instanceof Error ? error.message.split(/\.\s/)[0] ?? "" : String(error)
     }),
     (values) => make(values, rest)
   )
