@@ -183,6 +183,30 @@ layer(Scene.Script.layer, { excludeTestServices: true })("effect-filelock run", 
       assert.deepStrictEqual(scene.files(), ["text"])
     }))
 
+  it.scoped("exits with 126 where there are too many open files for a process", () =>
+    Effect.gen(function*() {
+      const scene = yield* Scene.make
+      // The last that is too few is not the same for each version of Node.
+      const line =
+        "for few in 30 28 26 25 24 23 22 21; do (ulimit -n $few; effect-filelock run tasks true) 2>&1 && continue; echo $?; exit; done"
+      const { stdout } = yield* (yield* scene.shell(line)).result
+      assert.match(stdout, /^effect-filelock: true: .* EMFILE\n126\n$/)
+    }))
+
+  it.scoped("ends the wait when the process that waits for the start of its command is killed", () =>
+    Effect.gen(function*() {
+      const scene = yield* Scene.make
+      const holder = yield* scene.command("run", "tasks", "--", ...until("go"))
+      yield* holder.says(/pid=/)
+      const waiter = yield* scene.command("run", "tasks", "--", "touch", "wrong")
+      const { stdout } = yield* Effect.repeat(scene.run("status", "--json", "tasks"), {
+        until: ({ stdout }) => !stdout.includes("\"waiters\": []")
+      })
+      process.kill(JSON.parse(stdout)[0].waiters[0].pid, "SIGKILL")
+      assert.strictEqual((yield* waiter.result).code, 137)
+      assert.deepStrictEqual(scene.files(), ["tasks.lock"])
+    }))
+
   it.scoped("leaves the files alone that a script has opened for the command", () =>
     Effect.gen(function*() {
       const scene = yield* Scene.make

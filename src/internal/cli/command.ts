@@ -10,6 +10,8 @@ import * as ExitCode from "./exitCode.js"
 export interface Command {
   /** `undefined` where it has no process before its start. */
   readonly pid: number | undefined
+  /** Waits for an end before its start: it has no process, or that was killed. */
+  readonly endedEarly: Effect.Effect<Ending.Ending>
   /** Starts it, and waits for its end. An interruption ends it: by SIGTERM, and by SIGKILL 5 s later. */
   readonly run: Effect.Effect<Ending.Ending>
   /** Sends it a signal. `false` where it is not there. */
@@ -139,12 +141,18 @@ const makeProcess = (name: string) => {
     stdio: Array<Stdio>,
     variables?: Readonly<Record<string, string>>
   ) => {
-    const spawned = NodeChildProcess.spawn(command, args, { stdio, env: { ...process.env, ...variables } })
-    // Another error is that of a signal that may not be sent, as to a program of another user.
-    spawned.on("error", (error) => spawned.pid === undefined ? settle(failure(name, error)) : undefined)
-    spawned.once("exit", (code, signal) => settle(endingOf(code, signal)))
-    child = spawned
-    return spawned
+    try {
+      const spawned = NodeChildProcess.spawn(command, args, { stdio, env: { ...process.env, ...variables } })
+      // Another error is that of a signal that may not be sent, as to a program of another user.
+      spawned.on("error", (error) => spawned.pid === undefined ? settle(failure(name, error)) : undefined)
+      spawned.once("exit", (code, signal) => settle(endingOf(code, signal)))
+      child = spawned
+      // Some errors are thrown, others are told later: without a process there may be no pipes.
+      return spawned.pid === undefined ? undefined : spawned
+    } catch (error) {
+      settle(failure(name, error instanceof Error ? error : new Error(String(error))))
+      return undefined
+    }
   }
   const ended = Effect.async<Ending.Ending>((resume) => {
     const listener = (ending: Ending.Ending) => resume(Effect.succeed(ending))
@@ -196,15 +204,16 @@ const gated = (
   // env(1) would take the command for a variable.
   const hidden = name.includes("=") ? [] : withoutName()
   const gateArgs = ["-c", gate(descriptor, hidden.map(([name]) => name)), "effect-filelock", name, ...args]
-  const { pid, stdio } = spawn("/bin/sh", gateArgs, stdioOf(kept, descriptor), Object.fromEntries(hidden))
-  const pipe = stdio[descriptor]
+  const spawned = spawn("/bin/sh", gateArgs, stdioOf(kept, descriptor), Object.fromEntries(hidden))
+  const pipe = spawned?.stdio[descriptor]
   const opening = pipe instanceof Writable ? pipe : undefined
   // It may have been killed.
   opening?.on("error", () => {})
   let isStarted = false
   return {
-    pid,
+    pid: spawned?.pid,
     kill,
+    endedEarly: Effect.flatMap(ended, (ending) => isStarted ? Effect.never : Effect.succeed(ending)),
     run: run(() => {
       isStarted = true
       opening?.end("go\n")
@@ -223,5 +232,11 @@ const direct = (
   kept: ReadonlySet<number>
 ): Process => {
   const { kill, run, spawn } = makeProcess(name)
-  return { pid: undefined, kill, run: run(() => void spawn(name, args, stdioOf(kept))), end: Effect.void }
+  return {
+    pid: undefined,
+    kill,
+    endedEarly: Effect.never,
+    run: run(() => void spawn(name, args, stdioOf(kept))),
+    end: Effect.void
+  }
 }

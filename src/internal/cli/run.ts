@@ -59,5 +59,9 @@ export const run = (options: RunOptions): Effect.Effect<Ending.Ending> =>
         ending !== undefined ? Effect.succeed(ending) : Output.failed(error.message, ExitCode.lost)),
       Effect.catchAll((error) => Output.failed(error.message, options.conflictExitCode))
     )
-    return yield* Effect.raceFirst(Effect.provide(locked, context), Deferred.await(interrupted))
+    // Nothing is waited for any more where there is nothing to run.
+    return yield* Effect.raceFirst(
+      Effect.provide(locked, context),
+      Effect.raceFirst(Deferred.await(interrupted), command.endedEarly)
+    )
   }))
