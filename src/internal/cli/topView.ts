@@ -12,7 +12,7 @@ export interface Size {
 
 /** The text in exactly so many columns. Dots stand for what is cut off. */
 const cell = (text: string, width: number): string =>
-  text.length <= width ? text.padEnd(width) : `${text.slice(0, Math.max(0, width - 1))}…`
+  text.length <= width ? text.padEnd(width) : width <= 0 ? "" : `${text.slice(0, width - 1)}…`
 
 const stateWidth = 12
 const ageWidth = 9
@@ -35,9 +35,11 @@ export const lines = (
   now: DateTime.Utc,
   { columns, rows }: Size
 ): ReadonlyArray<string> => {
+  // A terminal may clear its last column together with what is behind it.
+  const width = columns - 1
   const lockWidth = Math.max(16, Math.floor(columns * 0.35))
   const row = (lock: string, state: string, age: string, holder: string): string =>
-    cell([cell(lock, lockWidth), cell(state, stateWidth), cell(age, ageWidth), holder].join(" "), columns).trimEnd()
+    cell([cell(lock, lockWidth), cell(state, stateWidth), cell(age, ageWidth), holder].join(" "), width).trimEnd()
   const body = locks.flatMap(({ path, status }) => {
     if (status === undefined) return []
     const name = `${printable(NodePath.relative(directory, path))}.lock`
@@ -53,7 +55,7 @@ export const lines = (
   const dead = locks.filter(({ status }) => status?.state === "abandoned").length
   const summary = [count(locks.length, "lock"), ...dead > 0 ? [`${dead} of the dead`] : [], count(waiters, "waiter")]
   const head = [
-    cell(`${printable(directory)}: ${summary.join(", ")}`, Math.max(0, columns - 10)) + "  q quits",
+    cell(`${printable(directory)}: ${summary.join(", ")}`, width - 9) + "  q quits",
     row("LOCK", "STATE", "AGE", "HOLDER")
   ]
   const room = Math.max(0, rows - head.length)
@@ -61,5 +63,5 @@ export const lines = (
     ...body.slice(0, Math.max(0, room - 1)),
     `… and ${count(body.length - Math.max(0, room - 1), "line")} more`
   ]
-  return [...head, ...shown].slice(0, rows)
+  return [...head, ...shown].slice(0, rows).map((line) => line.length <= width ? line : cell(line, width))
 }
