@@ -39,6 +39,6 @@ export default defineConfig({
   test: {
     ...shared.test,
     include: ["{test,examples}/**/*.test.ts"],
-    exclude: ["test/faults/**", "test/engines/servers/**", "test/command/**"]
+    exclude: ["test/faults/**", "test/engines/servers/**", "test/command/**", "test/examples/processes/**"]
   }
 })

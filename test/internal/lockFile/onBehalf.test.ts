@@ -3,7 +3,10 @@ import * as Effect from "effect/Effect"
 import { MemoryNetwork } from "../../../src/internal/handover/memoryChannel.js"
 import * as Tokens from "../../../src/internal/process/tokens.js"
 import type { ProcessIdentity } from "../../../src/ProcessIdentity.js"
+import { distanceOf } from "../../utils/killPoints.js"
 import { path, play, type Scene } from "../../utils/Scene.js"
+
+const distance = distanceOf(2)
 
 /** A process that acquires locks for another one, and that one. */
 const pair = ({ machine }: Scene) =>
@@ -34,7 +37,7 @@ describe("A lock that is acquired on behalf of another process", () => {
   it.effect("takes nothing from its next holder at its release, if the other process has ended before", () =>
     Effect.gen(function*() {
       let stopped = true
-      for (let index = 0; stopped; index++) {
+      for (let index = 0; stopped; index += distance) {
         stopped = false
         yield* play((scene) =>
           Effect.gen(function*() {

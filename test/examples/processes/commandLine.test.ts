@@ -1,10 +1,10 @@
 import { assert } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as FileLock from "../../src/FileLock.js"
-import * as NodeFileLock from "../../src/NodeFileLock.js"
-import * as TemporaryDirectory from "../torture/TemporaryDirectory.js"
-import { layer } from "../utils/layer.js"
+import * as FileLock from "../../../src/FileLock.js"
+import * as NodeFileLock from "../../../src/NodeFileLock.js"
+import * as TemporaryDirectory from "../../torture/TemporaryDirectory.js"
+import { layer } from "../../utils/layer.js"
 import * as Example from "./Example.js"
 
 const Programs = Layer.merge(Example.layer("commandLine"), NodeFileLock.layer)

@@ -1,11 +1,11 @@
 import { assert } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fs from "node:fs"
-import * as Program from "../integration/fixtures/program.js"
-import * as Server from "../servers/server.js"
-import * as Bundle from "../torture/Bundle.js"
-import * as TemporaryDirectory from "../torture/TemporaryDirectory.js"
-import { layer } from "../utils/layer.js"
+import * as Program from "../../integration/fixtures/program.js"
+import * as Server from "../../servers/server.js"
+import * as Bundle from "../../torture/Bundle.js"
+import * as TemporaryDirectory from "../../torture/TemporaryDirectory.js"
+import { layer } from "../../utils/layer.js"
 import * as Example from "./Example.js"
 
 /** What a program prints in a directory with these files, and what it leaves there. */
@@ -41,7 +41,7 @@ layer(Example.layer("migrating"), { excludeTestServices: true })("The program th
   it.scoped.skipIf(Server.find("flock") === undefined)("of flock(1), beside it", () =>
     Effect.gen(function*() {
       const directory = yield* TemporaryDirectory.make("migrating")
-      const script = yield* Bundle.makeTemporary(new URL("../../examples/migrating/flock.ts", import.meta.url))
+      const script = yield* Bundle.makeTemporary(new URL("../../../examples/migrating/flock.ts", import.meta.url))
       const inDirectory = (line: string) => Program.start("sh", ["-c", `cd ${directory} && ${line}`])
 
       // `flock` has the lock until its input ends.

@@ -7,8 +7,8 @@ import * as Layer from "effect/Layer"
 import * as ChildProcess from "node:child_process"
 import * as Fs from "node:fs"
 import { fileURLToPath } from "node:url"
-import * as Compiler from "../torture/Compiler.js"
-import * as TemporaryDirectory from "../torture/TemporaryDirectory.js"
+import * as Compiler from "../../torture/Compiler.js"
+import * as TemporaryDirectory from "../../torture/TemporaryDirectory.js"
 
 /** What a program has said, and its exit code. */
 export interface Result {
@@ -33,7 +33,7 @@ export class Examples extends Context.Tag("test/Examples")<
   (file: string, cwd: string, ...args: ReadonlyArray<string>) => Effect.Effect<Result>
 >() {}
 
-const directory = fileURLToPath(new URL("../../examples", import.meta.url))
+const directory = fileURLToPath(new URL("../../../examples", import.meta.url))
 
 /** Compiles all files of a directory of `examples` at once, for all tests of a file. */
 export const layer = (name: string): Layer.Layer<Examples> =>
