@@ -173,6 +173,20 @@ layer(Scene.Script.layer, { excludeTestServices: true })("effect-filelock run", 
       assert.deepStrictEqual(scene.files(), [])
     }))
 
+  it.scoped("kills a command that ignores SIGTERM when its lock is taken away", () =>
+    Effect.gen(function*() {
+      const scene = yield* Scene.make
+      const holder = yield* scene.command(
+        ...["run", "tasks", "--", "sh", "-c"],
+        "trap '' TERM; echo pid=$$; for i in $(seq 150); do sleep 0.1; done; touch wrong"
+      )
+      const pid = Number(yield* holder.says(/pid=(\d+)\n/))
+      assert.strictEqual((yield* scene.run("break", "--force", "tasks")).code, 0)
+      assert.strictEqual((yield* holder.result).code, 74)
+      assert.isFalse(lives(pid))
+      assert.deepStrictEqual(scene.files(), [])
+    }))
+
   it.scoped("exits with 127 for a command that is not there, 126 for one that cannot be run, 128 and more for a signal", () =>
     Effect.gen(function*() {
       const scene = yield* Scene.make

@@ -165,7 +165,8 @@ const makeProcess = (name: string) => {
     kill("SIGTERM")
     // A process that is stopped gets it once it goes on.
     kill("SIGCONT")
-    return Effect.timeoutTo(ended, {
+    // What cannot be interrupted has no timeout, and so it is where a fiber is interrupted.
+    return Effect.timeoutTo(Effect.interruptible(ended), {
       duration: killTimeout,
       onSuccess: () => Effect.void,
       onTimeout: () =>
