@@ -90,6 +90,17 @@ const show = (locks: ReadonlyArray<Status.Located>, isJson: boolean) =>
       done
     ))
 
+/** Those that can be looked at, also where others cannot. */
+const showEach = (paths: ReadonlyArray<string>, isJson: boolean) =>
+  Effect.flatMap(
+    Effect.partition(paths, Locks.inspect),
+    ([errors, locks]) =>
+      Effect.map(show(locks, isJson), (ending) => {
+        for (const { message } of errors) Output.complain(message)
+        return errors.length === 0 ? ending : Ending.exit(ExitCode.refused)
+      })
+  )
+
 const breakLock = (path: string, isForced: boolean) =>
   Effect.gen(function*() {
     const { status } = yield* Locks.inspect(path)
@@ -168,7 +179,7 @@ export const main = (argv: ReadonlyArray<string>): Effect.Effect<Ending.Ending> 
   const status = Command.make(
     "status",
     { json, paths: Args.atLeast(path, 1) },
-    ({ json, paths }) => finish(Effect.flatMap(Effect.forEach(paths, Locks.inspect), (locks) => show(locks, json)))
+    ({ json, paths }) => finish(showEach(paths, json))
   ).pipe(Command.withDescription("Says who holds a lock, since when, whether the holder lives, and how many wait"))
 
   const list = Command.make(

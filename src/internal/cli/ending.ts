@@ -20,7 +20,6 @@ export const end = (ending: Ending): void => {
   if (ending._tag === "Signal" && passedOn.has(ending.signal)) {
     process.removeAllListeners(ending.signal)
     process.kill(process.pid, ending.signal)
-    // It goes on where the signal was to be ignored, as with nohup(1).
   }
   process.exit(ending._tag === "Signal" ? ExitCode.ofSignal(ending.signal) : ending.code)
 }
