@@ -57,7 +57,7 @@ export const make = (options: {
   /** Clears one file; answers with when to look again, in milliseconds, where it cannot be told yet whether its owner lives. */
   const clear = (path: string, leftover: Leftover): Effect.Effect<number | undefined, DiskError> =>
     Effect.gen(function*() {
-      const { level, prefix, token } = leftover
+      const { isOfClaim, level, prefix, token } = leftover
       if (leftover.isContent === true) {
         // Who writes it has the lock as long as it is there. The name of a lock that has a hashed prefix is not known here.
         const isOver = prefix.endsWith(".lock") && token !== undefined &&
@@ -67,6 +67,11 @@ export const make = (options: {
       }
       const entry = yield* disk.read(path)
       const seen = Record.toSeen(entry)
+      // A process that was killed between linking its request file and unlinking it: the engine of flock(2) found it dead, and wrote into the lock file.
+      if (seen._tag === "Flock" && token !== undefined && isOfClaim !== true && !Record.hasToken(seen, token)) {
+        yield* disk.unlink(path)
+        return undefined
+      }
       // A process that was killed between creating and writing its request file has left no record in it.
       const unwritten = entry._tag === "File" && token !== undefined && Record.isUnwritten(entry.text, token)
         ? entry.text

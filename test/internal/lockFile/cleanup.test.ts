@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import type { Settings } from "../../../src/FileLock.js"
+import * as Content from "../../../src/internal/flock/content.js"
 import { claimOf, prefixOf, requestOf } from "../../../src/internal/lockFile/paths.js"
 import { makeHolder, makeRecord } from "../../utils/records.js"
 import { claimPath, directory, lockPath, path, play, type Process, type Scene } from "../../utils/Scene.js"
@@ -126,6 +127,19 @@ describe("The clean-up", () => {
         assert.deepStrictEqual(yield* scene.names, ["other.lock.claim"])
         yield* Effect.sleep("4 seconds")
         assert.deepStrictEqual(yield* scene.names, [])
+      })
+    ))
+
+  it.effect("removes a request file that is another name of a lock file into which the engine of flock(2) has written", () =>
+    play((scene) =>
+      Effect.gen(function*() {
+        const { token } = yield* deadOwner(scene)
+        const { info } = yield* scene.machine.spawn()
+        const other = `${directory}/other.lock`
+        yield* scene.fs.writeFileString(requestOf(other, token), Content.encode(info, makeHolder().token, 0, undefined))
+        const process = yield* scene.join()
+        yield* callsUntilGrant(process)
+        yield* settle
       })
     ))
 
