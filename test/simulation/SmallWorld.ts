@@ -633,7 +633,7 @@ export const worlds: ReadonlyArray<SmallWorld> = [
   smallest,
   { ...smallest, crashes: 1 },
   { ...smallest, scene: "no hard links" },
-  { ...smallest, scene: "no hard links", crashes: 1 },
+  { ...smallest, scene: "no hard links", crashes: 1, quick: false },
   { ...smallest, scene: "silent request", cleanup: true },
   { ...smallest, waits: true },
   { ...smallest, crashes: 1, waits: true },
