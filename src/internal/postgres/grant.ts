@@ -4,6 +4,7 @@ import * as Option from "effect/Option"
 import type { Grant, LockKey, Request } from "../../LockBackend.js"
 import { LockLostError } from "../../LockError.js"
 import type { LockHolder } from "../../LockHolder.js"
+import { type Alarm, timerOf } from "../lock/timer.js"
 import * as Runtime from "../runtime.js"
 import type { OnAnswer, Session, SessionError } from "./session.js"
 import * as Sessions from "./sessions.js"
@@ -39,19 +40,22 @@ export const make = (options: {
 }): Effect.Effect<Grant> =>
   Effect.withFiberRuntime((fiber) => {
     const { answer, end, giveBack, holder, key, lease, patience, request, session } = options
-    const clock = Runtime.clockOf(fiber)
+    const timer = timerOf(fiber)
     /** The server counts from when it has heard the last statement, we from before that was sent: our time ends first. */
     const silence = lease * 2 / 3
     const signedHeartbeat = Statements.signed(holder, Statements.heartbeat)
     let heardAt = answer.sentAt
     let isOver = false
     let isLeaving = false
-    let timer: NodeJS.Timeout | undefined
+    let alarm: Alarm | undefined
+    const stopAlarm = (): void => {
+      if (alarm !== undefined) timer.cancel(fiber, alarm)
+    }
     /** The session is left alone until the release, or until the server ends it: a holder that is still inside has the lock so long. */
     const lose = (reason: "BackendUnavailable" | "LeaseExpired" | "Removed", cause: Error): void => {
       if (isOver) return
       isOver = true
-      clearTimeout(timer)
+      stopAlarm()
       request.onLost(new LockLostError({ ...key, reason, cause }))
     }
     const onEnd = (error: SessionError): void =>
@@ -62,19 +66,19 @@ export const make = (options: {
         new Error(`the server has not been heard for ${Duration.format(Duration.millis(silence))}`)
       )
     /** A process that stood still finds here that its time is over, before it asks. */
-    const remaining = (): number => heardAt + silence - Runtime.monotonicOf(clock)
+    const remaining = (): number => heardAt + silence - Runtime.monotonic(fiber)
     /** What is told of a statement that shows that the session lives. */
     const listening = (onAnswer: OnAnswer): OnAnswer => {
-      const sentAt = Runtime.monotonicOf(clock)
+      const sentAt = Runtime.monotonic(fiber)
       return (error, rows) => {
         if (error === undefined) heardAt = sentAt
         onAnswer(error, rows)
       }
     }
     const after = (millis: number, run: () => void): void => {
-      clearTimeout(timer)
-      // eslint-disable-next-line no-restricted-globals -- the server's time passes as the system's, whatever clock a program has
-      timer = setTimeout(run, Math.max(0, millis))
+      stopAlarm()
+      alarm = { at: Runtime.monotonic(fiber) + millis, run }
+      timer.add(fiber, alarm)
     }
     /** The next statement is a third of a lease after the last one that was answered. */
     const watch = (): void => after(remaining() - lease / 3, beat)
@@ -133,6 +137,7 @@ export const make = (options: {
       recovered: false,
       verify: Effect.async((resume) =>
         session.askInTime(
+          fiber,
           signedHeartbeat,
           patience,
           listening((cause) =>
@@ -146,7 +151,7 @@ export const make = (options: {
       ),
       release: Effect.suspend(() => {
         isLeaving = true
-        clearTimeout(timer)
+        stopAlarm()
         return Effect.ensuring(isOver ? leave : Effect.zipRight(unlock, leave), end)
       })
     })

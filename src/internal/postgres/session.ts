@@ -7,6 +7,8 @@ import * as Net from "node:net"
 import type { Duplex } from "node:stream"
 import * as Pg from "pg"
 import { codeOf } from "../errno.js"
+import { type Alarm, timerOf } from "../lock/timer.js"
+import * as Runtime from "../runtime.js"
 
 /** A row, by the names of its columns, as the server writes it: what a program does with types does not change it. */
 export type Row = Readonly<Record<string, string | null>>
@@ -129,30 +131,36 @@ export class Session {
   }
 
   /** The same, in a limited time, after which the session is left as it is. */
-  askInTime(text: string, duration: Duration.Duration, onAnswer: OnAnswer): void {
+  askInTime(fiber: Runtime.RuntimeFiber, text: string, duration: Duration.Duration, onAnswer: OnAnswer): void {
+    const timer = timerOf(fiber)
     let isOver = false
     const answer: OnAnswer = (error, rows) => {
       if (isOver) return
       isOver = true
-      clearTimeout(timer)
+      timer.cancel(fiber, alarm)
       onAnswer(error, rows)
     }
-    // eslint-disable-next-line no-restricted-globals -- the server's time passes as the system's, whatever clock a program has
-    const timer = setTimeout(() => answer(late(duration), []), Duration.toMillis(duration))
+    const alarm: Alarm = {
+      at: Runtime.monotonic(fiber) + Duration.toMillis(duration),
+      run: () => answer(late(duration), [])
+    }
+    timer.add(fiber, alarm)
     this.ask(text, answer)
   }
 
   /** The rows of a statement. An interruption ends the session, and so does an answer that takes longer than `duration`. */
   query(text: string, duration?: Duration.Duration): Effect.Effect<ReadonlyArray<Row>, SessionError> {
-    return Effect.async((resume) => {
-      const onAnswer: OnAnswer = (error, rows) => {
-        if (error?.code === "ETIMEDOUT") this.destroy()
-        resume(error === undefined ? Effect.succeed(rows) : Effect.fail(error))
-      }
-      if (duration === undefined) this.ask(text, onAnswer)
-      else this.askInTime(text, duration, onAnswer)
-      return Effect.sync(() => this.destroy())
-    })
+    return Effect.withFiberRuntime((fiber) =>
+      Effect.async((resume) => {
+        const onAnswer: OnAnswer = (error, rows) => {
+          if (error?.code === "ETIMEDOUT") this.destroy()
+          resume(error === undefined ? Effect.succeed(rows) : Effect.fail(error))
+        }
+        if (duration === undefined) this.ask(text, onAnswer)
+        else this.askInTime(fiber, text, duration, onAnswer)
+        return Effect.sync(() => this.destroy())
+      })
+    )
   }
 
   /** Whether a program that has nothing else to do waits for it. */
