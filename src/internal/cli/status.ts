@@ -61,23 +61,20 @@ export const describe = ({ path, status }: Located, now: DateTime.Utc): string =
 const Holders = Schema.Array(LockHolder.LockHolder)
 
 /** What `--json` writes of a lock. */
-const Json = Schema.parseJson(
-  Schema.Struct({
-    path: Schema.String,
-    lockPath: Schema.String,
-    state: Schema.Literal("free", "held", "abandoned", "unverifiable", "foreign"),
-    mode: Schema.optionalWith(Schema.Literal("exclusive", "shared"), { exact: true }),
-    holders: Holders,
-    waiters: Holders
-  }),
-  { space: 2 }
-)
+const Lock = Schema.Struct({
+  path: Schema.String,
+  lockPath: Schema.String,
+  state: Schema.Literal("free", "held", "abandoned", "unverifiable", "foreign"),
+  mode: Schema.optionalWith(Schema.Literal("exclusive", "shared"), { exact: true }),
+  holders: Holders,
+  waiters: Holders
+})
 
-const AllJson = Schema.parseJson(Schema.Array(Json.to), { space: 2 })
+const Json = Schema.parseJson(Schema.Array(Lock), { space: 2 })
 
 /** All locks as a JSON array. */
 export const toJson = (locks: ReadonlyArray<Located>): string =>
-  Schema.encodeSync(AllJson)(locks.map(({ path, status }) => ({
+  Schema.encodeSync(Json)(locks.map(({ path, status }) => ({
     path,
     lockPath: `${path}.lock`,
     state: status?.state ?? "free",

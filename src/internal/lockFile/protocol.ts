@@ -409,11 +409,11 @@ export const make = (options: {
       if (check._tag !== "Stale" || level > maxLevels) {
         return busy(check._tag === "Unverifiable" ? check.readAgainIn : undefined)
       }
-      const taken = yield* replace(place, level, seen, label, self)
+      const taken = yield* takeOver(place, level, seen, label, self)
       return taken._tag === "Changed" ? busy(0) : taken
     })
 
-  const replace = (
+  const takeOver = (
     place: Place,
     level: number,
     seen: Record.Seen,
@@ -479,7 +479,7 @@ export const make = (options: {
       }
       // Another process may be taking it over: replace it by a fresh record, which is ours for certain.
       return Effect.flatMap(
-        replace(place, level, Record.toSeen(entry), undefined, identity.self),
+        takeOver(place, level, Record.toSeen(entry), undefined, identity.self),
         (taken) => taken._tag === "Published" ? remove(place, level, taken.own) : new StillClaimed()
       )
     })
@@ -508,8 +508,8 @@ export const make = (options: {
     )
 
   return {
-    publish: (place, level, label) => publish(place, level, label),
-    prepare: (place, level, label) => prepare(place, level, label),
+    publish,
+    prepare,
     isLate,
     retire,
     request: (place, label) => prepare(place, 0, label),
@@ -521,7 +521,7 @@ export const make = (options: {
     holds,
     read,
     readRequest: (place, token) => Immediate.map(disk.peek(requestOf(place.prefix, token)), Record.toSeen),
-    takeOver: (place, level, seen, label) => replace(place, level, seen, label),
+    takeOver,
     whileClaimed,
     remove
   }
