@@ -5,6 +5,7 @@ import * as NodeFS from "node:fs"
 import { Writable } from "node:stream"
 import * as Ending from "./ending.js"
 import * as ExitCode from "./exitCode.js"
+import * as Output from "./output.js"
 
 /** A command that has a process, and waits in there for its start. */
 export interface Command {
@@ -121,7 +122,7 @@ const endingOf = (code: number | null, signal: NodeJS.Signals | null): Ending.En
 /** A command that cannot be run at all, as a shell says it. */
 const failure = (name: string, error: Error): Ending.Ending => {
   const isMissing = "code" in error && error.code === "ENOENT"
-  process.stderr.write(`effect-filelock: ${name}: ${isMissing ? "command not found" : error.message}\n`)
+  Output.complain(`${name}: ${isMissing ? "command not found" : error.message}`)
   return Ending.exit(isMissing ? ExitCode.notFound : ExitCode.cannotRun)
 }
 

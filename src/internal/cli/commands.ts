@@ -93,12 +93,8 @@ const show = (locks: ReadonlyArray<Status.Located>, isJson: boolean) =>
 /** Those that can be looked at, also where others cannot. */
 const showEach = (paths: ReadonlyArray<string>, isJson: boolean) =>
   Effect.flatMap(
-    Effect.partition(paths, Locks.inspect),
-    ([errors, locks]) =>
-      Effect.map(show(locks, isJson), (ending) => {
-        for (const { message } of errors) Output.complain(message)
-        return errors.length === 0 ? ending : Ending.exit(ExitCode.refused)
-      })
+    Locks.inspectEach(paths),
+    ({ isComplete, locks }) => Effect.as(show(locks, isJson), isComplete ? done : Ending.exit(ExitCode.refused))
   )
 
 const breakLock = (path: string, isForced: boolean) =>
@@ -126,16 +122,14 @@ const breakLock = (path: string, isForced: boolean) =>
 const waitFor = (path: string, timeout: string | undefined) =>
   Effect.gen(function*() {
     const duration = Times.parse(timeout ?? "infinity")
-    if (duration === undefined) {
-      return yield* Output.failed(
-        `wait: --timeout ${JSON.stringify(timeout)} is no time: ${Times.understood}`,
-        ExitCode.usage
-      )
-    }
+    if (Either.isLeft(duration)) return yield* Output.failed(`wait: ${duration.left}`, ExitCode.usage)
     const { status } = yield* Locks.inspect(path)
     // Nothing is made where there is nothing to wait for.
     if (status === undefined) return done
-    return yield* FileLock.withLock(Effect.succeed(done), path, { timeout: duration, label: "effect-filelock wait" })
+    return yield* FileLock.withLock(Effect.succeed(done), path, {
+      timeout: duration.right,
+      label: "effect-filelock wait"
+    })
       .pipe(
         Effect.catchAll((error) => Output.failed(error.message, ExitCode.notObtained)),
         Signals.interrupting

@@ -65,15 +65,16 @@ const skip = (error: DirectoryError): Effect.Effect<ReadonlyArray<string>> =>
 export const inspect = (path: string): Effect.Effect<Located, LockAcquisitionError, FileLock.FileLock> =>
   Effect.map(FileLock.inspect(path), (status) => ({ path, status: Option.getOrUndefined(status) }))
 
+/** Those that can be looked at. A line says what is wrong with each of the others. */
+export const inspectEach = (paths: ReadonlyArray<string>) =>
+  Effect.map(Effect.partition(paths, inspect, { concurrency }), ([errors, locks]) => {
+    for (const { message } of errors) Output.complain(message)
+    return { locks, isComplete: errors.length === 0 }
+  })
+
 /** The locks below a directory. Files of other programs that end with `.lock` are none. */
 export const below = (directory: string): Effect.Effect<ReadonlyArray<Located>, DirectoryError, FileLock.FileLock> =>
-  Effect.flatMap(pathsBelow(directory), (paths) =>
-    Effect.map(
-      Effect.forEach(paths, (path) =>
-        Effect.catchAll(inspect(path), (error) =>
-          Effect.sync((): Located => {
-            Output.complain(error.message)
-            return { path, status: undefined }
-          })), { concurrency }),
-      (locks) => locks.filter(({ status }) => status !== undefined && status.state !== "foreign")
-    ))
+  Effect.map(
+    Effect.flatMap(pathsBelow(directory), inspectEach),
+    ({ locks }) => locks.filter(({ status }) => status !== undefined && status.state !== "foreign")
+  )

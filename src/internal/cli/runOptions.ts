@@ -75,9 +75,7 @@ export const make = (values: Values, [path, ...others]: ReadonlyArray<string>): 
     return Either.left("--shared and --exclusive exclude each other")
   }
   const timeout = Times.parse(values.nonblock === true ? "0" : values.timeout ?? "infinity")
-  if (timeout === undefined) {
-    return Either.left(`--timeout ${JSON.stringify(values.timeout)} is no time: ${Times.understood}`)
-  }
+  if (Either.isLeft(timeout)) return Either.left(timeout.left)
   const code = values["conflict-exit-code"] ?? String(ExitCode.notObtained)
   if (!/^\d{1,3}$/.test(code) || Number(code) > 255) {
     return Either.left(`--conflict-exit-code ${JSON.stringify(code)} is not a number from 0 to 255`)
@@ -85,7 +83,7 @@ export const make = (values: Values, [path, ...others]: ReadonlyArray<string>): 
   return Either.right({
     path,
     command: [name, ...args],
-    timeout,
+    timeout: timeout.right,
     mode: values.shared === true ? "shared" : "exclusive",
     label: values.label ?? shell ?? [name, ...args].join(" "),
     conflictExitCode: Number(code)

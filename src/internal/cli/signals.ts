@@ -20,9 +20,9 @@ export const listen = (onSignal: (signal: NodeJS.Signals) => void): Effect.Effec
   )
 
 /** Does something until a signal comes, which then ends this process. */
-export const interrupting = <R>(
-  effect: Effect.Effect<Ending.Ending, never, R>
-): Effect.Effect<Ending.Ending, never, R> =>
+export const interrupting = <E, R>(
+  effect: Effect.Effect<Ending.Ending, E, R>
+): Effect.Effect<Ending.Ending, E, R> =>
   Effect.scoped(Effect.gen(function*() {
     const interrupted = yield* Deferred.make<Ending.Ending>()
     yield* listen((signal) => Deferred.unsafeDone(interrupted, Effect.succeed(Ending.signal(signal))))

@@ -1,5 +1,4 @@
 import * as DateTime from "effect/DateTime"
-import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
@@ -39,23 +38,16 @@ const restore = (): void => {
   process.stdout.write(leave)
 }
 
-/** What the keys and the signals ask for. */
-const asked: Effect.Effect<Ending.Ending, never, Scope.Scope> = Effect.gen(function*() {
-  const ending = yield* Deferred.make<Ending.Ending>()
-  const end = (result: Ending.Ending): void => Deferred.unsafeDone(ending, Effect.succeed(result))
-  yield* Signals.listen((signal) => end(Ending.signal(signal)))
-  if (process.stdin.isTTY) {
-    const onKeys = (keys: Buffer): void => {
-      const text = keys.toString("latin1")
-      if (text.includes(ctrlC)) end(Ending.signal("SIGINT"))
-      else if (/[qQ]/.test(text)) end(Ending.exit(0))
-    }
-    yield* Effect.acquireRelease(
-      Effect.sync(() => process.stdin.on("data", onKeys)),
-      () => Effect.sync(() => process.stdin.off("data", onKeys))
-    )
+/** What the keys ask for: in raw mode Ctrl-C is one. */
+const asked: Effect.Effect<Ending.Ending> = Effect.async((resume) => {
+  if (!process.stdin.isTTY) return
+  const onKeys = (keys: Buffer): void => {
+    const text = keys.toString("latin1")
+    if (text.includes(ctrlC)) resume(Effect.succeed(Ending.signal("SIGINT")))
+    else if (/[qQ]/.test(text)) resume(Effect.succeed(Ending.exit(0)))
   }
-  return yield* Deferred.await(ending)
+  process.stdin.on("data", onKeys)
+  return Effect.sync(() => process.stdin.off("data", onKeys))
 })
 
 const draw = (directory: string) =>
@@ -80,10 +72,12 @@ const next = Effect.raceFirst(
 /** Shows the locks below a directory until it is asked to end. */
 export const run = (directory: string): Effect.Effect<Ending.Ending, Locks.DirectoryError, FileLock.FileLock> =>
   process.stdout.isTTY
-    ? Effect.scoped(Effect.gen(function*() {
+    ? Effect.gen(function*() {
       // A directory that is not there is told before the screen changes.
       yield* Locks.below(directory)
-      yield* screen
-      return yield* Effect.raceFirst(asked, Effect.forever(Effect.zipRight(draw(directory), next)))
-    }))
+      return yield* Signals.interrupting(Effect.scoped(Effect.zipRight(
+        screen,
+        Effect.raceFirst(asked, Effect.forever(Effect.zipRight(draw(directory), next)))
+      )))
+    })
     : Output.failed("top: stdout is no terminal. Use effect-filelock list", ExitCode.usage)
