@@ -1,10 +1,12 @@
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as FiberId from "effect/FiberId"
 import type * as Scope from "effect/Scope"
 import * as NodeChildProcess from "node:child_process"
-import * as NodeFS from "node:fs"
 import { Writable } from "node:stream"
 import * as Ending from "./ending.js"
 import * as ExitCode from "./exitCode.js"
+import * as HandedOn from "./handedOn.js"
 import * as Output from "./output.js"
 
 /** A command that has a process, and waits in there for its start. */
@@ -20,64 +22,6 @@ export interface Command {
 }
 
 const killTimeout = 5_000
-
-/** What is passed on has a number below this. */
-const maxDescriptors = 64
-
-/** A descriptor, what it is of, and whether one reads or writes there. */
-interface Opened {
-  readonly descriptor: number
-  readonly link: string
-  readonly mode: number
-}
-
-/** What a process has open; nothing where the system does not tell. */
-const openedBy = (pid: number): ReadonlyArray<Opened> => {
-  const directory = `/proc/${pid}/fd`
-  try {
-    return NodeFS.readdirSync(directory).flatMap((name) => {
-      const path = `${directory}/${name}`
-      try {
-        return [{
-          descriptor: Number(name),
-          link: NodeFS.readlinkSync(path),
-          mode: NodeFS.lstatSync(path).mode
-        }]
-      } catch {
-        // The directory itself is open while it is read.
-        return []
-      }
-    })
-  } catch {
-    return []
-  }
-}
-
-/**
- * The descriptors, from 3 on, that this process was started with: a script may have opened a file for the command. Node does not pass them on by
- * itself, and has opened others, which are no files, or pipes with both ends. A pipe with both ends that the parent has, too, is none of Node.
- */
-const inherited = (): ReadonlySet<number> => {
-  const opened = openedBy(process.pid).filter(({ descriptor }) => descriptor > 2)
-  const ofParent = new Set(openedBy(process.ppid).map(({ link }) => link))
-  const isOneEnd = ({ link, mode }: Opened) => opened.every((other) => other.link !== link || other.mode === mode)
-  return new Set(
-    opened.filter((one) =>
-      one.descriptor < maxDescriptors &&
-      (/^(\/|socket:)/.test(one.link) || (one.link.startsWith("pipe:") && (isOneEnd(one) || ofParent.has(one.link))))
-    ).map(({ descriptor }) => descriptor)
-  )
-}
-
-/**
- * What the environment has and a shell may drop, since it has no names for it: the functions that bash exports, and names with dots. Each is
- * under a name that a shell keeps.
- */
-const withoutName = (): ReadonlyArray<readonly [name: string, text: string]> =>
-  Object.entries(process.env).filter(([name]) => name !== "" && !/^[A-Za-z_]\w*$/.test(name)).map((
-    [name, value],
-    index
-  ) => [`effect_filelock_${index}`, `${name}=${value ?? ""}`] as const)
 
 /**
  * Waits for a line, without which nothing is run; then the process is that of the command. The names of its variables are those of no other
@@ -103,7 +47,7 @@ export const make = (
 ): Effect.Effect<Command, never, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.sync(() => {
-      const kept = inherited()
+      const kept = HandedOn.descriptors()
       const descriptor = gateDescriptors.find((descriptor) => !kept.has(descriptor))
       return process.platform === "win32" || descriptor === undefined
         ? direct(command, kept)
@@ -129,17 +73,13 @@ const failure = (name: string, error: Error): Ending.Ending => {
 /** A process, once it is there, and how it ends. */
 const makeProcess = (name: string) => {
   let child: NodeChildProcess.ChildProcess | undefined
-  let ending: Ending.Ending | undefined
-  const listeners = new Set<(ending: Ending.Ending) => void>()
-  const settle = (result: Ending.Ending): void => {
-    if (ending !== undefined) return
-    ending = result
-    for (const listener of listeners) listener(result)
-  }
+  const result = Deferred.unsafeMake<Ending.Ending>(FiberId.none)
+  /** The first one counts. */
+  const settle = (ending: Ending.Ending): void => Deferred.unsafeDone(result, Effect.succeed(ending))
   const spawn = (
     command: string,
     args: ReadonlyArray<string>,
-    stdio: Array<Stdio>,
+    stdio: Array<HandedOn.Stdio>,
     variables?: Readonly<Record<string, string>>
   ) => {
     try {
@@ -155,13 +95,8 @@ const makeProcess = (name: string) => {
       return undefined
     }
   }
-  const ended = Effect.async<Ending.Ending>((resume) => {
-    const listener = (ending: Ending.Ending) => resume(Effect.succeed(ending))
-    if (ending !== undefined) return listener(ending)
-    listeners.add(listener)
-    return Effect.sync(() => listeners.delete(listener))
-  })
-  const kill = (signal: NodeJS.Signals): boolean => ending === undefined && child?.kill(signal) === true
+  const ended = Deferred.await(result)
+  const kill = (signal: NodeJS.Signals): boolean => child?.kill(signal) === true
   const stop = Effect.suspend(() => {
     kill("SIGTERM")
     // A process that is stopped gets it once it goes on.
@@ -188,15 +123,6 @@ const makeProcess = (name: string) => {
   return { spawn, ended, kill, run }
 }
 
-type Stdio = "inherit" | "ignore" | "pipe"
-
-/** What becomes of each descriptor, up to the last one that is passed on. */
-const stdioOf = (kept: ReadonlySet<number>, pipe?: number): Array<Stdio> =>
-  Array.from(
-    { length: Math.max(2, pipe ?? 0, ...kept) + 1 },
-    (_, descriptor) => descriptor === pipe ? "pipe" : descriptor < 3 || kept.has(descriptor) ? "inherit" : "ignore"
-  )
-
 const gated = (
   [name, ...args]: readonly [string, ...ReadonlyArray<string>],
   kept: ReadonlySet<number>,
@@ -204,9 +130,9 @@ const gated = (
 ): Process => {
   const { ended, kill, run, spawn } = makeProcess(name)
   // env(1) would take the command for a variable.
-  const hidden = name.includes("=") ? [] : withoutName()
+  const hidden = name.includes("=") ? [] : HandedOn.variables()
   const gateArgs = ["-c", gate(descriptor, hidden.map(([name]) => name)), "effect-filelock", name, ...args]
-  const spawned = spawn("/bin/sh", gateArgs, stdioOf(kept, descriptor), Object.fromEntries(hidden))
+  const spawned = spawn("/bin/sh", gateArgs, HandedOn.stdio(kept, descriptor), Object.fromEntries(hidden))
   const pipe = spawned?.stdio[descriptor]
   const opening = pipe instanceof Writable ? pipe : undefined
   // It may have been killed.
@@ -238,7 +164,7 @@ const direct = (
     pid: undefined,
     kill,
     endedEarly: Effect.never,
-    run: run(() => void spawn(name, args, stdioOf(kept))),
+    run: run(() => void spawn(name, args, HandedOn.stdio(kept))),
     end: Effect.void
   }
 }
