@@ -2,6 +2,7 @@ import * as DateTime from "effect/DateTime"
 import * as NodePath from "node:path"
 import * as LockHolder from "../../LockHolder.js"
 import { printable, quote } from "../text.js"
+import { cut } from "./output.js"
 import type { Located } from "./status.js"
 
 /** The size of a terminal. */
@@ -10,9 +11,8 @@ export interface Size {
   readonly rows: number
 }
 
-/** The text in exactly so many columns. Dots stand for what is cut off. */
-const cell = (text: string, width: number): string =>
-  text.length <= width ? text.padEnd(width) : width <= 0 ? "" : `${text.slice(0, width - 1)}…`
+/** The text in exactly so many columns. */
+const cell = (text: string, width: number): string => cut(text, width).padEnd(width)
 
 const stateWidth = 12
 const ageWidth = 9
@@ -63,5 +63,5 @@ export const lines = (
     ...body.slice(0, Math.max(0, room - 1)),
     `… and ${count(body.length - Math.max(0, room - 1), "line")} more`
   ]
-  return [...head, ...shown].slice(0, rows).map((line) => line.length <= width ? line : cell(line, width))
+  return [...head, ...shown].slice(0, rows).map((line) => cut(line, width))
 }

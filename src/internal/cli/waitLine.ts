@@ -3,6 +3,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as FileLock from "../../FileLock.js"
+import * as Output from "./output.js"
 import * as Status from "./status.js"
 
 const firstLook = Duration.millis(300)
@@ -10,10 +11,6 @@ const nextLook = Duration.seconds(1)
 
 /** Back to the beginning of the line, and nothing on it. */
 const clear = "\r\u001b[K"
-
-/** The line as the terminal has room for it: one that is wrapped could not be written over. */
-const fit = (text: string, columns: number): string =>
-  text.length < columns ? text : `${text.slice(0, Math.max(0, columns - 2))}…`
 
 /**
  * Says on a terminal for whom a lock is waited for, in one line that is written anew each second, and that goes away at the end. `instance` is
@@ -26,8 +23,8 @@ export const show = (path: string, instance: string, terminal: NodeJS.WriteStrea
     if (Option.isNone(status)) return
     const text = Status.waiting(path, status.value, instance, yield* DateTime.now)
     isShown = true
-    // A terminal that is not shown anywhere may have no size.
-    terminal.write(clear + fit(text, terminal.columns || 80))
+    // A line that is wrapped could not be written over. A terminal that is not shown anywhere may have no size.
+    terminal.write(clear + Output.cut(text, (terminal.columns || 80) - 1))
   })
   // What cannot be looked at is not waited for, either: the acquisition says so.
   return Effect.zipRight(
