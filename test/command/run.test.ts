@@ -17,6 +17,13 @@ const lives = (pid: number): boolean => {
 /** A command that says its process, and goes on until a file is there. */
 const until = (file: string) => ["sh", "-c", `echo pid=$$; until test -e ${file}; do sleep 0.05; done`]
 
+/** Those that wait for the lock of `tasks`, once somebody does. */
+const waiters = (scene: Scene.Scene) =>
+  scene.run("status", "--json", "tasks").pipe(
+    Effect.map(({ stdout }) => JSON.parse(stdout)[0].waiters),
+    Effect.repeat({ until: (waiters) => waiters.length > 0 })
+  )
+
 layer(Scene.Script.layer, { excludeTestServices: true })("effect-filelock run", (it) => {
   it.scoped("runs the command while its lock is there, passes its input and output, and exits as it does", () =>
     Effect.gen(function*() {
@@ -73,10 +80,10 @@ layer(Scene.Script.layer, { excludeTestServices: true })("effect-filelock run", 
       const scene = yield* Scene.make
       scene.write("count", "0")
       const increment = "n=$(cat count); sleep 0.01; echo $((n + 1)) > count"
-      const many = yield* Effect.replicateEffect(scene.command("run", "count", "--", "sh", "-c", increment), 12)
+      const many = yield* Effect.replicateEffect(scene.command("run", "count", "--", "sh", "-c", increment), 24)
       const results = yield* Effect.forEach(many, ({ result }) => result)
-      assert.deepStrictEqual(results.map(({ code }) => code), many.map(() => 0))
-      assert.strictEqual(scene.read("count"), "12\n")
+      assert.deepStrictEqual(results, many.map(() => ({ code: 0, signal: null, stdout: "", stderr: "" })))
+      assert.strictEqual(scene.read("count"), "24\n")
       assert.deepStrictEqual(scene.files(), ["count"])
     }))
 
@@ -168,9 +175,26 @@ layer(Scene.Script.layer, { excludeTestServices: true })("effect-filelock run", 
       assert.strictEqual((yield* scene.run("break", "--force", "tasks")).code, 0)
       const result = yield* holder.result
       assert.strictEqual(result.code, 74)
-      assert.match(result.stderr, /\neffect-filelock: Lost the lock .*tasks\.lock: .*\n$/)
+      assert.match(result.stderr, /^effect-filelock: Lost the lock .*tasks\.lock: .*\n$/)
       assert.isFalse(lives(pid))
       assert.deepStrictEqual(scene.files(), [])
+    }))
+
+  it.scoped("ends as its command has when the next holder finds that end first", () =>
+    Effect.gen(function*() {
+      const scene = yield* Scene.make
+      const holder = yield* scene.command("run", "tasks", "--", ...until("go"))
+      yield* holder.says(/pid=/)
+      const next = yield* scene.command("run", "tasks", "--", "sh", "-c", "echo pid=$$; cat")
+      yield* waiters(scene)
+      holder.signal("SIGSTOP")
+      scene.write("go", "")
+      yield* next.says(/pid=/)
+      holder.signal("SIGCONT")
+      const { code, stderr } = yield* holder.result
+      assert.deepStrictEqual({ code, stderr }, { code: 0, stderr: "" })
+      assert.strictEqual((yield* next.result).code, 0)
+      assert.deepStrictEqual(scene.files(), ["go"])
     }))
 
   it.scoped("kills a command that ignores SIGTERM when its lock is taken away", () =>
@@ -213,10 +237,8 @@ layer(Scene.Script.layer, { excludeTestServices: true })("effect-filelock run", 
       const holder = yield* scene.command("run", "tasks", "--", ...until("go"))
       yield* holder.says(/pid=/)
       const waiter = yield* scene.command("run", "tasks", "--", "touch", "wrong")
-      const { stdout } = yield* Effect.repeat(scene.run("status", "--json", "tasks"), {
-        until: ({ stdout }) => !stdout.includes("\"waiters\": []")
-      })
-      process.kill(JSON.parse(stdout)[0].waiters[0].pid, "SIGKILL")
+      const [first] = yield* waiters(scene)
+      process.kill(first.pid, "SIGKILL")
       assert.strictEqual((yield* waiter.result).code, 137)
       assert.deepStrictEqual(scene.files(), ["tasks.lock"])
     }))

@@ -27,11 +27,10 @@ export const run = (options: RunOptions): Effect.Effect<Ending.Ending> =>
     const context = yield* Layer.build(Layer.provide(NodeFileLock.layer, Layer.succeed(ProcessIdentity, identity)))
     const interrupted = yield* Deferred.make<Ending.Ending>()
     let isRunning = false
-    let ending: Ending.Ending | undefined
     yield* Signals.listen((signal) => {
       if (isRunning) {
         if (!Signals.comeFromTerminal(signal)) command.kill(signal)
-      } else if (ending === undefined) {
+      } else if (command.ownEnding() === undefined) {
         Deferred.unsafeDone(interrupted, Effect.succeed(Ending.signal(signal)))
       }
     })
@@ -44,19 +43,20 @@ export const run = (options: RunOptions): Effect.Effect<Ending.Ending> =>
     const body = Effect.gen(function*() {
       if (line !== undefined) yield* Fiber.interrupt(line)
       isRunning = true
-      ending = yield* Effect.ensuring(
+      return yield* Effect.ensuring(
         command.run,
         Effect.sync(() => {
           isRunning = false
         })
       )
-      return ending
     })
     const locked = FileLock.withLock(body, options.path, options).pipe(
       Effect.ensuring(line === undefined ? Effect.void : Fiber.interrupt(line)),
-      Effect.catchTag("LockLostError", (error) =>
+      Effect.catchTag("LockLostError", (error) => {
         // It has ended, and the next holder has found that before the lock was released.
-        ending !== undefined ? Effect.succeed(ending) : Output.failed(error.message, ExitCode.lost)),
+        const ending = command.ownEnding()
+        return ending !== undefined ? Effect.succeed(ending) : Output.failed(error.message, ExitCode.lost)
+      }),
       Effect.catchAll((error) => Output.failed(error.message, options.conflictExitCode))
     )
     // Nothing is waited for any more where there is nothing to run.

@@ -153,7 +153,10 @@ export class LockFileGrant extends Held implements LockBackend.Grant {
       onFailure: () => Effect.succeed(new Gone({ reason: "Removed" })),
       onSuccess: (seen) =>
         Effect.as(
-          Effect.logWarning(`The lock ${lockPath} was not ours any more when it was released`),
+          // The next holder may have found first that the process has ended.
+          this.own.onBehalf
+            ? Effect.void
+            : Effect.logWarning(`The lock ${lockPath} was not ours any more when it was released`),
           new Gone({ reason: seen._tag === "Absent" ? "Removed" : "Replaced", holder: holderOf(seen) })
         )
     })
