@@ -4,6 +4,7 @@ import * as FiberId from "effect/FiberId"
 import type * as Scope from "effect/Scope"
 import * as NodeChildProcess from "node:child_process"
 import { Writable } from "node:stream"
+import * as NodeTimers from "node:timers/promises"
 import * as Ending from "./ending.js"
 import * as ExitCode from "./exitCode.js"
 import * as HandedOn from "./handedOn.js"
@@ -108,9 +109,7 @@ const makeProcess = (name: string) => {
    * Its end may be known to others first: the next holder takes the lock over from a process that is dead, and says so. What the system has told
    * this process by then is read in one turn of the event loop.
    */
-  const turn = Effect.async<void>((resume) => {
-    setImmediate(() => setImmediate(() => resume(Effect.void)))
-  })
+  const turn = Effect.repeatN(Effect.promise(() => NodeTimers.setImmediate()), 1)
   const terminate = Effect.suspend(() => {
     if (ownEnding !== undefined) return Effect.succeed(Effect.void)
     isStopping = true
