@@ -194,7 +194,7 @@ export default tseslint.config(
     rules: { "no-restricted-properties": ["error", ...impure, ...runs] }
   },
   {
-    files: ["src/bin.ts"],
+    files: ["src/internal/cli/start.ts"],
     rules: { "no-restricted-properties": ["error", ...impure, ...belowPublic] }
   },
   restrictImports(src, [barrel, nodeBuiltins], node),

@@ -22,28 +22,48 @@ const licensesOf = (files: ReadonlyArray<string>): string =>
     return `${directory.replace(/^.*node_modules\//, "")}\n\n${text.trim()}\n`
   }).join("\n---\n\n")
 
+/** What is loaded by `bin.ts`, each in a file of its own. */
+const parts = {
+  // Node opens it when it is looked at, as the loggers of Effect do. `run` has no use for it.
+  startRun: { define: { "process.stdout": "undefined" } },
+  startOthers: {
+    define: { "import.meta.url": "fileUrl" },
+    banner: { js: `const fileUrl = require("node:url").pathToFileURL(__filename).href;` }
+  }
+} satisfies Record<string, Esbuild.BuildOptions>
+
+/** None of them pays for another one. */
+const apart: Esbuild.Plugin = {
+  name: "apart",
+  setup: (build) => {
+    build.onResolve({ filter: /\/start(Run|Others)\.js$/ }, ({ path }) => ({
+      path: `./${Path.basename(path, ".js")}.cjs`,
+      external: true
+    }))
+  }
+}
+
 const shared = {
   absWorkingDir: root,
   bundle: true,
   platform: "node",
   target: "node20",
+  // Node takes a quarter longer to start a program that is an ES module.
+  format: "cjs",
+  // By `require`, which costs less than a promise of a module.
+  supported: { "dynamic-import": false },
+  plugins: [apart],
   minify: true,
   metafile: true,
   legalComments: "none",
   logLevel: "error"
 } satisfies Esbuild.BuildOptions
 
-/** `run` does not need them, and each of its starts would pay for them. */
-const commands: Esbuild.Plugin = {
-  name: "commands",
-  setup: (build) => {
-    build.onResolve({ filter: /\/cli\/commands\.js$/ }, () => ({ path: "./commands.js", external: true }))
-  }
-}
-
 /**
- * Writes the command into a directory, with the licenses of what is joined: `bin.cjs`, which runs commands under locks, and `commands.js`, which is for
- * everything else. Node takes a quarter longer to start the first one as an ES module.
+ * Writes the command into a directory, with the licenses of what is joined: `bin.cjs`, and what that loads.
+ *
+ * From 22.1 on, Node keeps there what it has compiled, if the directory can be written to. Nobody else than those who may write the program can: in
+ * a directory for temporary files, others could have put something else under that name.
  */
 export const bundle = async (to: string): Promise<void> => {
   const outdir = Path.resolve(to)
@@ -52,19 +72,16 @@ export const bundle = async (to: string): Promise<void> => {
       ...shared,
       entryPoints: [Path.join(root, "src/bin.ts")],
       outfile: Path.join(outdir, "bin.cjs"),
-      format: "cjs",
-      plugins: [commands]
+      banner: { js: `require("node:module").enableCompileCache?.(__dirname + "/.cache");` }
     }),
-    Esbuild.build({
-      ...shared,
-      entryPoints: [Path.join(root, "src/internal/cli/commands.ts")],
-      outfile: Path.join(outdir, "commands.js"),
-      format: "esm",
-      // For modules of Node that a library asks for by `require`.
-      banner: {
-        js: "import { createRequire as $require } from \"node:module\"; const require = $require(import.meta.url);"
-      }
-    })
+    ...Object.entries(parts).map(([part, options]) =>
+      Esbuild.build({
+        ...shared,
+        ...options,
+        entryPoints: [Path.join(root, `src/internal/cli/${part}.ts`)],
+        outfile: Path.join(outdir, `${part}.cjs`)
+      })
+    )
   ])
   const inputs = Object.assign({}, ...results.map(({ metafile }) => metafile.inputs))
   Fs.writeFileSync(Path.join(outdir, "LICENSES.txt"), licensesOf(Object.keys(inputs)))

@@ -83,7 +83,8 @@ const pack = (): string => {
       "docs/protocol.md",
       "docs/man/effect-filelock.1",
       "dist/bin/bin.cjs",
-      "dist/bin/commands.js",
+      "dist/bin/startOthers.cjs",
+      "dist/bin/startRun.cjs",
       "dist/bin/LICENSES.txt"
     ],
     ...Fs.readdirSync(Path.join(root, "examples/engines")).map((name) => `examples/engines/${name}`),
