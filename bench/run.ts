@@ -12,6 +12,7 @@ import * as Path from "node:path"
 import * as NodeUtil from "node:util"
 import * as TemporaryDirectory from "../test/torture/TemporaryDirectory.js"
 import * as Chart from "./Chart.js"
+import * as Command from "./command.js"
 import * as Contention from "./contention.js"
 import * as Engines from "./engines.js"
 import * as Fibers from "./fibers.js"
@@ -39,7 +40,8 @@ const questions = {
   engines: Engines.run,
   readers: Files.readers,
   files: Files.files,
-  import: Import.run
+  import: Import.run,
+  command: Command.run
 }
 
 const usage = `Usage: npm run bench -- [question ...] [options]
