@@ -70,6 +70,20 @@ layer(Scene.Script.layer, { excludeTestServices: true })("effect-filelock", (it)
       assert.match(missing.stderr, /^effect-filelock: ENOENT.*nowhere.*\n$/)
     }))
 
+  it.scoped("lists what it can read, and fails where a directory cannot be read", () =>
+    Effect.gen(function*() {
+      const scene = yield* Scene.make
+      yield* hold(scene, "one")
+      // Root may read all directories, but no path that is too long.
+      const deep = "for i in $(seq 17); do mkdir $name && cd -P $name; done"
+      const script = yield* scene.shell(
+        `name=$(printf %0250d 0); (${deep}); effect-filelock list .; echo $?; rm -r $name`
+      )
+      const { stderr, stdout } = yield* script.result
+      assert.match(stdout, /^one\.lock: held for [^\n]*\n1\n$/)
+      assert.match(stderr, /^effect-filelock: ENAMETOOLONG[^\n]*\n$/)
+    }))
+
   it.scoped("breaks the lock of a dead holder, and that of a live one only by force", () =>
     Effect.gen(function*() {
       const scene = yield* Scene.make
@@ -115,6 +129,17 @@ layer(Scene.Script.layer, { excludeTestServices: true })("effect-filelock", (it)
       const { code, stdout } = yield* quit.result
       assert.strictEqual(code, 0)
       assert.isTrue(stdout.endsWith("\u001b[?25h\u001b[?1049l"))
+      const stopped = yield* scene.start(
+        ...["script", "-qec"] as const,
+        "stty rows 24 cols 80; set -m; effect-filelock top .; echo stopped; fg",
+        "/dev/null"
+      )
+      yield* stopped.says(/held\.lock/)
+      stopped.stdin("\u001a")
+      yield* stopped.says(/\[\?1049l[^]*stopped/)
+      yield* stopped.says(/stopped[^]*\[\?1049h[^]*held\.lock/)
+      stopped.stdin("q")
+      assert.deepInclude(yield* stopped.result, { code: 0 })
       const killed = yield* scene.start(
         ...["script", "-qec"] as const,
         "stty rows 24 cols 80; effect-filelock top . & sleep 1; kill -TERM $!; wait $!; echo \"code $?\"",

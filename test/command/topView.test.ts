@@ -16,14 +16,18 @@ describe("effect-filelock top", () => {
     } as const
     for (const columns of [1, 2, 5, 9, 10, 20, 80, 200]) {
       for (const rows of [1, 2, 3, 24]) {
-        const lines = View.lines("a", [lock, lock], now, { columns, rows })
+        const lines = View.lines("a", { found: [lock, lock], problems: ["no permission"] }, now, { columns, rows })
         assert.isAtMost(lines.length, rows)
         for (const line of lines) assert.isBelow(line.length, columns)
       }
     }
-    const [head, titles, first] = View.lines("a", [lock], now, { columns: 80, rows: 24 })
+    const [head, titles, problem, first] = View.lines("a", { found: [lock], problems: ["no permission"] }, now, {
+      columns: 80,
+      rows: 24
+    })
     assert.match(head ?? "", /^a: 1 lock, 3 waiters + {2}q quits$/)
     assert.match(titles ?? "", /^LOCK +STATE +AGE +HOLDER$/)
+    assert.strictEqual(problem, "! no permission")
     assert.match(first ?? "", /^lock\.lock +held +1m +pid 1 on host "a label"$/)
   })
 })

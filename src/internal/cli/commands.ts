@@ -83,19 +83,14 @@ const timeout = text("timeout", "TIME")
 // what is done
 // ---------------------------------------------------------------------------------------------
 
-const show = (locks: ReadonlyArray<Status.Located>, isJson: boolean) =>
-  Effect.flatMap(DateTime.now, (now) =>
-    Effect.as(
-      print(isJson ? Status.toJson(locks) : locks.map((lock) => Status.describe(lock, now)).join("\n")),
-      done
-    ))
-
-/** Those that can be looked at, also where others cannot. */
-const showEach = (paths: ReadonlyArray<string>, isJson: boolean) =>
-  Effect.flatMap(
-    Locks.inspectEach(paths),
-    ({ isComplete, locks }) => Effect.as(show(locks, isJson), isComplete ? done : Ending.exit(ExitCode.refused))
-  )
+/** Writes those that can be looked at, also where others cannot: a line says what is wrong with each of these. */
+const show = ({ found, problems }: Locks.Found<Status.Located>, isJson: boolean) =>
+  Effect.gen(function*() {
+    problems.forEach(Output.complain)
+    const now = yield* DateTime.now
+    yield* print(isJson ? Status.toJson(found) : found.map((lock) => Status.describe(lock, now)).join("\n"))
+    return problems.length === 0 ? done : Ending.exit(ExitCode.refused)
+  })
 
 const breakLock = (path: string, isForced: boolean) =>
   Effect.gen(function*() {
@@ -173,7 +168,7 @@ export const main = (argv: ReadonlyArray<string>): Effect.Effect<Ending.Ending> 
   const status = Command.make(
     "status",
     { json, paths: Args.atLeast(path, 1) },
-    ({ json, paths }) => finish(showEach(paths, json))
+    ({ json, paths }) => finish(Effect.flatMap(Locks.inspectEach(paths), (locks) => show(locks, json)))
   ).pipe(Command.withDescription("Says who holds a lock, since when, whether the holder lives, and how many wait"))
 
   const list = Command.make(

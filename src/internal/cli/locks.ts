@@ -7,7 +7,6 @@ import * as NodePath from "node:path"
 import * as FileLock from "../../FileLock.js"
 import type { LockAcquisitionError } from "../../LockError.js"
 import { codeOf } from "../errno.js"
-import * as Output from "./output.js"
 import type { Located } from "./status.js"
 
 /** A lock file, or the directory of the readers of a lock. */
@@ -27,8 +26,15 @@ const toError = (cause: unknown): DirectoryError =>
 /** How many directories and locks are looked at side by side. */
 const concurrency = 16
 
-/** The guarded files below a directory, in order. A directory that cannot be read is left out, and a line says so. */
-const pathsBelow = (directory: string): Effect.Effect<ReadonlyArray<string>, DirectoryError> => {
+/** What there is, and what is wrong with each of those that cannot be looked at. */
+export interface Found<A> {
+  readonly found: ReadonlyArray<A>
+  readonly problems: ReadonlyArray<string>
+}
+
+/** The guarded files below a directory, in order. */
+const pathsBelow = (directory: string): Effect.Effect<Found<string>, DirectoryError> => {
+  const problems: Array<string> = []
   const walk = (path: string): Effect.Effect<ReadonlyArray<string>, DirectoryError> =>
     Effect.flatMap(
       Effect.tryPromise({
@@ -51,30 +57,35 @@ const pathsBelow = (directory: string): Effect.Effect<ReadonlyArray<string>, Dir
           ]
         )
     )
-  return Effect.map(walk(directory), (paths) => [...new Set(paths)].sort())
+  const skip = (error: DirectoryError): Effect.Effect<ReadonlyArray<string>> =>
+    Effect.sync(() => {
+      // It may have been removed meanwhile.
+      if (error.code !== "ENOENT") problems.push(error.message)
+      return []
+    })
+  return Effect.map(walk(directory), (paths) => ({ found: [...new Set(paths)].sort(), problems }))
 }
-
-/** It may have been removed meanwhile. */
-const skip = (error: DirectoryError): Effect.Effect<ReadonlyArray<string>> =>
-  Effect.sync(() => {
-    if (error.code !== "ENOENT") Output.complain(error.message)
-    return []
-  })
 
 /** The state of one lock. */
 export const inspect = (path: string): Effect.Effect<Located, LockAcquisitionError, FileLock.FileLock> =>
   Effect.map(FileLock.inspect(path), (status) => ({ path, status: Option.getOrUndefined(status) }))
 
-/** Those that can be looked at. A line says what is wrong with each of the others. */
-export const inspectEach = (paths: ReadonlyArray<string>) =>
-  Effect.map(Effect.partition(paths, inspect, { concurrency }), ([errors, locks]) => {
-    for (const { message } of errors) Output.complain(message)
-    return { locks, isComplete: errors.length === 0 }
-  })
+/** The states of locks. */
+export const inspectEach = (
+  paths: ReadonlyArray<string>
+): Effect.Effect<Found<Located>, never, FileLock.FileLock> =>
+  Effect.map(Effect.partition(paths, inspect, { concurrency }), ([errors, found]) => ({
+    found,
+    problems: errors.map(({ message }) => message)
+  }))
 
 /** The locks below a directory. Files of other programs that end with `.lock` are none. */
-export const below = (directory: string): Effect.Effect<ReadonlyArray<Located>, DirectoryError, FileLock.FileLock> =>
-  Effect.map(
-    Effect.flatMap(pathsBelow(directory), inspectEach),
-    ({ locks }) => locks.filter(({ status }) => status !== undefined && status.state !== "foreign")
-  )
+export const below = (directory: string): Effect.Effect<Found<Located>, DirectoryError, FileLock.FileLock> =>
+  Effect.gen(function*() {
+    const paths = yield* pathsBelow(directory)
+    const { found, problems } = yield* inspectEach(paths.found)
+    return {
+      found: found.filter(({ status }) => status !== undefined && status.state !== "foreign"),
+      problems: [...paths.problems, ...problems]
+    }
+  })

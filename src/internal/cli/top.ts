@@ -13,6 +13,7 @@ import * as View from "./topView.js"
 const interval = Duration.seconds(1)
 
 const ctrlC = "\u0003"
+const ctrlZ = "\u001a"
 
 /** Another screen, without a cursor; what was on the terminal comes back at the end. */
 const enter = "\u001b[?1049h\u001b[?25l"
@@ -22,15 +23,29 @@ const leave = "\u001b[?25h\u001b[?1049l"
 const screen: Effect.Effect<void, never, Scope.Scope> = Effect.acquireRelease(
   Effect.sync(() => {
     process.once("exit", restore)
-    process.stdout.write(enter)
-    if (process.stdin.isTTY) process.stdin.setRawMode(true)
+    process.on("SIGTSTP", stop)
+    process.on("SIGCONT", takeOver)
+    takeOver()
   }),
   () =>
     Effect.sync(() => {
+      process.off("SIGCONT", takeOver)
+      process.off("SIGTSTP", stop)
       process.off("exit", restore)
       restore()
     })
 )
+
+const takeOver = (): void => {
+  process.stdout.write(enter)
+  if (process.stdin.isTTY) process.stdin.setRawMode(true).resume()
+}
+
+/** Until it is continued, the terminal is the shell's. */
+const stop = (): void => {
+  restore()
+  process.kill(process.pid, "SIGSTOP")
+}
 
 const restore = (): void => {
   if (process.stdin.isTTY) process.stdin.setRawMode(false)
@@ -38,12 +53,13 @@ const restore = (): void => {
   process.stdout.write(leave)
 }
 
-/** What the keys ask for: in raw mode Ctrl-C is one. */
+/** What the keys ask for: in raw mode Ctrl-C is one, and so is Ctrl-Z. */
 const asked: Effect.Effect<Ending.Ending> = Effect.async((resume) => {
   if (!process.stdin.isTTY) return
   const onKeys = (keys: Buffer): void => {
     const text = keys.toString("latin1")
     if (text.includes(ctrlC)) resume(Effect.succeed(Ending.signal("SIGINT")))
+    else if (text.includes(ctrlZ)) process.kill(0, "SIGTSTP")
     else if (/[qQ]/.test(text)) resume(Effect.succeed(Ending.exit(0)))
   }
   process.stdin.on("data", onKeys)

@@ -2,6 +2,7 @@ import * as DateTime from "effect/DateTime"
 import * as NodePath from "node:path"
 import * as LockHolder from "../../LockHolder.js"
 import { printable, quote } from "../text.js"
+import type { Found } from "./locks.js"
 import { cut } from "./output.js"
 import type { Located } from "./status.js"
 
@@ -31,7 +32,7 @@ const count = (number: number, what: string): string => `${number} ${what}${numb
 /** The locks of a directory as lines that fit in a terminal: each with its holders, and those that wait, in order. */
 export const lines = (
   directory: string,
-  locks: ReadonlyArray<Located>,
+  { found: locks, problems }: Found<Located>,
   now: DateTime.Utc,
   { columns, rows }: Size
 ): ReadonlyArray<string> => {
@@ -40,7 +41,7 @@ export const lines = (
   const lockWidth = Math.max(16, Math.floor(columns * 0.35))
   const row = (lock: string, state: string, age: string, holder: string): string =>
     cell([cell(lock, lockWidth), cell(state, stateWidth), cell(age, ageWidth), holder].join(" "), width).trimEnd()
-  const body = locks.flatMap(({ path, status }) => {
+  const ofLocks = locks.flatMap(({ path, status }) => {
     if (status === undefined) return []
     const name = `${printable(NodePath.relative(directory, path))}.lock`
     const state = status.mode === "shared" ? `${status.state}, shared` : status.state
@@ -51,6 +52,7 @@ export const lines = (
       ...status.waiters.map((waiter, index) => row(`  ${index + 1}.`, "waits", ageOf(waiter, now), nameOf(waiter)))
     ]
   })
+  const body = [...problems.map((problem) => `! ${printable(problem)}`), ...ofLocks]
   const waiters = locks.reduce((sum, { status }) => sum + (status?.waiters.length ?? 0), 0)
   const dead = locks.filter(({ status }) => status?.state === "abandoned").length
   const summary = [count(locks.length, "lock"), ...dead > 0 ? [`${dead} of the dead`] : [], count(waiters, "waiter")]
