@@ -21,7 +21,9 @@ export const make = (instance: string): Tokens => ({ instance, live: new Set(), 
  * The network in the record of a process on whose behalf another one acquires. That one can be reached there, and whether it answers says
  * nothing about the process that the record describes.
  */
-const onBehalf = (network: string): string => `behalf:${network}`
+const onBehalf = (network: string): string => `${behalf}${network}`
+
+const behalf = "behalf:"
 
 /** A process from what it is, the tokens it stands by, how it looks at the process table, and how it reaches others. */
 export const toIdentity = (options: {
@@ -66,7 +68,8 @@ export const toIdentity = (options: {
       return tokens.live.has(record.token) ? "alive" : "dead"
     }
     if (record.pid === self.pid && record.startTime === self.startTime) {
-      return "unknown"
+      // One that is not ours may be that of a thread, which has ended: but this process is there.
+      return record.network.startsWith(behalf) ? "alive" : "unknown"
     }
     return record.timeNamespace === info.timeNamespace ? options.inProcessTable(record) : "unknown"
   }

@@ -76,9 +76,13 @@ describe("A lock that is acquired on behalf of another process", () => {
       Effect.gen(function*() {
         const network = new MemoryNetwork()
         const { info } = yield* machine.spawn()
-        const start = (instance: string, pidNamespace: string, behalfOf?: { pid: number; startTime: string }) =>
+        interface Process {
+          readonly pid: number
+          readonly startTime: string
+        }
+        const start = (instance: string, pidNamespace: string, behalfOf?: Process, process?: Process) =>
           Tokens.toIdentity({
-            info: { ...info, instance, pidNamespace },
+            info: { ...info, ...process, instance, pidNamespace },
             behalfOf,
             tokens: Tokens.make(instance),
             bootedAt: 0,
@@ -89,10 +93,12 @@ describe("A lock that is acquired on behalf of another process", () => {
         const own = start("own", "pid:[1]", { pid: info.pid + 1, startTime: "1" })
         const record = { token: yield* own.issueToken, ...own.info }
         const [beside, apart] = [start("beside", "pid:[1]"), start("apart", "pid:[2]")]
+        const itself = start("itself", "pid:[1]", undefined, { pid: info.pid + 1, startTime: "1" })
         assert.isTrue(apart.canReach?.(record))
         assert.deepStrictEqual(yield* Effect.all([beside.isAlive(record), apart.isAlive(record)]), ["alive", "unknown"])
         network.close("own")
         assert.deepStrictEqual(yield* Effect.all([beside.isAlive(record), apart.isAlive(record)]), ["alive", "unknown"])
+        assert.strictEqual(yield* itself.isAlive(record), "alive")
       })
     ))
 })
