@@ -22,6 +22,7 @@ export const shared = defineConfig({
         maxForks: 4
       }
     },
+    setupFiles: fileURLToPath(new URL("test/utils/turn.ts", import.meta.url)),
     globalSetup: fileURLToPath(new URL("test/servers/leftOut.ts", import.meta.url)),
     testTimeout: 30_000,
     hookTimeout: 30_000,
