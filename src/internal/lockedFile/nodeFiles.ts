@@ -3,6 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as NodeFS from "node:fs"
 import { codeOf, syscallOf } from "../errno.js"
+import * as Immediate from "../immediate.js"
 import { directoryOf, kindOf, type NodeDisk } from "../lockFile/nodeDisk.js"
 import { reasonOf } from "../memoryFileSystem/errno.js"
 import type { Attributes, Files } from "./files.js"
@@ -75,7 +76,8 @@ export const make = (disk: NodeDisk): Files => {
     }
   }
 
-  const createNow = (path: string, content: Uint8Array, attributes: Attributes | undefined): void => {
+  /** Returns the file as long as it is open. */
+  const createNow = (path: string, content: Uint8Array, attributes: Attributes | undefined): number => {
     const file = NodeFS.openSync(path, "wx", attributes?.mode)
     try {
       NodeFS.writeFileSync(file, content)
@@ -84,10 +86,22 @@ export const make = (disk: NodeDisk): Files => {
         if (owner !== undefined) NodeFS.fchownSync(file, ...owner)
         if (mode !== undefined) NodeFS.fchmodSync(file, mode)
       }
-    } finally {
+      return file
+    } catch (error) {
       NodeFS.closeSync(file)
+      throw error
     }
   }
+
+  /** An fsync is the only call that a thread makes: each further one would be as long on its way as all others together take. */
+  const syncAndClose = (path: string, file: number): Effect.Effect<void, SystemError> =>
+    Effect.async((resume) =>
+      NodeFS.fsync(file, (error) =>
+        resume(local("fsync", path, () => {
+          NodeFS.closeSync(file)
+          if (error !== null) throw error
+        })))
+    )
 
   const createLater = async (
     path: string,
@@ -123,8 +137,11 @@ export const make = (disk: NodeDisk): Files => {
           promises.stat(path).then(attributesOf, (error) =>
             codeOf(error) === "ENOENT" ? undefined : Promise.reject(error))),
     create: (path, content, attributes, fsync) =>
-      isLocal(path) && !fsync && content.length <= maxSynchronous
-        ? local("open", path, () => createNow(path, content, attributes))
+      isLocal(path) && content.length <= maxSynchronous
+        ? Immediate.flatMap(
+          local("open", path, () => createNow(path, content, attributes)),
+          (file) => fsync ? syncAndClose(path, file) : local("close", path, () => NodeFS.closeSync(file))
+        )
         : threaded("open", path, () => createLater(path, content, attributes, fsync)),
     rename: (from, to) =>
       isLocal(to)
@@ -134,13 +151,20 @@ export const make = (disk: NodeDisk): Files => {
     list: (directory) => threaded("readDirectory", directory, () => promises.readdir(directory)),
     // Windows opens no directory, and some file systems sync none.
     syncDirectory: (directory) =>
-      Effect.ignore(threaded("open", directory, async () => {
-        const file = await promises.open(directory, "r")
-        try {
-          await file.sync()
-        } finally {
-          await file.close()
-        }
-      }))
+      Effect.ignore(
+        disk.isLocal(directory) === true
+          ? Immediate.flatMap(
+            local("open", directory, () => NodeFS.openSync(directory, "r")),
+            (file) => syncAndClose(directory, file)
+          )
+          : threaded("open", directory, async () => {
+            const file = await promises.open(directory, "r")
+            try {
+              await file.sync()
+            } finally {
+              await file.close()
+            }
+          })
+      )
   }
 }
