@@ -94,7 +94,7 @@ export class Orphans {
         return this.acquire(key)
       }).pipe(
         Effect.flatMap((grant) =>
-          Effect.zipRight(untilAlone, Option.isSome(grant) ? grant.value.release : Effect.void)
+          Effect.ensuring(untilAlone, Option.isSome(grant) ? grant.value.release : Effect.void)
         ),
         Effect.catchAllCause((cause) =>
           Effect.logError(`Could not let a program in that waits for ${key.lockPath}`, cause)
