@@ -179,9 +179,8 @@ export class LockLostError extends Schema.TaggedError<LockLostError>("effect-fil
   /** @since 0.1.0 */
   override get message(): string {
     const why = {
-      Removed: this.holder === undefined
-        ? "it was removed"
-        : `it was removed, and is ${LockHolder.format(this.holder, this.at)}`,
+      // Whose record is there for the moment is that of the process that has removed it.
+      Removed: "it was removed",
       Replaced: this.holder === undefined
         ? "something else is in its place"
         : `it is ${LockHolder.format(this.holder, this.at)}`,

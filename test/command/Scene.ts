@@ -36,6 +36,7 @@ export interface Scene {
   readonly files: () => ReadonlyArray<string>
   readonly write: (name: string, text: string) => void
   readonly read: (name: string) => string
+  readonly remove: (name: string) => void
   /** Starts any program here. It ends with the scope. */
   readonly start: (program: string, ...args: ReadonlyArray<string>) => Effect.Effect<Running, never, Scope.Scope>
   /** Starts `effect-filelock`. */
@@ -139,6 +140,7 @@ export const make: Effect.Effect<Scene, never, Script | Scope.Scope> = Effect.ge
     path,
     files: () => Fs.readdirSync(directory).sort(),
     write: (name, text) => Fs.writeFileSync(path(name), text),
+    remove: (name) => Fs.unlinkSync(path(name)),
     read: (name) => Fs.readFileSync(path(name), "utf8"),
     start: (program, ...args) => start(directory, environment, program, args),
     command: (...args) => start(directory, environment, script, args),

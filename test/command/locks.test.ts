@@ -34,6 +34,13 @@ layer(Scene.Script.layer, { excludeTestServices: true })("effect-filelock", (it)
       const [held, dead, free, other, end] = stdout.split("\n")
       assert.match(held ?? "", /^held\.lock: held for \S+(?: \S+)? by pid \d+ on \S+ \("a label"\)$/)
       assert.match(dead ?? "", new RegExp(`^dead\\.lock: held for .* by pid ${pid} on .*, which is dead$`))
+      const byLock = yield* scene.run("status", "held.lock", "dead.lock", "other.lock", "free.lock")
+      assert.deepStrictEqual(byLock.stdout.split("\n").map((line) => line.replace(/ for .* by/, "")), [
+        ...[held, dead].map((line) => line?.replace(/ for .* by/, "")),
+        "other.lock.lock: free",
+        "free.lock.lock: free",
+        ""
+      ])
       assert.deepStrictEqual([free, other, end], [
         "free.lock: free",
         "other.lock: not a lock of this program",
@@ -117,6 +124,18 @@ layer(Scene.Script.layer, { excludeTestServices: true })("effect-filelock", (it)
       assert.deepStrictEqual(scene.files(), [])
     }))
 
+  it.scoped("says on a terminal for whom it waits", () =>
+    Effect.gen(function*() {
+      const scene = yield* Scene.make
+      const holder = yield* hold(scene, "held", "--label", "a")
+      const waiter = yield* scene.start("script", "-qec", "effect-filelock wait held", "/dev/null")
+      yield* waiter.says(/Waiting as 1st for held\.lock: held for .* by pid \d+ on .* \("a"\)/)
+      holder.stdin("go on\n")
+      const { code, stdout } = yield* waiter.result
+      assert.strictEqual(code, 0)
+      assert.isTrue(stdout.endsWith("\r\u001b[K"))
+    }))
+
   it.scoped("shows the locks on a terminal, and gives the terminal back however it ends", () =>
     Effect.gen(function*() {
       const scene = yield* Scene.make
@@ -162,6 +181,7 @@ layer(Scene.Script.layer, { excludeTestServices: true })("effect-filelock", (it)
       [["run", "-E", "256", "a", "true"], /256.* is not a number from 0 to 255/],
       [["run", "-s", "-x", "a", "true"], /exclude each other/],
       [["run", "-c", "true", "a", "true"], /beside --command/],
+      [["run", "a", "-c"], /takes one line of the shell/],
       [["status"], /PATH/],
       [["status", "--what", "a"], /--what is no option/],
       [["list"], /DIR/],
@@ -189,6 +209,7 @@ layer(Scene.Script.layer, { excludeTestServices: true })("effect-filelock", (it)
       const { code, stdout } = yield* scene.run(name, "--help")
       assert.strictEqual(code, 0)
       assert.include(stdout, "USAGE")
+      assert.notInclude(stdout, "\u001b")
       const page = Fs.readFileSync(new URL("../../docs/man/effect-filelock.1", import.meta.url), "utf8").replaceAll(
         "\\-",
         "-"

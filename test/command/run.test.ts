@@ -1,5 +1,6 @@
 import { assert } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
 import * as Fs from "node:fs"
 import { layer } from "../utils/layer.js"
 import * as Scene from "./Scene.js"
@@ -13,6 +14,9 @@ const lives = (pid: number): boolean => {
     return false
   }
 }
+
+/** Whether nothing is left of a process but its exit code. */
+const isDead = (pid: number): boolean => /\) Z/.test(Fs.readFileSync(`/proc/${pid}/stat`, "utf8"))
 
 /** A command that says its process, and goes on until a file is there. */
 const until = (file: string) => ["sh", "-c", `echo pid=$$; until test -e ${file}; do sleep 0.05; done`]
@@ -180,20 +184,45 @@ layer(Scene.Script.layer, { excludeTestServices: true })("effect-filelock run", 
       assert.deepStrictEqual(scene.files(), [])
     }))
 
-  it.scoped("ends as its command has when the next holder finds that end first", () =>
+  it.scoped("exits with 74 when it hears of the loss only after its command has ended", () =>
     Effect.gen(function*() {
       const scene = yield* Scene.make
       const holder = yield* scene.command("run", "tasks", "--", ...until("go"))
       yield* holder.says(/pid=/)
-      const next = yield* scene.command("run", "tasks", "--", "sh", "-c", "echo pid=$$; cat")
-      yield* waiters(scene)
+      scene.remove("tasks.lock")
+      scene.write("go", "")
+      const first = yield* holder.result
+      assert.strictEqual(first.code, 74)
+      assert.match(first.stderr, /^effect-filelock: Lost the lock .*tasks\.lock: .*\n$/)
+      scene.remove("go")
+      const stopped = yield* scene.command("run", "tasks", "--", ...until("go"))
+      yield* stopped.says(/pid=/)
+      stopped.signal("SIGSTOP")
+      assert.strictEqual((yield* scene.run("break", "--force", "tasks")).code, 0)
+      scene.write("go", "")
+      assert.strictEqual((yield* scene.run("run", "tasks", "true")).code, 0)
+      stopped.signal("SIGCONT")
+      assert.strictEqual((yield* stopped.result).code, 74)
+      assert.deepStrictEqual(scene.files(), ["go"])
+    }))
+
+  it.scoped("releases the lock itself after its command, also after it stood still", () =>
+    Effect.gen(function*() {
+      const scene = yield* Scene.make
+      const holder = yield* scene.command("run", "tasks", "--", ...until("go"))
+      const pid = Number(yield* holder.says(/pid=(\d+)\n/))
       holder.signal("SIGSTOP")
       scene.write("go", "")
-      yield* next.says(/pid=/)
+      yield* Effect.repeat(Effect.sync(() => isDead(pid)), {
+        until: (isDead) => isDead,
+        schedule: Schedule.spaced("5 millis")
+      })
+      assert.strictEqual((yield* scene.run("run", "-w", "0.5", "tasks", "true")).code, 75)
+      const next = yield* scene.command("run", "tasks", "true")
+      yield* waiters(scene)
       holder.signal("SIGCONT")
-      const { code, stderr } = yield* holder.result
-      assert.deepStrictEqual({ code, stderr }, { code: 0, stderr: "" })
-      assert.strictEqual((yield* next.result).code, 0)
+      assert.deepInclude(yield* holder.result, { code: 0, stderr: "" })
+      assert.deepInclude(yield* next.result, { code: 0, stderr: "" })
       assert.deepStrictEqual(scene.files(), ["go"])
     }))
 

@@ -16,6 +16,8 @@ import * as Layer from "effect/Layer"
 import * as NodeUtil from "node:util"
 import * as FileLock from "../../FileLock.js"
 import * as NodeFileLock from "../../NodeFileLock.js"
+import * as Node from "../process/node.js"
+import { printable } from "../text.js"
 import * as Times from "./duration.js"
 import * as Ending from "./ending.js"
 import * as ExitCode from "./exitCode.js"
@@ -27,6 +29,7 @@ import * as Signals from "./signals.js"
 import * as Status from "./status.js"
 import * as Top from "./top.js"
 import { version } from "./version.js"
+import * as WaitLine from "./waitLine.js"
 
 const done = Ending.exit(0)
 
@@ -86,15 +89,15 @@ const timeout = text("timeout", "TIME")
 /** Writes those that can be looked at, also where others cannot: a line says what is wrong with each of these. */
 const show = ({ found, problems }: Locks.Found<Status.Located>, isJson: boolean) =>
   Effect.gen(function*() {
-    problems.forEach(Output.complain)
+    for (const problem of problems) Output.complain(printable(problem))
     const now = yield* DateTime.now
     yield* print(isJson ? Status.toJson(found) : found.map((lock) => Status.describe(lock, now)).join("\n"))
     return problems.length === 0 ? done : Ending.exit(ExitCode.refused)
   })
 
-const breakLock = (path: string, isForced: boolean) =>
+const breakLock = (name: string, isForced: boolean) =>
   Effect.gen(function*() {
-    const { status } = yield* Locks.inspect(path)
+    const { path, status } = yield* Locks.inspect(name)
     const description = Status.describe({ path, status }, yield* DateTime.now)
     if (status === undefined) {
       yield* print(description)
@@ -114,21 +117,24 @@ const breakLock = (path: string, isForced: boolean) =>
     return done
   })
 
-const waitFor = (path: string, timeout: string | undefined) =>
+const waitFor = (name: string, timeout: string | undefined) =>
   Effect.gen(function*() {
     const duration = Times.parse(timeout ?? "infinity")
     if (Either.isLeft(duration)) return yield* Output.failed(`wait: ${duration.left}`, ExitCode.usage)
-    const { status } = yield* Locks.inspect(path)
+    const { path, status } = yield* Locks.inspect(name)
     // Nothing is made where there is nothing to wait for.
     if (status === undefined) return done
-    return yield* FileLock.withLock(Effect.succeed(done), path, {
-      timeout: duration.right,
-      label: "effect-filelock wait"
+    const wait = Effect.gen(function*() {
+      const endLine = yield* WaitLine.show(path, Node.make({}).info.instance)
+      return yield* FileLock.withLock(Effect.succeed(done), path, {
+        timeout: duration.right,
+        label: "effect-filelock wait"
+      }).pipe(Effect.ensuring(endLine))
     })
-      .pipe(
-        Effect.catchAll((error) => Output.failed(error.message, ExitCode.notObtained)),
-        Signals.interrupting
-      )
+    return yield* Effect.scoped(wait).pipe(
+      Effect.catchAll((error) => Output.failed(error.message, ExitCode.notObtained)),
+      Signals.interrupting
+    )
   })
 
 // ---------------------------------------------------------------------------------------------
@@ -210,7 +216,7 @@ export const main = (argv: ReadonlyArray<string>): Effect.Effect<Ending.Ending> 
   })
   // The help of a subcommand is about that.
   const showBuiltIns = argv.slice(2).every((argument) => argument.startsWith("-"))
-  return Effect.consoleWith((console) => Effect.withConsole(cli(argv), oneLine(console))).pipe(
+  return Effect.consoleWith((console) => Effect.withConsole(cli(argv), plain(console))).pipe(
     Effect.map(() => ending),
     Effect.catchAll((error) =>
       ValidationError.isValidationError(error)
@@ -223,9 +229,13 @@ export const main = (argv: ReadonlyArray<string>): Effect.Effect<Ending.Ending> 
   )
 }
 
-/** What is wrong with the arguments, in one line. */
-const oneLine = (console: Console.Console): Console.Console => ({
+const isPlain = !process.stdout.isTTY || (process.env["NO_COLOR"] ?? "") !== ""
+
+/** What is wrong with the arguments, in one line; the help without colors where they are not wanted. */
+const plain = (console: Console.Console): Console.Console => ({
   ...console,
+  log: (...parts) =>
+    console.log(...isPlain ? parts.map((part) => NodeUtil.stripVTControlCharacters(String(part))) : parts),
   error: (...parts) =>
     Effect.sync(() =>
       Output.complain(NodeUtil.stripVTControlCharacters(parts.map(String).join(" ")).replace(/\s+/g, " ").trim())

@@ -66,9 +66,15 @@ const pathsBelow = (directory: string): Effect.Effect<Found<string>, DirectoryEr
   return Effect.map(walk(directory), (paths) => ({ found: [...new Set(paths)].sort(), problems }))
 }
 
-/** The state of one lock. */
+/** The state of one lock. The name of a lock file stands for the file that it guards, unless that is guarded itself. */
 export const inspect = (path: string): Effect.Effect<Located, LockAcquisitionError, FileLock.FileLock> =>
-  Effect.map(FileLock.inspect(path), (status) => ({ path, status: Option.getOrUndefined(status) }))
+  Effect.gen(function*() {
+    const status = Option.getOrUndefined(yield* FileLock.inspect(path))
+    const guarded = name.exec(path)?.[1]
+    if (status !== undefined || guarded === undefined || /[/\\]$/.test(guarded)) return { path, status }
+    const own = Option.getOrUndefined(yield* FileLock.inspect(guarded))
+    return own === undefined || own.state === "foreign" ? { path, status } : { path: guarded, status: own }
+  })
 
 /** The states of locks. */
 export const inspectEach = (

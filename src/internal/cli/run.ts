@@ -1,6 +1,5 @@
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
-import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as FileLock from "../../FileLock.js"
 import * as NodeFileLock from "../../NodeFileLock.js"
@@ -27,36 +26,33 @@ export const run = (options: RunOptions): Effect.Effect<Ending.Ending> =>
     const context = yield* Layer.build(Layer.provide(NodeFileLock.layer, Layer.succeed(ProcessIdentity, identity)))
     const interrupted = yield* Deferred.make<Ending.Ending>()
     let isRunning = false
+    let ending: Ending.Ending | undefined
     yield* Signals.listen((signal) => {
       if (isRunning) {
         if (!Signals.comeFromTerminal(signal)) command.kill(signal)
-      } else if (command.ownEnding() === undefined) {
+      } else if (ending === undefined) {
         Deferred.unsafeDone(interrupted, Effect.succeed(Ending.signal(signal)))
       }
     })
-    const line = process.stderr.isTTY
-      ? yield* Effect.fork(Effect.provide(
-        WaitLine.show(options.path, identity.info.instance, process.stderr),
-        context
-      ))
-      : undefined
+    const endLine = yield* Effect.provide(WaitLine.show(options.path, identity.info.instance), context)
     const body = Effect.gen(function*() {
-      if (line !== undefined) yield* Fiber.interrupt(line)
+      yield* endLine
       isRunning = true
-      return yield* Effect.ensuring(
+      ending = yield* Effect.ensuring(
         command.run,
         Effect.sync(() => {
           isRunning = false
         })
       )
+      return ending
     })
     const locked = FileLock.withLock(body, options.path, options).pipe(
-      Effect.ensuring(line === undefined ? Effect.void : Fiber.interrupt(line)),
-      Effect.catchTag("LockLostError", (error) => {
-        // It has ended, and the next holder has found that before the lock was released.
-        const ending = command.ownEnding()
-        return ending !== undefined ? Effect.succeed(ending) : Output.failed(error.message, ExitCode.lost)
-      }),
+      Effect.ensuring(endLine),
+      Effect.catchTag("LockLostError", (error) =>
+        // Those who cannot ask this process may take the lock over as soon as the command has ended.
+        ending !== undefined && command.pid !== undefined && identity.info.network === ""
+          ? Effect.succeed(ending)
+          : Output.failed(error.message, ExitCode.lost)),
       Effect.catchAll((error) => Output.failed(error.message, options.conflictExitCode))
     )
     // Nothing is waited for any more where there is nothing to run.

@@ -63,10 +63,13 @@ export interface Values {
 /** Checks what is asked for. On the left it is said what is wrong with it. */
 export const make = (values: Values, [path, ...others]: ReadonlyArray<string>): Either.Either<RunOptions, string> => {
   // flock(1) has it behind the path.
-  const isForShell = (others[0] === "-c" || others[0] === "--command") && others.length === 2
+  const isForShell = others[0] === "-c" || others[0] === "--command"
   const shell = isForShell ? others[1] : values.command
   const command = isForShell ? [] : others[0] === "--" ? others.slice(1) : others
   if (path === undefined) return Either.left("PATH is missing")
+  if (isForShell && others.length !== 2) {
+    return Either.left("--command behind PATH takes one line of the shell, and nothing else")
+  }
   if (path === "") return Either.left("PATH is empty")
   if (shell !== undefined && command.length > 0) return Either.left("there is a COMMAND beside --command")
   const [name, ...args] = shell === undefined ? command : [process.env["SHELL"] ?? "/bin/sh", "-c", shell]

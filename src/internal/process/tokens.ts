@@ -17,13 +17,15 @@ const maxVerified = 1_000
 
 export const make = (instance: string): Tokens => ({ instance, live: new Set(), issued: 0 })
 
+const behalf = "behalf:"
+
 /**
- * The network in the record of a process on whose behalf another one acquires. That one can be reached there, and whether it answers says
- * nothing about the process that the record describes.
+ * The network in the record of a process on whose behalf another one acquires. That one can be reached there. The lock is in use as long as
+ * either lives.
  */
 const onBehalf = (network: string): string => `${behalf}${network}`
 
-const behalf = "behalf:"
+const isOnBehalf = ({ network }: ProcessIdentity.ProcessInfo): boolean => network.startsWith(behalf)
 
 /** A process from what it is, the tokens it stands by, how it looks at the process table, and how it reaches others. */
 export const toIdentity = (options: {
@@ -68,8 +70,8 @@ export const toIdentity = (options: {
       return tokens.live.has(record.token) ? "alive" : "dead"
     }
     if (record.pid === self.pid && record.startTime === self.startTime) {
-      // One that is not ours may be that of a thread, which has ended: but this process is there.
-      return record.network.startsWith(behalf) ? "alive" : "unknown"
+      // It may be that of a thread, which has ended. One that another process has acquired is of this whole process, if that can be told.
+      return isOnBehalf(record) && self.startTime !== "" ? "alive" : "unknown"
     }
     return record.timeNamespace === info.timeNamespace ? options.inProcessTable(record) : "unknown"
   }
@@ -88,6 +90,12 @@ export const toIdentity = (options: {
     }
     return liveness
   }
+
+  /** What follows from the answer of a process that can be reached. */
+  const ask = (instance: string, outcome: Readonly<Record<ProcessIdentity.Liveness, ProcessIdentity.Liveness>>) =>
+    Effect.async<ProcessIdentity.Liveness>((resume) =>
+      channel.ask(instance, (answer) => resume(Effect.succeed(outcome[answer])))
+    )
 
   return {
     info,
@@ -111,13 +119,18 @@ export const toIdentity = (options: {
     isAlive: (record) =>
       Immediate.suspend(() => {
         const liveness = checkInTable(record)
+        const isOurs = record.instance === tokens.instance
+        if (!canReach(record)) {
+          return Exit.succeed(liveness)
+        }
+        if (isOnBehalf(record)) {
+          return liveness === "alive" || isOurs
+            ? Exit.succeed(liveness)
+            : ask(record.instance, { alive: "alive", dead: liveness, unknown: "unknown" })
+        }
         // The process table does not know the threads of a process, nor what is in another pid namespace.
-        const isOpen = liveness === "unknown" ||
-          (liveness === "alive" && record.thread > 0 && record.instance !== tokens.instance)
-        return isOpen && canAsk(record)
-          ? Effect.async<ProcessIdentity.Liveness>((resume) =>
-            channel.ask(record.instance, (answer) => resume(Effect.succeed(answer === "unknown" ? liveness : answer)))
-          )
+        return liveness === "unknown" || (liveness === "alive" && record.thread > 0 && !isOurs)
+          ? ask(record.instance, { alive: "alive", dead: "dead", unknown: liveness })
           : Exit.succeed(liveness)
       })
   }

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { MemoryNetwork } from "../../../src/internal/handover/memoryChannel.js"
 import * as Tokens from "../../../src/internal/process/tokens.js"
-import type { ProcessIdentity } from "../../../src/ProcessIdentity.js"
+import type * as ProcessIdentity from "../../../src/ProcessIdentity.js"
 import { distanceOf } from "../../utils/killPoints.js"
 import { path, play, type Scene } from "../../utils/Scene.js"
 
@@ -12,7 +12,7 @@ const distance = distanceOf(2)
 const pair = ({ machine }: Scene) =>
   Effect.map(Effect.all([machine.spawn(), machine.spawn()]), ([own, other]) => {
     const { pid, startTime } = other.info
-    const identity: ProcessIdentity = { ...own, self: own.info, info: { ...own.info, pid, startTime } }
+    const identity: ProcessIdentity.ProcessIdentity = { ...own, self: own.info, info: { ...own.info, pid, startTime } }
     return { identity, other, own }
   })
 
@@ -71,34 +71,47 @@ describe("A lock that is acquired on behalf of another process", () => {
       }
     }))
 
-  it.effect("is not free for a process that cannot see the other one when the one that has acquired it is gone", () =>
+  it.effect("is in use as long as either process lives, for whoever can see or ask one of them", () =>
     play(({ machine }) =>
       Effect.gen(function*() {
         const network = new MemoryNetwork()
         const { info } = yield* machine.spawn()
+        let inTable: ProcessIdentity.Liveness = "alive"
         interface Process {
           readonly pid: number
           readonly startTime: string
         }
-        const start = (instance: string, pidNamespace: string, behalfOf?: Process, process?: Process) =>
+        const start = (instance: string, pidNamespace: string, net: string, own?: Process, behalfOf?: Process) =>
           Tokens.toIdentity({
-            info: { ...info, ...process, instance, pidNamespace },
+            info: { ...info, ...own, instance, pidNamespace },
             behalfOf,
             tokens: Tokens.make(instance),
             bootedAt: 0,
-            inProcessTable: () => "alive",
+            inProcessTable: () => inTable,
             channel: network.join(instance),
-            network: "net:[1]"
+            network: net
           })
-        const own = start("own", "pid:[1]", { pid: info.pid + 1, startTime: "1" })
+        const other = { pid: info.pid + 1, startTime: "1" }
+        const own = start("own", "pid:[1]", "net:[1]", undefined, other)
         const record = { token: yield* own.issueToken, ...own.info }
-        const [beside, apart] = [start("beside", "pid:[1]"), start("apart", "pid:[2]")]
-        const itself = start("itself", "pid:[1]", undefined, { pid: info.pid + 1, startTime: "1" })
-        assert.isTrue(apart.canReach?.(record))
-        assert.deepStrictEqual(yield* Effect.all([beside.isAlive(record), apart.isAlive(record)]), ["alive", "unknown"])
+        const observers = [
+          start("beside", "pid:[1]", "net:[1]"),
+          start("sees", "pid:[1]", "net:[2]"),
+          start("asks", "pid:[2]", "net:[1]"),
+          start("itself", "pid:[1]", "net:[1]", other)
+        ]
+        const look = Effect.forEach(observers, (observer) => observer.isAlive(record))
+        assert.deepStrictEqual(yield* look, ["alive", "alive", "alive", "alive"])
+        inTable = "dead"
+        assert.deepStrictEqual(yield* look, ["alive", "dead", "alive", "alive"])
         network.close("own")
-        assert.deepStrictEqual(yield* Effect.all([beside.isAlive(record), apart.isAlive(record)]), ["alive", "unknown"])
-        assert.strictEqual(yield* itself.isAlive(record), "alive")
+        assert.deepStrictEqual(yield* look, ["dead", "dead", "unknown", "alive"])
+        inTable = "alive"
+        assert.deepStrictEqual(yield* look, ["alive", "alive", "unknown", "alive"])
+        // Without start times it may be another process that had this pid.
+        const nameless = { ...other, startTime: "" }
+        const late = start("late", "pid:[1]", "net:[1]", nameless)
+        assert.strictEqual(yield* late.isAlive({ ...record, ...nameless }), "unknown")
       })
     ))
 })
