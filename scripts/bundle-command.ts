@@ -59,12 +59,7 @@ const shared = {
   logLevel: "error"
 } satisfies Esbuild.BuildOptions
 
-/**
- * Writes the command into a directory, with the licenses of what is joined: `bin.cjs`, and what that loads.
- *
- * From 22.1 on, Node keeps there what it has compiled, if the directory can be written to. Nobody else than those who may write the program can: in
- * a directory for temporary files, others could have put something else under that name.
- */
+/** Writes the command into a directory, with the licenses of what is joined: `bin.cjs`, and what that loads. */
 export const bundle = async (to: string): Promise<void> => {
   const outdir = Path.resolve(to)
   const results = await Promise.all([
@@ -72,7 +67,7 @@ export const bundle = async (to: string): Promise<void> => {
       ...shared,
       entryPoints: [Path.join(root, "src/bin.ts")],
       outfile: Path.join(outdir, "bin.cjs"),
-      banner: { js: `require("node:module").enableCompileCache?.(__dirname + "/.cache");` }
+      define: { "import.meta.dirname": "__dirname" }
     }),
     ...Object.entries(parts).map(([part, options]) =>
       Esbuild.build({
