@@ -2,6 +2,7 @@ import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
+import * as NodeTimers from "node:timers/promises"
 import type * as FileLock from "../../FileLock.js"
 import * as Ending from "./ending.js"
 import * as ExitCode from "./exitCode.js"
@@ -23,12 +24,14 @@ const leave = "\u001b[?25h\u001b[?1049l"
 const screen: Effect.Effect<void, never, Scope.Scope> = Effect.acquireRelease(
   Effect.sync(() => {
     process.once("exit", restore)
+    isOpen = true
     process.on("SIGTSTP", stop)
     process.on("SIGCONT", takeOver)
     takeOver()
   }),
   () =>
     Effect.sync(() => {
+      isOpen = false
       process.off("SIGCONT", takeOver)
       process.off("SIGTSTP", stop)
       process.off("exit", restore)
@@ -36,16 +39,25 @@ const screen: Effect.Effect<void, never, Scope.Scope> = Effect.acquireRelease(
     })
 )
 
+let isOpen = false
+
+/** In this order: from the background it is stopped here, and the screen is the shell's still. */
 const takeOver = (): void => {
-  process.stdout.write(enter)
   if (process.stdin.isTTY) process.stdin.setRawMode(true).resume()
+  process.stdout.write(enter)
 }
 
-/** Until it is continued, the terminal is the shell's. */
-const stop = (): void => {
+/** Until it is continued, the terminal is the shell's. The system does not stop what no shell could continue. */
+const stopWith = (pid: number): void => {
   restore()
-  process.kill(process.pid, "SIGSTOP")
+  process.off("SIGTSTP", stop)
+  process.kill(pid, "SIGTSTP")
+  process.on("SIGTSTP", stop)
+  // Where it was stopped, SIGCONT does that, or SIGTERM, which comes with it, ends it first.
+  void NodeTimers.setImmediate().then(() => NodeTimers.setImmediate()).then(() => isOpen && takeOver())
 }
+
+const stop = (): void => stopWith(process.pid)
 
 const restore = (): void => {
   if (process.stdin.isTTY) process.stdin.setRawMode(false)
@@ -59,7 +71,7 @@ const asked: Effect.Effect<Ending.Ending> = Effect.async((resume) => {
   const onKeys = (keys: Buffer): void => {
     const text = keys.toString("latin1")
     if (text.includes(ctrlC)) resume(Effect.succeed(Ending.signal("SIGINT")))
-    else if (text.includes(ctrlZ)) process.kill(0, "SIGTSTP")
+    else if (text.includes(ctrlZ) && process.platform !== "win32") stopWith(0)
     else if (/[qQ]/.test(text)) resume(Effect.succeed(Ending.exit(0)))
   }
   process.stdin.on("data", onKeys)
