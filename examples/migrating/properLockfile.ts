@@ -14,7 +14,9 @@ const program = Effect.gen(function*() {
     timeout: "10 seconds"
   })
   const status = yield* FileLock.inspect("tasks.txt")
-  if (Option.isSome(status)) yield* Console.log("locked")
+  if (Option.isSome(status) && status.value.state !== "abandoned") {
+    yield* Console.log("locked")
+  }
 })
 
 program.pipe(
