@@ -4,6 +4,7 @@ import * as FiberId from "effect/FiberId"
 import type * as Scope from "effect/Scope"
 import * as NodeChildProcess from "node:child_process"
 import { Writable } from "node:stream"
+import * as NodeTimers from "node:timers/promises"
 import * as Ending from "./ending.js"
 import * as ExitCode from "./exitCode.js"
 import * as HandedOn from "./handedOn.js"
@@ -17,6 +18,8 @@ export interface Command {
   readonly endedEarly: Effect.Effect<Ending.Ending>
   /** Starts it, and waits for its end. An interruption ends it: by SIGTERM, and by SIGKILL 5 s later. */
   readonly run: Effect.Effect<Ending.Ending>
+  /** How it has ended by itself, before an interruption. */
+  readonly ownEnding: () => Ending.Ending | undefined
   /** Sends it a signal. `false` where it is not there. */
   readonly kill: (signal: NodeJS.Signals) => boolean
 }
@@ -74,8 +77,13 @@ const failure = (name: string, error: Error): Ending.Ending => {
 const makeProcess = (name: string) => {
   let child: NodeChildProcess.ChildProcess | undefined
   const result = Deferred.unsafeMake<Ending.Ending>(FiberId.none)
+  let isStopping = false
+  let ownEnding: Ending.Ending | undefined
   /** The first one counts. */
-  const settle = (ending: Ending.Ending): void => Deferred.unsafeDone(result, Effect.succeed(ending))
+  const settle = (ending: Ending.Ending): void => {
+    if (!isStopping) ownEnding ??= ending
+    Deferred.unsafeDone(result, Effect.succeed(ending))
+  }
   const spawn = (
     command: string,
     args: ReadonlyArray<string>,
@@ -97,7 +105,14 @@ const makeProcess = (name: string) => {
   }
   const ended = Deferred.await(result)
   const kill = (signal: NodeJS.Signals): boolean => child?.kill(signal) === true
-  const stop = Effect.suspend(() => {
+  /**
+   * Its end may be known to others first: the next holder takes the lock over from a process that is dead, and says so. What the system has told
+   * this process by then is read in one turn of the event loop.
+   */
+  const turn = Effect.repeatN(Effect.promise(() => NodeTimers.setImmediate()), 1)
+  const terminate = Effect.suspend(() => {
+    if (ownEnding !== undefined) return Effect.succeed(Effect.void)
+    isStopping = true
     kill("SIGTERM")
     // A process that is stopped gets it once it goes on.
     kill("SIGCONT")
@@ -112,6 +127,7 @@ const makeProcess = (name: string) => {
         })
     })
   }).pipe(Effect.flatten)
+  const stop = Effect.zipRight(turn, terminate)
   /** Starts it by a function, and waits for its end. */
   const run = (start: () => void): Effect.Effect<Ending.Ending> =>
     Effect.uninterruptibleMask((restore) =>
@@ -120,7 +136,7 @@ const makeProcess = (name: string) => {
         return Effect.onInterrupt(restore(ended), () => stop)
       })
     )
-  return { spawn, ended, kill, run }
+  return { spawn, ended, kill, run, ownEnding: () => ownEnding }
 }
 
 const gated = (
@@ -128,7 +144,7 @@ const gated = (
   kept: ReadonlySet<number>,
   descriptor: number
 ): Process => {
-  const { ended, kill, run, spawn } = makeProcess(name)
+  const { ended, kill, ownEnding, run, spawn } = makeProcess(name)
   // env(1) would take the command for a variable.
   const hidden = name.includes("=") ? [] : HandedOn.variables()
   const gateArgs = ["-c", gate(descriptor, hidden.map(([name]) => name)), "effect-filelock", name, ...args]
@@ -141,6 +157,7 @@ const gated = (
   return {
     pid: spawned?.pid,
     kill,
+    ownEnding,
     endedEarly: Effect.flatMap(ended, (ending) => isStarted ? Effect.never : Effect.succeed(ending)),
     run: run(() => {
       isStarted = true
@@ -159,10 +176,11 @@ const direct = (
   [name, ...args]: readonly [string, ...ReadonlyArray<string>],
   kept: ReadonlySet<number>
 ): Process => {
-  const { kill, run, spawn } = makeProcess(name)
+  const { kill, ownEnding, run, spawn } = makeProcess(name)
   return {
     pid: undefined,
     kill,
+    ownEnding,
     endedEarly: Effect.never,
     run: run(() => void spawn(name, args, HandedOn.stdio(kept))),
     end: Effect.void

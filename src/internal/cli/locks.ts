@@ -1,7 +1,7 @@
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import type { Dirent } from "node:fs"
+import { type Dirent, lstatSync } from "node:fs"
 import * as NodeFS from "node:fs/promises"
 import * as NodePath from "node:path"
 import * as FileLock from "../../FileLock.js"
@@ -71,10 +71,15 @@ export const inspect = (path: string): Effect.Effect<Located, LockAcquisitionErr
   Effect.gen(function*() {
     const status = Option.getOrUndefined(yield* FileLock.inspect(path))
     const guarded = name.exec(path)?.[1]
-    if (status !== undefined || guarded === undefined || /[/\\]$/.test(guarded)) return { path, status }
+    // The lock of a link is that of its file, and has another name.
+    if (status !== undefined || guarded === undefined || /[/\\]$/.test(guarded) || isLink(guarded)) {
+      return { path, status }
+    }
     const own = Option.getOrUndefined(yield* FileLock.inspect(guarded))
     return own === undefined || own.state === "foreign" ? { path, status } : { path: guarded, status: own }
   })
+
+const isLink = (path: string): boolean => lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() === true
 
 /** The states of locks. */
 export const inspectEach = (

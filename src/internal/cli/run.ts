@@ -2,6 +2,7 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as FileLock from "../../FileLock.js"
+import type { LockLostError } from "../../LockError.js"
 import * as NodeFileLock from "../../NodeFileLock.js"
 import { ProcessIdentity } from "../../ProcessIdentity.js"
 import * as node from "../process/node.js"
@@ -24,13 +25,15 @@ export const run = (options: RunOptions): Effect.Effect<Ending.Ending> =>
     const command = yield* Command.make(options.command)
     const identity = node.make({ pid: command.pid })
     const context = yield* Layer.build(Layer.provide(NodeFileLock.layer, Layer.succeed(ProcessIdentity, identity)))
+    /** Those who cannot ask this process may take the lock over as soon as the command has ended, which is no loss. */
+    const couldAsk = ({ holder }: LockLostError): boolean =>
+      holder === undefined ? identity.info.network !== "" : identity.canReach?.(holder) === true
     const interrupted = yield* Deferred.make<Ending.Ending>()
     let isRunning = false
-    let ending: Ending.Ending | undefined
     yield* Signals.listen((signal) => {
       if (isRunning) {
         if (!Signals.comeFromTerminal(signal)) command.kill(signal)
-      } else if (ending === undefined) {
+      } else if (command.ownEnding() === undefined) {
         Deferred.unsafeDone(interrupted, Effect.succeed(Ending.signal(signal)))
       }
     })
@@ -38,21 +41,21 @@ export const run = (options: RunOptions): Effect.Effect<Ending.Ending> =>
     const body = Effect.gen(function*() {
       yield* endLine
       isRunning = true
-      ending = yield* Effect.ensuring(
+      return yield* Effect.ensuring(
         command.run,
         Effect.sync(() => {
           isRunning = false
         })
       )
-      return ending
     })
     const locked = FileLock.withLock(body, options.path, options).pipe(
       Effect.ensuring(endLine),
-      Effect.catchTag("LockLostError", (error) =>
-        // Those who cannot ask this process may take the lock over as soon as the command has ended.
-        ending !== undefined && command.pid !== undefined && identity.info.network === ""
+      Effect.catchTag("LockLostError", (error) => {
+        const ending = command.ownEnding()
+        return ending !== undefined && command.pid !== undefined && !couldAsk(error)
           ? Effect.succeed(ending)
-          : Output.failed(error.message, ExitCode.lost)),
+          : Output.failed(error.message, ExitCode.lost)
+      }),
       Effect.catchAll((error) => Output.failed(error.message, options.conflictExitCode))
     )
     // Nothing is waited for any more where there is nothing to run.

@@ -48,7 +48,7 @@ const longestPause = 1_000
 const abstractName = 107
 
 /** An address on Linux is free when its process has ended, whatever has ended it: that it refuses is a proof. */
-const isAbstract = process.platform === "linux"
+export const isAbstract = process.platform === "linux"
 
 /**
  * `node:net`, if it knows abstract sockets: so do all versions of Node that have this function. Loaded with the first lock, and not

@@ -59,7 +59,8 @@ export const make = (options?: {
             : "dead"
         },
         channel: network.join(instance),
-        network: spawn.network ?? networkOf(info.pidNamespace)
+        network: spawn.network ?? networkOf(info.pidNamespace),
+        refusalIsProof: true
       })
       if (spawn.threadOf === undefined) {
         table.set(key(process.info), process.info)

@@ -200,6 +200,7 @@ export const make = (
     inProcessTable: inProcessTable(procUsable),
     channel,
     network: NodeChannel.network,
+    refusalIsProof: NodeChannel.isAbstract,
     reserve,
     leavesCalls: !NodeWorker.isMainThread
   })

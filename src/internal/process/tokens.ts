@@ -3,6 +3,7 @@ import * as Exit from "effect/Exit"
 import type * as ProcessIdentity from "../../ProcessIdentity.js"
 import type { Channel } from "../handover/channel.js"
 import * as Immediate from "../immediate.js"
+import * as Runtime from "../runtime.js"
 import type { Reserve } from "./reserve.js"
 
 /** The tokens of one realm of one process that are alive. */
@@ -38,6 +39,8 @@ export const toIdentity = (options: {
   readonly channel: Channel
   /** Where other processes reach this one once it listens; empty where it cannot. */
   readonly network: string
+  /** Whether an address refuses only those of dead processes. */
+  readonly refusalIsProof: boolean
   /** Whether calls that it has begun on other threads may end after its address refuses. */
   readonly leavesCalls?: boolean
   readonly reserve?: Reserve
@@ -91,10 +94,16 @@ export const toIdentity = (options: {
     return liveness
   }
 
-  /** What follows from the answer of a process that can be reached. */
-  const ask = (instance: string, outcome: Readonly<Record<ProcessIdentity.Liveness, ProcessIdentity.Liveness>>) =>
-    Effect.async<ProcessIdentity.Liveness>((resume) =>
-      channel.ask(instance, (answer) => resume(Effect.succeed(outcome[answer])))
+  /** What follows from the answer of a process that can be reached; what is known without it for a fiber that cannot wait. */
+  const ask = (
+    instance: string,
+    known: ProcessIdentity.Liveness,
+    outcome: Readonly<Record<ProcessIdentity.Liveness, ProcessIdentity.Liveness>>
+  ) =>
+    Effect.withFiberRuntime<ProcessIdentity.Liveness>((fiber) =>
+      Runtime.isSynchronous(fiber)
+        ? Exit.succeed(known)
+        : Effect.async((resume) => channel.ask(instance, (answer) => resume(Effect.succeed(outcome[answer]))))
     )
 
   return {
@@ -126,11 +135,16 @@ export const toIdentity = (options: {
         if (isOnBehalf(record)) {
           return liveness === "alive" || isOurs
             ? Exit.succeed(liveness)
-            : ask(record.instance, { alive: "alive", dead: liveness, unknown: "unknown" })
+            // A stranger may listen there once both are dead. One that has acquired a lock, and lives, makes its heartbeats.
+            : ask(record.instance, liveness, {
+              alive: liveness === "dead" ? "unknown" : "alive",
+              dead: liveness,
+              unknown: options.refusalIsProof ? "unknown" : liveness
+            })
         }
         // The process table does not know the threads of a process, nor what is in another pid namespace.
         return liveness === "unknown" || (liveness === "alive" && record.thread > 0 && !isOurs)
-          ? ask(record.instance, { alive: "alive", dead: "dead", unknown: liveness })
+          ? ask(record.instance, liveness, { alive: "alive", dead: "dead", unknown: liveness })
           : Exit.succeed(liveness)
       })
   }

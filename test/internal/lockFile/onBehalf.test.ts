@@ -76,6 +76,7 @@ describe("A lock that is acquired on behalf of another process", () => {
       Effect.gen(function*() {
         const network = new MemoryNetwork()
         const { info } = yield* machine.spawn()
+        const refusalIsProof = true
         let inTable: ProcessIdentity.Liveness = "alive"
         interface Process {
           readonly pid: number
@@ -89,13 +90,15 @@ describe("A lock that is acquired on behalf of another process", () => {
             bootedAt: 0,
             inProcessTable: () => inTable,
             channel: network.join(instance),
-            network: net
+            network: net,
+            refusalIsProof
           })
         const other = { pid: info.pid + 1, startTime: "1" }
         const own = start("own", "pid:[1]", "net:[1]", undefined, other)
         const record = { token: yield* own.issueToken, ...own.info }
+        const beside = start("beside", "pid:[1]", "net:[1]")
         const observers = [
-          start("beside", "pid:[1]", "net:[1]"),
+          beside,
           start("sees", "pid:[1]", "net:[2]"),
           start("asks", "pid:[2]", "net:[1]"),
           start("itself", "pid:[1]", "net:[1]", other)
@@ -103,7 +106,9 @@ describe("A lock that is acquired on behalf of another process", () => {
         const look = Effect.forEach(observers, (observer) => observer.isAlive(record))
         assert.deepStrictEqual(yield* look, ["alive", "alive", "alive", "alive"])
         inTable = "dead"
-        assert.deepStrictEqual(yield* look, ["alive", "dead", "alive", "alive"])
+        assert.deepStrictEqual(yield* look, ["unknown", "dead", "alive", "alive"])
+        // What cannot wait goes by the table.
+        assert.strictEqual(Effect.runSync(beside.isAlive(record)), "dead")
         network.close("own")
         assert.deepStrictEqual(yield* look, ["dead", "dead", "unknown", "alive"])
         inTable = "alive"
