@@ -24,7 +24,7 @@ const licensesOf = (files: ReadonlyArray<string>): string =>
 
 /** What is loaded by `bin.ts`, each in a file of its own. */
 const parts = {
-  // Node opens it when it is looked at, as the loggers of Effect do. `run` has no use for it.
+  // Node opens stdout when it is looked at, as the loggers of Effect do. `run` has no use for it.
   startRun: { define: { "process.stdout": "undefined" } },
   startOthers: {
     define: { "import.meta.url": "fileUrl" },
@@ -36,7 +36,7 @@ const parts = {
 const apart: Esbuild.Plugin = {
   name: "apart",
   setup: (build) => {
-    build.onResolve({ filter: /\/start(Run|Others)\.js$/ }, ({ path }) => ({
+    build.onResolve({ filter: new RegExp(`/(${Object.keys(parts).join("|")})\\.js$`) }, ({ path }) => ({
       path: `./${Path.basename(path, ".js")}.cjs`,
       external: true
     }))

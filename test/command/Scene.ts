@@ -47,6 +47,9 @@ export interface Scene {
   readonly shell: (line: string) => Effect.Effect<Running, never, Scope.Scope>
 }
 
+/** Whether nothing is left of a process but its exit code. */
+export const isZombie = (pid: number): boolean => /\) Z/.test(Fs.readFileSync(`/proc/${pid}/stat`, "utf8"))
+
 /** The bundle of the command. */
 export class Script extends Context.Tag("test/command/Script")<Script, string>() {
   static readonly layer = Layer.scoped(

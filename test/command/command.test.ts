@@ -1,10 +1,8 @@
 import { assert, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
-import * as Fs from "node:fs"
 import * as Command from "../../src/internal/cli/command.js"
-
-const isZombie = (pid: number) => /\) Z/.test(Fs.readFileSync(`/proc/${pid}/stat`, "utf8"))
+import * as Scene from "./Scene.js"
 
 /** A command that goes on, its process, and the fiber that waits for its end. */
 const started = Effect.gen(function*() {
@@ -19,7 +17,7 @@ it.scoped("has an ending of its own that the event loop has not read yet when it
   Effect.gen(function*() {
     const { command, fiber, pid } = yield* started
     process.kill(pid, "SIGKILL")
-    while (!isZombie(pid));
+    while (!Scene.isZombie(pid));
     yield* Fiber.interrupt(fiber)
     assert.deepStrictEqual(command.ownEnding(), { _tag: "Signal", signal: "SIGKILL" })
   }))

@@ -15,9 +15,6 @@ const lives = (pid: number): boolean => {
   }
 }
 
-/** Whether nothing is left of a process but its exit code. */
-const isDead = (pid: number): boolean => /\) Z/.test(Fs.readFileSync(`/proc/${pid}/stat`, "utf8"))
-
 /** A command that says its process, and goes on until a file is there. */
 const until = (file: string) => ["sh", "-c", `echo pid=$$; until test -e ${file}; do sleep 0.05; done`]
 
@@ -213,8 +210,8 @@ layer(Scene.Script.layer, { excludeTestServices: true })("effect-filelock run", 
       const pid = Number(yield* holder.says(/pid=(\d+)\n/))
       holder.signal("SIGSTOP")
       scene.write("go", "")
-      yield* Effect.repeat(Effect.sync(() => isDead(pid)), {
-        until: (isDead) => isDead,
+      yield* Effect.repeat(Effect.sync(() => Scene.isZombie(pid)), {
+        until: (isZombie) => isZombie,
         schedule: Schedule.spaced("5 millis")
       })
       assert.strictEqual((yield* scene.run("run", "-w", "0.5", "tasks", "true")).code, 75)
